@@ -1,0 +1,10 @@
+"""DeepFM for scikit-learn."""
+
+from sklearn_deepfm._classifier import DeepFMClassifier
+from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
+from sklearn_deepfm._module import DeepFM
+from sklearn_deepfm._regressor import DeepFMRegressor
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["DeepFM", "DeepFMClassifier", "DeepFMRegressor", "OrdinalFieldEncoder"]

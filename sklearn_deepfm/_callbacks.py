@@ -1,0 +1,154 @@
+"""What happens between the epochs of a fit, as skorch callbacks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler, ProgressBar
+from skorch.utils import noop
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+MONITOR = "valid_score"
+
+
+def training_callbacks(
+    users: list[Any],
+    *,
+    scorer: Callable[[np.ndarray], float] | None,
+    has_valid: bool,
+    patience: int | None,
+    tol: float,
+    plateau: bool,
+    verbose: int,
+) -> list[Any]:
+    """All callbacks of a fit, in order: scores, the user's, then what ends an epoch.
+
+    Parameters
+    ----------
+    users : list of callback or (name, callback)
+    scorer : callable or None
+        From the logits of the validation rows to a score, greater is better; None
+        for the negative validation loss.
+    has_valid : bool
+        Whether there are validation rows; without them there is nothing to monitor.
+    patience : int or None
+        Epochs without improvement after which training stops; None: it does not.
+    tol : float
+        Least improvement that counts for `patience` and the plateau.
+    plateau : bool
+        Whether to divide the learning rate by 10 after an epoch without improvement,
+        unless one of `users` schedules it.
+    verbose : int
+        1 prints a line per epoch, 2 a progress bar as well.
+    """
+    scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights())]
+    callbacks = [*scores, *users] if has_valid else list(users)
+    is_scheduled = any(isinstance(_instance(user), LRScheduler) for user in users)
+    if has_valid and plateau and not is_scheduled:
+        callbacks.append(("deepfm_plateau", _plateau(tol)))
+    if verbose > 1:
+        callbacks.append(("deepfm_progress", ProgressBar()))
+    callbacks.append(("deepfm_log", EpochLog(verbose > 0)))
+    if has_valid and patience is not None:
+        # Last, since it ends an epoch by an exception that later callbacks would miss.
+        stop = EarlyStopping(
+            MONITOR,
+            patience=patience,
+            threshold=tol,
+            threshold_mode="abs",
+            lower_is_better=False,
+            sink=noop,
+        )
+        callbacks.append(("deepfm_stop", stop))
+    return callbacks
+
+
+def _instance(callback: Any) -> Any:
+    return callback[1] if isinstance(callback, tuple) else callback
+
+
+def _plateau(tol: float) -> LRScheduler:
+    return LRScheduler(
+        ReduceLROnPlateau,
+        monitor=MONITOR,
+        mode="max",
+        factor=0.1,
+        patience=0,
+        threshold=tol,
+        threshold_mode="abs",
+        event_name=None,
+    )
+
+
+class ValidationScore(Callback):
+    """Record the score of each epoch's validation logits as `valid_score`."""
+
+    def __init__(self, scorer: Callable[[np.ndarray], float] | None) -> None:
+        self.scorer = scorer
+        self._logits: list[Tensor] = []
+
+    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        self._logits = []
+
+    def on_batch_end(  # type: ignore[override]
+        self, net: NeuralNet, *, y_pred: Tensor, training: bool, **kwargs: Any
+    ) -> None:
+        if self.scorer is not None and not training:
+            self._logits.append(y_pred)
+
+    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        if self.scorer is None:
+            score = -net.history[-1, "valid_loss"]
+        else:
+            score = float(self.scorer(torch.cat(self._logits).cpu().numpy()))
+        net.history.record(MONITOR, score)
+
+
+class BestWeights(Callback):
+    """Keep the weights of the epoch with the best score, and restore them at the end."""
+
+    def on_train_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        self.best_score_ = -np.inf
+        self._weights: dict[str, Tensor] | None = None
+        self._is_last = False
+
+    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        self._is_last = False
+
+    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        score = net.history[-1, MONITOR]
+        if score > self.best_score_:
+            self.best_score_, self._is_last = score, True
+            state = net.module_.state_dict()
+            self._weights = {name: tensor.clone() for name, tensor in state.items()}
+
+    def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        if self._weights is not None and not self._is_last:
+            net.module_.load_state_dict(self._weights)
+        self._weights = None
+
+
+class EpochLog(Callback):
+    """Record the learning rate of each epoch, and print a line for it if asked to."""
+
+    def __init__(self, prints: bool) -> None:
+        self.prints = prints
+
+    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        net.history.record("learning_rate", net.optimizer_.param_groups[0]["lr"])
+
+    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        if self.prints:
+            print(_line(net.history[-1]), flush=True)
+
+
+def _line(epoch: dict[str, Any]) -> str:
+    shown = [("train_loss", "train loss"), ("valid_loss", "valid loss"), (MONITOR, "valid score")]
+    figures = [f"{label} {epoch[key]:.5f}" for key, label in shown if key in epoch]
+    return (
+        f"epoch {epoch['epoch']:3d}  {'  '.join(figures)}  "
+        f"learning rate {epoch['learning_rate']:.1e}  {epoch['dur']:.1f} s"
+    )

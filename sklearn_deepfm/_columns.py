@@ -1,0 +1,193 @@
+"""Any table that scikit-learn may hand to an estimator, as one array per column."""
+
+import warnings
+from dataclasses import dataclass
+
+import narwhals.stable.v1 as nw
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import validate_data
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its cells as numbers, which of them are missing, and what they stand for.
+
+    `values` are whole numbers (codes), floats (numbers, NaN missing), or positions in
+    `categories` (-1 missing).
+    """
+
+    name: str | int
+    values: np.ndarray
+    missing: np.ndarray | None = None
+    categories: pd.Index | None = None
+
+    def __len__(self):
+        return len(self.values)
+
+    @property
+    def holds_codes(self):
+        return self.categories is not None or self.values.dtype.kind in "iu"
+
+    def take(self, rows):
+        missing = None if self.missing is None else self.missing[rows]
+        return Column(self.name, self.values[rows], missing, self.categories)
+
+
+def read_columns(estimator, X, *, reset):
+    """Columns of a data frame or matrix, checked as scikit-learn does.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gets `n_features_in_` and `feature_names_in_`, or is asked for them.
+    X : data frame or array-like of shape (n_samples, n_fields)
+    reset : bool
+        Whether this is a fit, which learns names, or a later call, which compares.
+
+    Returns
+    -------
+    columns : list of Column
+
+    Raises
+    ------
+    ValueError
+        If a column holds strings, dates, infinity or anything else that is neither
+        a code nor a number, or the columns are not those of fit.
+    """
+    name = type(estimator).__name__
+    frame = nw.from_native(X, eager_only=True, pass_through=True)
+    if not isinstance(frame, nw.DataFrame):
+        X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
+        return [_column_of_array(name, j, X[:, j]) for j in range(X.shape[1])]
+    if len(frame) == 0 or len(frame.columns) == 0:
+        raise ValueError(
+            f"Found a table with {len(frame)} sample(s) and {len(frame.columns)} feature(s), "
+            f"while a minimum of 1 of each is required by {name}."
+        )
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    return [_column_of_series(name, frame[column]) for column in frame.columns]
+
+
+def which_hold_codes(columns, categorical_features):
+    """Decide which columns are index fields.
+
+    Parameters
+    ----------
+    columns : list of Column
+    categorical_features : "from_dtype", None, or array-like of bool, int or str
+        As in HistGradientBoostingClassifier.
+
+    Returns
+    -------
+    is_index : list of bool
+    """
+    if isinstance(categorical_features, str) and categorical_features == "from_dtype":
+        _warn_of_codes_as_floats(columns)
+        return [column.holds_codes for column in columns]
+    if categorical_features is None:
+        return [False] * len(columns)
+    chosen = np.asarray(categorical_features)
+    if chosen.size == 0:
+        return [False] * len(columns)
+    if chosen.ndim != 1 or chosen.dtype.kind not in "biuUOT":
+        raise _bad_choice(categorical_features, "'from_dtype', None, or a list of names or positions")
+    if chosen.dtype.kind == "b":
+        if len(chosen) != len(columns):
+            raise _bad_choice(categorical_features, f"a mask of {len(columns)} booleans")
+        return chosen.tolist()
+    if chosen.dtype.kind in "iu":
+        if not (0 <= chosen.min() and chosen.max() < len(columns)):
+            raise _bad_choice(categorical_features, f"positions in [0, {len(columns) - 1}]")
+        return [j in chosen for j in range(len(columns))]
+    names = [column.name for column in columns]
+    if unknown := [name for name in chosen.tolist() if name not in names]:
+        raise _bad_choice(categorical_features, f"names out of {names}; {unknown} are not")
+    return [name in chosen.tolist() for name in names]
+
+
+def _bad_choice(choice, required):
+    return ValueError(f"categorical_features must be {required}, got {choice!r}.")
+
+
+def _column_of_array(estimator, position, values):
+    if values.dtype.kind in "iuf":
+        return Column(position, values)
+    if values.dtype.kind == "b":
+        return Column(position, values.astype(np.int64))
+    return _column_of_objects(estimator, position, values)
+
+
+def _column_of_objects(estimator, name, values):
+    """Python numbers as floats; any other object is refused."""
+    try:
+        if any(isinstance(value, str | bytes) for value in values):
+            raise ValueError("a string")
+        numbers = values.astype(np.float64)
+    except (TypeError, ValueError):
+        example = next((v for v in values if not isinstance(v, float | int)), None)
+        # scikit-learn asks for a TypeError where a cell is not even a scalar.
+        error = ValueError if isinstance(example, str | bytes) else TypeError
+        raise error(
+            f"Column {name!r} holds {example!r}; argument must be a string or a number where a "
+            f"table is encoded, and {_needs_numbers(estimator)}"
+        ) from None
+    _refuse_infinity(name, numbers)
+    return Column(name, numbers)
+
+
+def _column_of_series(estimator, series):
+    name, dtype = series.name, series.dtype
+    if dtype in (nw.Categorical, nw.Enum):
+        native = series.to_pandas()
+        return Column(name, native.cat.codes.to_numpy(), categories=native.cat.categories)
+    if dtype.is_integer() or dtype == nw.Boolean:
+        missing = series.is_null().to_numpy() if series.null_count() else None
+        if missing is not None:
+            series = series.fill_null(False if dtype == nw.Boolean else 0)
+        values = series.to_numpy()
+        return Column(name, values.astype(np.int64) if dtype == nw.Boolean else values, missing)
+    if dtype.is_float():
+        values = np.asarray(series.to_numpy(), dtype=np.float64)
+        _refuse_infinity(name, values)
+        return Column(name, values)
+    if dtype == nw.Object:
+        return _column_of_objects(estimator, name, series.to_numpy())
+    raise ValueError(f"Column {name!r} is of type {dtype}; {_needs_numbers(estimator)}")
+
+
+def _needs_numbers(estimator):
+    return (
+        f"{estimator} takes codes (integers, booleans, categories) and numbers only. Put an "
+        f"OrdinalFieldEncoder in front, make_pipeline(OrdinalFieldEncoder(), {estimator}()), "
+        f"or convert the column."
+    )
+
+
+def _refuse_infinity(name, values):
+    if np.isinf(values).any():
+        raise ValueError(
+            f"Column {name!r} contains infinity or a value too large for float64. "
+            f"Replace it by NaN (missing) or a finite number."
+        )
+
+
+def _warn_of_codes_as_floats(columns):
+    """Codes that became floats on their way would be treated as magnitudes."""
+    for column in columns:
+        if column.holds_codes or len(column) < 100:
+            continue
+        levels = np.unique(column.values[~np.isnan(column.values)])
+        if len(levels) < 32 or (levels != np.trunc(levels)).any():
+            continue
+        if levels[0] >= 0 and levels[-1] < 2 * len(levels):
+            warnings.warn(
+                f"Column {column.name!r} is of type {column.values.dtype} and holds "
+                f"{len(levels)} whole numbers: it is treated as a number. If these are codes "
+                f"that became floats on their way (a ColumnTransformer makes one float matrix "
+                f"of its parts), name the column in categorical_features, or convert it to an "
+                f"integer type; if they are numbers, set categorical_features=None or to the "
+                f"columns that hold codes.",
+                UserWarning,
+                stacklevel=5,
+            )

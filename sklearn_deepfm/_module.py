@@ -1,0 +1,334 @@
+"""The DeepFM network in plain torch: a matrix of indices in, logits out."""
+
+from collections.abc import Collection, Sequence
+from numbers import Integral
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+COMPONENTS = ("linear", "fm", "deep")
+EMBEDDING_STD = 1e-2
+
+
+class DeepFM(nn.Module):
+    """Factorization machine and MLP over one shared table of embeddings.
+
+    For the rows :math:`(w_i, v_i)` of the features present in a sample::
+
+        logit(x) = b + sum_i w_i + sum_{i<j} <v_i, v_j> + MLP([v_1 .. v_F])
+
+    A categorical field contributes the row of its index. A numeric field
+    contributes an affine function of its value `x`, the row of its index plus `x`
+    times a second row (its slope), so that it takes part in every term like any
+    other field.
+
+    With several outputs each has its own bias, first-order weights and deep
+    logit, and its own second order: output `k` weighs the coordinates of the
+    product, ``<v_i, v_j>_k = sum_d s_kd v_id v_jd``, so that the size of a row
+    stays ``n_outputs + embed_dim``.
+
+    Parameters
+    ----------
+    n_fields : int
+        Number of fields, that is of columns of the index matrix.
+    n_features : int
+        Number of rows of the table: the sum of the fields' sizes.
+    embed_dim : int, default=16
+        Length of the embedding `v_i` of a feature, shared by FM and MLP. Larger
+        values can express more interactions and cost time and memory linearly.
+    mlp_dims : sequence of int, default=(128, 64)
+        Widths of the hidden layers of the MLP. Empty: the deep term is linear in
+        the embeddings.
+    dropout : float, default=0.2
+        Probability, in [0, 1), of dropping a hidden unit while training.
+    n_outputs : int, default=1
+        Number of logits per sample: 1 for a binary target or a regression, the
+        number of classes for a multiclass target.
+    batch_norm : bool, default=True
+        Whether to normalise each hidden layer over the batch.
+    components : collection of {"linear", "fm", "deep"}, default=("linear", "fm", "deep")
+        The terms of the sum to keep: ``("linear",)`` is logistic regression,
+        ``("linear", "fm")`` FM, ``("deep",)`` DNN, ``("linear", "deep")``
+        Wide & Deep.
+    slopes : mapping of int to int, default=None
+        For each numeric field, its position in the index matrix and the row of
+        the table that holds its slope.
+    sparse : bool, default=False
+        Whether a training step exposes only the rows of its batch, as
+        :attr:`touched`, instead of a gradient as large as the table.
+    seed : int, default=None
+        Seed of initialisation and dropout. None draws from torch's global
+        generator, as torch modules do.
+
+    Attributes
+    ----------
+    table : Parameter of shape (n_features, width)
+        One row per feature: its first-order weights (`n_outputs`, if "linear" is
+        among the components), then its embedding (`embed_dim`, if "fm" or "deep"
+        is).
+    bias : Parameter of shape (n_outputs,)
+        The global bias `b`.
+    touched : tuple of (Tensor of shape (n_rows,), Tensor of shape (n_rows, width)) or None
+        With `sparse`, the distinct rows of the last training batch: their
+        positions in the table and a leaf tensor of their values that carries the
+        gradient.
+
+    References
+    ----------
+    .. [1] H. Guo, R. Tang, Y. Ye, Z. Li and X. He, "DeepFM: A Factorization-Machine
+       based Neural Network for CTR Prediction", IJCAI 2017, equations 1 to 4.
+       https://arxiv.org/abs/1703.04247
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklearn_deepfm import DeepFM
+    >>> module = DeepFM(n_fields=2, n_features=5, embed_dim=4, seed=0)
+    >>> index = torch.tensor([[0, 2], [1, 3], [1, 4]])  # (batch, n_fields)
+    >>> module(index).shape  # logits (batch, n_outputs)
+    torch.Size([3, 1])
+    >>> bool(((module.predict(index) > 0) & (module.predict(index) < 1)).all())
+    True
+    """
+
+    def __init__(
+        self,
+        n_fields: int,
+        n_features: int,
+        embed_dim: int = 16,
+        mlp_dims: Sequence[int] = (128, 64),
+        dropout: float = 0.2,
+        *,
+        n_outputs: int = 1,
+        batch_norm: bool = True,
+        components: Collection[str] = COMPONENTS,
+        slopes: dict[int, int] | None = None,
+        sparse: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        _check_sizes(n_fields=n_fields, n_features=n_features, embed_dim=embed_dim)
+        _check_sizes(n_outputs=n_outputs, **{f"mlp_dims[{i}]": d for i, d in enumerate(mlp_dims)})
+        _check_dropout(dropout)
+        _check_components(components)
+        super().__init__()
+        self.n_outputs = n_outputs
+        self.components = tuple(name for name in COMPONENTS if name in components)
+        self.sparse = sparse
+        self.touched: tuple[Tensor, Tensor] | None = None
+        self._randomness = _Randomness(seed)
+
+        self._n_first = n_outputs if "linear" in components else 0
+        n_second = embed_dim if {"fm", "deep"} & set(components) else 0
+        self.table = nn.Parameter(torch.empty(n_features, self._n_first + n_second))
+        self.bias = nn.Parameter(torch.empty(n_outputs))
+        if "fm" in components and n_outputs > 1:
+            self.fm_scale = nn.Parameter(torch.empty(n_outputs, embed_dim))
+        if "deep" in components:
+            dims = (n_fields * embed_dim, *mlp_dims)
+            self.mlp = _mlp(dims, n_outputs, dropout, batch_norm, self._randomness)
+        self.set_slopes(slopes or {})
+        self.reset_parameters()
+
+    def set_slopes(self, slopes: dict[int, int]) -> None:
+        """Say where the numeric fields are and which rows hold their slopes."""
+        fields, rows = torch.tensor(list(slopes)), torch.tensor(list(slopes.values()))
+        device = self.table.device
+        self.register_buffer("_numeric_fields", fields.to(device, torch.int64), persistent=False)
+        self.register_buffer("_slope_rows", rows.to(device, torch.int64), persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew: small embeddings, first order and bias at 0."""
+        generator = self._randomness.on(self.table.device)
+        with torch.no_grad():
+            self.table[:, : self._n_first] = 0
+            self.table[:, self._n_first :].normal_(std=EMBEDDING_STD, generator=generator)
+            self.bias.zero_()
+            if hasattr(self, "fm_scale"):
+                # Equal scales would cancel in the gradient of a softmax, which does
+                # not see what all logits share.
+                self.fm_scale.normal_(generator=generator)
+            for layer in self.modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.xavier_normal_(layer.weight, generator=generator)
+                    if layer.bias is not None:
+                        layer.bias.zero_()
+                elif isinstance(layer, nn.BatchNorm1d):
+                    layer.reset_parameters()
+
+    def forward(self, index: Tensor, value: Tensor | None = None) -> Tensor:
+        """Logits of a batch.
+
+        Parameters
+        ----------
+        index : Tensor of shape (batch, n_fields), int32 or int64
+            Row of the table for each field, 0 <= index < n_features.
+        value : Tensor of shape (batch, n_numeric_fields), default=None
+            Values of the numeric fields, in the order of `slopes`. None only
+            where there is none.
+
+        Returns
+        -------
+        logits : Tensor of shape (batch, n_outputs)
+        """
+        rows = self._lookup(index, value)  # (batch, n_fields, width)
+        first, embedding = rows[..., : self._n_first], rows[..., self._n_first :]
+        # Paper: equation 2 has no global bias; without one the base rate has to be
+        # spread over first-order weights.
+        logits = self.bias.expand(len(index), -1)  # (batch, n_outputs)
+        if "linear" in self.components:
+            logits = logits + first.sum(1)
+        if "fm" in self.components:
+            logits = logits + self._second_order(embedding)
+        if "deep" in self.components:
+            # Paper: the text also puts a sigmoid inside y_DNN; the sum is of logits.
+            logits = logits + self.mlp(embedding.flatten(1))
+        return logits
+
+    @torch.no_grad()
+    def predict(self, index: Tensor, value: Tensor | None = None) -> Tensor:
+        """Probabilities of a batch, computed in eval mode; the mode is restored.
+
+        Parameters
+        ----------
+        index : Tensor of shape (batch, n_fields), int32 or int64
+            Row of the table for each field.
+        value : Tensor of shape (batch, n_numeric_fields), default=None
+            Values of the numeric fields.
+
+        Returns
+        -------
+        proba : Tensor of shape (batch, n_outputs)
+            Sigmoid of a single logit, softmax of several.
+        """
+        training = self.training
+        self.eval()
+        try:
+            return to_proba(self(index, value))
+        finally:
+            self.train(training)
+
+    def _lookup(self, index: Tensor, value: Tensor | None) -> Tensor:
+        """Gather (w_i, v_i) of every field once, for first order, FM and MLP alike."""
+        table = self.table
+        slope_rows = self._slope_rows
+        if self.sparse and torch.is_grad_enabled() and self.training:
+            wanted = torch.cat([index.flatten().long(), slope_rows])
+            positions, inverse = torch.unique(wanted, return_inverse=True)
+            table = self.table.detach()[positions].requires_grad_()
+            self.touched = positions, table
+            index, slope_rows = inverse[: index.numel()].view_as(index), inverse[index.numel() :]
+        rows = F.embedding(index, table)
+        if value is None:
+            return rows
+        slopes = F.embedding(slope_rows, table)  # (n_numeric_fields, width)
+        return rows.index_add(1, self._numeric_fields, value.unsqueeze(-1) * slopes)
+
+    def _second_order(self, embedding: Tensor) -> Tensor:
+        """Sum of <v_i, v_j> over the pairs i < j, in time linear in the fields [1]_."""
+        squares = embedding.sum(1).square() - embedding.square().sum(1)  # (batch, embed_dim)
+        if self.n_outputs == 1:
+            return 0.5 * squares.sum(1, keepdim=True)
+        return 0.5 * squares @ self.fm_scale.T
+
+
+def to_proba(logits: Tensor) -> Tensor:
+    """Sigmoid of a single logit per row, softmax of several."""
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+
+
+def _mlp(
+    dims: Sequence[int],
+    n_outputs: int,
+    dropout: float,
+    batch_norm: bool,
+    randomness: "_Randomness",
+) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for n_in, n_out in zip(dims[:-1], dims[1:], strict=True):
+        layers.append(_linear(n_in, n_out))
+        if batch_norm:
+            layers.append(_BatchNorm(n_out))
+        layers += [nn.ReLU(), _Dropout(dropout, randomness)]
+    # No bias: the module has one already, and contributions should name only one.
+    layers.append(_linear(dims[-1], n_outputs, bias=False))
+    return nn.Sequential(*layers)
+
+
+def _linear(n_in: int, n_out: int, bias: bool = True) -> nn.Module:
+    """Linear layer whose construction leaves torch's global generator alone."""
+    return nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
+
+
+class _BatchNorm(nn.BatchNorm1d):
+    """BatchNorm that takes its running statistics for a batch of one row.
+
+    Input and output: (batch, n_units). One row has no variance; torch raises there.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and len(input) == 1:
+            return F.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(input)
+
+
+class _Dropout(nn.Module):
+    """Dropout with its own generator, from 16 random bits a unit.
+
+    Input and output: any shape. torch draws a whole random number per unit on one
+    thread, three times slower; 16 bits round the probability by at most 2**-17.
+    """
+
+    def __init__(self, p: float, randomness: "_Randomness") -> None:
+        super().__init__()
+        self._n_dropped = min(round(p * 2**16), 2**16 - 1)  # out of 2**16 values of 16 bits
+        self._randomness = randomness
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self._n_dropped == 0:
+            return input
+        words = torch.empty(-(-input.numel() // 4), dtype=torch.int64, device=input.device)
+        words.random_(-(2**63), None, generator=self._randomness.on(input.device))
+        bits = words.view(torch.int16)[: input.numel()].view(input.shape)
+        keep = (bits >= self._n_dropped - 2**15).to(input.dtype)
+        return input * keep.mul_(2**16 / (2**16 - self._n_dropped))
+
+
+class _Randomness:
+    """The generators of a module, one per device, all from one seed.
+
+    Without a seed torch's global generators are used.
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self.seed = seed
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def on(self, device: torch.device) -> torch.Generator | None:
+        if self.seed is None:
+            return None
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return self._generators[device]
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
+            raise ValueError(f"{name} must be an int of at least 1, got {size!r}.")
+
+
+def _check_dropout(dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be a probability in [0, 1), got {dropout!r}.")
+
+
+def _check_components(components: Collection[str]) -> None:
+    names = [components] if isinstance(components, str) else list(components)
+    if not names or len(set(names)) != len(names) or not set(names) <= set(COMPONENTS):
+        raise ValueError(
+            f"components must be distinct names out of {COMPONENTS}, at least one, "
+            f"got {components!r}."
+        )

@@ -1,0 +1,255 @@
+"""The skorch net that trains a DeepFM: loss, weights, optimizer, pickling."""
+
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin, RegressorMixin
+from skorch import NeuralNet
+from skorch.callbacks import EarlyStopping
+from skorch.history import History
+from torch import Tensor, nn
+
+from sklearn_deepfm._batches import Batches, Samples
+from sklearn_deepfm._module import DeepFM, to_proba
+from sklearn_deepfm._optim import RowSparseAdam, resize_rows
+
+VALID_BATCH_SIZE = 4096
+
+
+class DeepFMNet(NeuralNet):
+    """skorch net over :class:`Samples`, fed by tensor batches.
+
+    Parameters
+    ----------
+    embedding_l2 : float
+        Factor lambda of the penalty (lambda/2)*||table||^2 added to the mean loss.
+    weight_decay : float
+        The same for the weights of the MLP's layers.
+    precision : {"float32", "bfloat16"}
+        Of the matrix products while training.
+    initial_bias : sequence of float
+        Global bias to start from.
+    frequencies : list of (int, ndarray)
+        For each index field, its first row, which stands for unseen codes, and the
+        weight of each of its rows.
+    seed : int
+        Seed of the order of the rows.
+    keep_optimizer : bool
+        Whether a pickle carries the optimizer's state, to go on training.
+    """
+
+    def __init__(
+        self,
+        module: type[nn.Module] = DeepFM,
+        *,
+        embedding_l2: float = 0.0,
+        weight_decay: float = 0.0,
+        precision: str = "float32",
+        initial_bias: Iterable[float] = (0.0,),
+        frequencies: Iterable[tuple[int, np.ndarray]] = (),
+        seed: int = 0,
+        keep_optimizer: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.embedding_l2 = embedding_l2
+        self.weight_decay = weight_decay
+        self.precision = precision
+        self.initial_bias = initial_bias
+        self.frequencies = frequencies
+        self.seed = seed
+        self.keep_optimizer = keep_optimizer
+        super().__init__(module, train_split=None, criterion__reduction="none", **kwargs)
+
+    # Building
+
+    def initialize_module(self) -> "DeepFMNet":
+        super().initialize_module()
+        with torch.no_grad():
+            self.module_.bias.copy_(torch.tensor(list(self.initial_bias)))
+        self.order_ = torch.Generator().manual_seed(self.seed)
+        return self
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> "DeepFMNet":
+        module = self.module_
+        weights = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
+        known = {id(module.table), *map(id, weights)}
+        others = [p for p in module.parameters() if id(p) not in known]
+        self.optimizer_ = RowSparseAdam(
+            [
+                {"params": [module.table], "weight_decay": self.embedding_l2, "rows": module.sparse},
+                {"params": weights, "weight_decay": self.weight_decay},
+                {"params": others},
+            ],
+            touched=lambda: module.touched,
+            lr=self.lr,
+        )
+        return self
+
+    def grow_table(self, source: np.ndarray, is_new: np.ndarray, slopes: dict[int, int]) -> None:
+        """Replace the table by ``table[source]``, where `is_new` rows have not been trained."""
+        module, old = self.module_, self.module_.table
+        rows = torch.from_numpy(source).to(old.device)
+        module.table = nn.Parameter(old.detach()[rows])
+        module.set_slopes(slopes)
+        self.optimizer_.param_groups[0]["params"] = [module.table]
+        resize_rows(self.optimizer_, old, module.table, rows, torch.from_numpy(is_new))
+        vars(self).update(module__n_features=len(source), module__slopes=slopes)
+
+    # Training
+
+    def train(self, train: Samples, valid: Samples | None, callbacks: list[Any]) -> None:
+        """Run up to `max_epochs` epochs, on from where the last call ended."""
+        users, self.callbacks = self.callbacks, callbacks
+        if self.initialized_:
+            self.initialize_callbacks()
+        else:
+            self.initialize()
+        for group in self.optimizer_.param_groups:
+            group["lr"] = self.lr
+        try:
+            self.partial_fit((train, valid))
+        finally:
+            # What callbacks gathered holds rows of the data.
+            self.callbacks, self.callbacks_ = users, []
+            if not self.keep_optimizer:
+                self.optimizer_.state.clear()
+
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Training and validation samples, which come as a pair."""
+        return X
+
+    def get_dataset(self, X: Any, y: Any = None) -> Samples:
+        return X if isinstance(X, Samples) else Samples(torch.as_tensor(X, device=self.device))
+
+    def get_iterator(self, dataset: Samples, training: bool = False) -> Batches:
+        if training:
+            return Batches(dataset, self.batch_size, self.order_)
+        return Batches(dataset, max(self.batch_size, VALID_BATCH_SIZE))
+
+    def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Tensor:
+        inputs = {name: tensor for name, tensor in x.items() if name != "weight"}
+        low = self.precision == "bfloat16" and self.module_.training
+        with torch.autocast(x["index"].device.type, torch.bfloat16, enabled=low):
+            return self.module_(**inputs).float()
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
+    ) -> Tensor:
+        """Mean over the batch of weight times loss; the weights have mean 1 over the set."""
+        losses = self.criterion_(y_pred[:, 0] if y_pred.shape[1] == 1 else y_pred, y_true)
+        return (losses * X["weight"]).mean() if "weight" in X else losses.mean()
+
+    def get_all_learnable_params(self) -> Any:
+        """Parameters by name; in a row-sparse step the table's touched rows stand for it."""
+        for name, parameter in super().get_all_learnable_params():
+            if name == "table" and self.module_.touched is not None:
+                yield name, self.module_.touched[1]
+            else:
+                yield name, parameter
+
+    def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
+        if not training:
+            self.refresh_unseen()
+        super().run_single_epoch(iterator, training, *args, **kwargs)
+
+    def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        self.refresh_unseen()
+        self.module_.touched = None
+        self.module_.eval()
+
+    @torch.no_grad()
+    def refresh_unseen(self) -> None:
+        """Set each field's row for unseen codes to the mean of its rows by frequency."""
+        table = self.module_.table
+        for start, frequency in self.frequencies:
+            share = torch.as_tensor(frequency / max(frequency.sum(), 1e-300), dtype=table.dtype)
+            if share.any():
+                share = share.to(table.device)
+                table[start] = share @ table[start : start + len(share)]
+
+    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
+        """Train, and remember whether the user broke it off.
+
+        skorch stops silently on KeyboardInterrupt, which is also how its EarlyStopping
+        ends training.
+        """
+        self.interrupted_ = False
+        try:
+            return super().fit_loop(X, y, epochs, **kwargs)
+        except KeyboardInterrupt:
+            stops = [cb for _, cb in self.callbacks_ if isinstance(cb, EarlyStopping)]
+            self.interrupted_ = not any(cb.misses_ >= cb.patience for cb in stops)
+            if "dur" not in self.history_[-1]:
+                self.history_.pop()  # an epoch cut short
+            raise
+
+    # Pickling: arrays instead of tensors, so that any device can load them
+
+    def __getstate__(self) -> dict[str, Any]:
+        built = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
+        state = {name: value for name, value in vars(self).items() if name not in built}
+        state["history_"] = History({**epoch, "batches": []} for epoch in self.history_)
+        state["weights"] = {
+            name: tensor.cpu().numpy() for name, tensor in self.module_.state_dict().items()
+        }
+        state["order"] = self.order_.get_state().numpy()
+        if self.keep_optimizer:
+            state["optimizer_state"] = self.optimizer_.state_dict()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        weights, order = state.pop("weights"), state.pop("order")
+        optimizer_state = state.pop("optimizer_state", None)
+        history = state["history_"]
+        state["device"] = _available(state["device"])
+        vars(self).update(state, history_=None, initialized_=False, callbacks_=[])
+        self.initialize()
+        self.history_ = history
+        self.module_.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+        self.module_.eval()
+        self.order_.set_state(torch.from_numpy(order))
+        if optimizer_state is not None:
+            self.optimizer_.load_state_dict(optimizer_state)
+
+
+class DeepFMClassifierNet(ClassifierMixin, DeepFMNet):
+    """Net for classes 0 .. n_classes - 1, with the methods that scorers ask for."""
+
+    @property
+    def classes_(self) -> np.ndarray:
+        return np.arange(max(2, self.module_.n_outputs))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class, of shape (n_samples, n_classes)."""
+        proba = to_proba(self.forward(X)).numpy()
+        return np.column_stack([1 - proba, proba]) if proba.shape[1] == 1 else proba
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable class, of shape (n_samples,)."""
+        return self.predict_proba(X).argmax(1)
+
+
+class DeepFMRegressorNet(RegressorMixin, DeepFMNet):
+    """Net for a target of mean 0 and variance 1."""
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Standardised target, of shape (n_samples,)."""
+        return self.forward(X)[:, 0].numpy()
+
+
+def _available(device: str) -> str:
+    """The device, or the CPU with a warning where this machine has no such device."""
+    kind = device.split(":")[0]
+    if kind == "cpu" or getattr(torch, kind).is_available():
+        return device
+    warnings.warn(
+        f"The model was trained on device={device!r}, which this machine does not have: "
+        f"it is loaded on the CPU.",
+        UserWarning,
+        stacklevel=3,
+    )
+    return "cpu"

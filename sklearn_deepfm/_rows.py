@@ -1,0 +1,148 @@
+"""The rows an estimator trains on: weights, repeats merged, a part held out."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils.validation import check_consistent_length
+
+SMALL = 4096
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Columns, encoded target and weight of a set of samples; no weight means 1."""
+
+    columns: list
+    y: np.ndarray
+    weight: np.ndarray | None
+
+    def __len__(self):
+        return len(self.y)
+
+    def with_target(self, y):
+        return Rows(self.columns, y, self.weight)
+
+    def take(self, rows):
+        weight = None if self.weight is None else self.weight[rows]
+        return Rows([column.take(rows) for column in self.columns], self.y[rows], weight)
+
+
+def check_weight(weight, y, name="sample_weight"):
+    """Weights as float64, None if there are none.
+
+    Raises
+    ------
+    ValueError
+        If they are not one finite number of at least 0 for each sample, or all 0.
+    """
+    if weight is None:
+        return None
+    if np.isscalar(weight):
+        weight = np.full(len(y), weight)
+    weight = np.asarray(weight, dtype=np.float64)
+    if weight.ndim != 1:
+        raise ValueError(
+            f"{name} must be 1D array or scalar, one weight per sample; "
+            f"got an array of shape {weight.shape}."
+        )
+    check_consistent_length(y, weight)
+    if not np.isfinite(weight).all() or weight.min() < 0:
+        raise ValueError(
+            f"{name} must hold finite numbers of at least 0, got values in "
+            f"[{weight.min()}, {weight.max()}]. Drop or mend the rows concerned."
+        )
+    if not weight.any():
+        raise ValueError(f"{name} is 0 for all samples: at least one must be positive.")
+    return weight
+
+
+def without_zero_weights(rows):
+    """Drop what weighs nothing, before anything is learned from it."""
+    if rows.weight is None or rows.weight.all():
+        return rows
+    return rows.take(np.flatnonzero(rows.weight))
+
+
+def merge_repeats(rows):
+    """Merge equal rows of a small data set, adding up their weights, and sort them.
+
+    A row of weight 2 and the same row twice are then one and the same training set,
+    and the order of the rows has no effect. What counts as small is
+    the number of distinct rows, at most 4096; larger data sets stay as they are, since there the sums over
+    batches agree in expectation and a sort would cost more than it gives.
+
+    """
+    first = min(len(rows), 4 * SMALL)
+    if len(rows) > first and len(_distinct(rows.take(slice(first)))[0]) > SMALL:
+        return rows
+    representative, group = _distinct(rows)
+    if len(representative) > SMALL:
+        return rows
+    weight = np.bincount(group, weights=rows.weight).astype(np.float64)
+    merged = rows.take(representative)
+    return Rows(merged.columns, merged.y, weight)
+
+
+def _distinct(rows):
+    """First position of each distinct row, in sorted order, and the group of every row."""
+    cells = [_ranks(rows.y)]
+    for column in rows.columns:
+        cells.append(_ranks(column.values))
+        if column.missing is not None:
+            cells.append(column.missing)
+    _, representative, group = np.unique(
+        np.column_stack(cells), axis=0, return_index=True, return_inverse=True
+    )
+    return representative, group.ravel()
+
+
+def _ranks(values):
+    return np.unique(values, return_inverse=True)[1].ravel()
+
+
+def hold_out(rows, fraction, random_state, *, stratify):
+    """Split off validation rows at random.
+
+    Parameters
+    ----------
+    rows : Rows
+    fraction : float
+        Share of the rows to hold out, at least one.
+    random_state : RandomState
+    stratify : bool
+        Whether `rows.y` holds classes to be split in equal proportion. Each class
+        keeps at least one training row.
+
+    Returns
+    -------
+    train, valid : Rows
+    """
+    if len(rows) < 2:
+        raise ValueError(
+            f"Early stopping needs at least 2 distinct rows to hold one out, got {len(rows)}. "
+            f"Set early_stopping=False, or pass validation rows as X_val and y_val."
+        )
+    order = random_state.permutation(len(rows))
+    n_valid = np.clip(round(fraction * len(rows)), 1, len(rows) - 1)
+    held = _first_of_each_class(order, rows.y, fraction) if stratify else order[:n_valid]
+    if len(held) == 0:
+        warnings.warn(
+            "Every class has too few rows to hold one out in equal proportion: the validation "
+            "rows are drawn from all classes alike.",
+            UserWarning,
+            stacklevel=4,
+        )
+        held = order[:n_valid]
+    is_held = np.zeros(len(rows), dtype=bool)
+    is_held[held] = True
+    return rows.take(np.flatnonzero(~is_held)), rows.take(np.flatnonzero(is_held))
+
+
+def _first_of_each_class(order, y, fraction):
+    """The first `fraction` of each class in the order given, never a whole class."""
+    by_class = order[np.argsort(y[order], kind="stable")]
+    counts = np.bincount(y)
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    wanted = np.minimum(np.round(fraction * counts), np.maximum(counts - 1, 0))
+    return by_class[np.arange(len(y)) - starts < np.repeat(wanted, counts)]

@@ -1,0 +1,159 @@
+"""Targets: from what a user calls y to what a network learns, and back from its logits."""
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, log_expit, log_softmax, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
+
+
+def check_target(estimator, y, columns):
+    """Target as a one-dimensional array as long as the columns.
+
+    Raises
+    ------
+    ValueError
+        If it is absent, of another length or shape, or has missing values.
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+        )
+    y = column_or_1d(y, warn=True)
+    check_consistent_length(columns[0], y)
+    if pd.isna(y).any():
+        raise ValueError("Input y contains NaN: drop the rows whose target is missing.")
+    return y
+
+
+class Labels:
+    """Classes, numbered in sorted order.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Labels of any sortable type; every class is among them.
+    """
+
+    is_class = True
+
+    def __init__(self, y):
+        check_classification_targets(y)
+        self.classes = np.unique(y)
+        if len(self.classes) < 2:
+            raise ValueError(
+                f"y must hold at least 2 classes, got 1 class: {self.classes[0]!r} (rows of "
+                f"weight 0 do not count). Check how the rows were selected."
+            )
+
+    @property
+    def n_outputs(self):
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
+    def encode(self, y):
+        """Number of each label; a label that is no class is an error."""
+        position = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
+        unknown = self.classes[position] != y
+        if unknown.any():
+            raise ValueError(
+                f"y holds the label {y[unknown][0]!r}, which is none of the classes "
+                f"{self.classes.tolist()}. All classes must be known at the first fit."
+            )
+        return position
+
+    def fit(self, rows):
+        """Base rate of each class as logits to start from."""
+        share = np.bincount(rows.y, weights=rows.weight, minlength=len(self.classes))
+        logits = np.log(np.maximum(share, 1e-12) / share.sum())
+        self.initial_bias = logits - logits.mean() if self.n_outputs > 1 else logits[1:] - logits[:1]
+
+    def to_network(self, y):
+        return y.astype(np.float32 if self.n_outputs == 1 else np.int64)
+
+    def decision(self, logits):
+        return logits[:, 0] if self.n_outputs == 1 else logits
+
+    def proba(self, logits):
+        if self.n_outputs > 1:
+            return softmax(logits, axis=1)
+        return np.column_stack([expit(-logits), expit(logits)])
+
+    def log_proba(self, logits):
+        if self.n_outputs > 1:
+            return log_softmax(logits, axis=1)
+        return np.column_stack([log_expit(-logits), log_expit(logits)])
+
+    def predict(self, logits):
+        if self.n_outputs > 1:
+            return self.classes[logits.argmax(axis=1)]
+        return self.classes[(logits[:, 0] > 0).astype(int)]
+
+    def decode(self, y):
+        return self.classes[y]
+
+    def answers(self, logits):
+        return _ClassifierAnswers(self, logits)
+
+
+class Amount:
+    """A number, learned after standardisation."""
+
+    is_class = False
+    n_outputs = 1
+
+    def __init__(self, y):
+        self.mean, self.scale, self.initial_bias = 0.0, 1.0, np.zeros(1)
+
+    def encode(self, y):
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        return y
+
+    def fit(self, rows):
+        """Mean and standard deviation of the training rows."""
+        self.mean = np.average(rows.y, weights=rows.weight)
+        self.scale = np.sqrt(np.average(np.square(rows.y - self.mean), weights=rows.weight))
+        if not self.scale > 1e-12 * abs(self.mean):  # constant up to rounding
+            self.scale = 1.0
+
+    def to_network(self, y):
+        return ((y - self.mean) / self.scale).astype(np.float32)
+
+    def predict(self, logits):
+        return logits[:, 0] * self.scale + self.mean
+
+    def decode(self, y):
+        return y
+
+    def answers(self, logits):
+        return _RegressorAnswers(self, logits)
+
+
+class _Answers(BaseEstimator):
+    """An estimator that knows its answers already, for scorers to ask."""
+
+    def __init__(self, target, logits):
+        self.target = target
+        self.logits = logits
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def predict(self, X):
+        return self.target.predict(self.logits)
+
+
+class _ClassifierAnswers(ClassifierMixin, _Answers):
+    @property
+    def classes_(self):
+        return self.target.classes
+
+    def predict_proba(self, X):
+        return self.target.proba(self.logits)
+
+    def decision_function(self, X):
+        return self.target.decision(self.logits)
+
+
+class _RegressorAnswers(RegressorMixin, _Answers):
+    pass
