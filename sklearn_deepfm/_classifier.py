@@ -91,16 +91,20 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         return self._partial_fit(X, y, sample_weight, lambda y: Labels(np.asarray(classes)))
 
     def predict(self, X):
-        return self._target.predict(self._logits(X))
+        logits = self._logits(X)
+        return self._target.predict(logits)
 
     def predict_proba(self, X):
-        return self._target.proba(self._logits(X))
+        logits = self._logits(X)
+        return self._target.proba(logits)
 
     def predict_log_proba(self, X):
-        return self._target.log_proba(self._logits(X))
+        logits = self._logits(X)
+        return self._target.log_proba(logits)
 
     def decision_function(self, X):
-        return self._target.decision(self._logits(X))
+        logits = self._logits(X)
+        return self._target.decision(logits)
 
     def _criterion(self):
         loss = torch.nn.BCEWithLogitsLoss if self._target.n_outputs == 1 else torch.nn.CrossEntropyLoss

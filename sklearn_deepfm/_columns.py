@@ -66,7 +66,7 @@ def read_columns(estimator, X, *, reset):
             f"while a minimum of 1 of each is required by {name}."
         )
     validate_data(estimator, X, reset=reset, skip_check_array=True)
-    return [_column_of_series(name, frame[column]) for column in frame.columns]
+    return [_column_of_series(name, series) for series in frame.iter_columns()]
 
 
 def which_hold_codes(columns, categorical_features):

@@ -61,7 +61,13 @@ class DeepFMNet(NeuralNet):
         self.frequencies = frequencies
         self.seed = seed
         self.keep_optimizer = keep_optimizer
-        super().__init__(module, train_split=None, criterion__reduction="none", **kwargs)
+        super().__init__(
+            module, train_split=None, criterion__reduction="none", verbose=0, **kwargs
+        )
+
+    def get_default_callbacks(self) -> list[Any]:
+        """Timer and losses; what is printed is for the estimator to say."""
+        return [(name, cb) for name, cb in self._default_callbacks if name != "print_log"]
 
     # Building
 
@@ -84,6 +90,7 @@ class DeepFMNet(NeuralNet):
                 {"params": others},
             ],
             touched=lambda: module.touched,
+            fused=True,
             lr=self.lr,
         )
         return self

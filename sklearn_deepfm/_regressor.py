@@ -75,7 +75,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         return self._partial_fit(X, y, sample_weight, Amount)
 
     def predict(self, X):
-        return self._target.predict(self._logits(X))
+        logits = self._logits(X)
+        return self._target.predict(logits)
 
     def _criterion(self):
         return torch.nn.MSELoss

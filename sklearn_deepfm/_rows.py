@@ -53,7 +53,8 @@ def check_weight(weight, y, name="sample_weight"):
             f"[{weight.min()}, {weight.max()}]. Drop or mend the rows concerned."
         )
     if not weight.any():
-        raise ValueError(f"{name} is 0 for all samples: at least one must be positive.")
+        raise ValueError(f"{name} is zero for every sample, which leaves nothing to learn from: at least one "
+            f"weight must be positive.")
     return weight
 
 

@@ -1,0 +1,274 @@
+"""What one field learned at fit, and the codes it gives: a vocabulary of categories, or bins."""
+
+from __future__ import annotations
+
+import warnings
+from bisect import bisect_left
+from dataclasses import dataclass
+from operator import methodcaller
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sklearn_deepfm._tables import EXACT_FLOAT, Column
+
+MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
+
+_AS_PYTHON = methodcaller("as_py")
+
+# A binary search reads some microseconds a value, a hash table is built at some nanoseconds a
+# category: below one value per so many categories (measured) searching wins.
+_CATEGORIES_PER_SEARCHED_VALUE = 128
+
+
+# From so many rows on, warn when more than such a share of them has a value of its own (fit), or
+# a value that fit did not see (transform).
+_MANY_ROWS_AT_FIT, _NEARLY_UNIQUE = 100, 0.9
+_MANY_ROWS_AT_TRANSFORM, _MOSTLY_UNKNOWN = 20, 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The categories of a field, in sorted order, each with its count and its code.
+
+    Categories too rare for a code of their own are kept with the code UNKNOWN, so that their
+    counts add up over calls of `extended`. An object never changes after it is made.
+    """
+
+    kind: str | None
+    values: pa.Array
+    counts: np.ndarray
+    codes: np.ndarray
+
+    @classmethod
+    def empty(cls, column: Column) -> Vocabulary:
+        """A vocabulary for values such as those of `column`, still without any."""
+        values = column.values.dictionary.slice(0, 0)
+        return cls(column.kind, values, np.empty(0, np.int64), np.empty(0, np.int32))
+
+    def extended(self, column: Column, min_count: float, max_categories: int | None) -> Vocabulary:
+        """Count a dictionary-encoded column; give codes to the categories that earn one now."""
+        indices = column.values.indices.drop_null().to_numpy()
+        counts = np.bincount(indices, minlength=len(column.values.dictionary))
+        in_use = np.flatnonzero(counts)
+        arrived = self._as_own_type(column.name, column.values.dictionary.take(pa.array(in_use)))
+        vocabulary = self._counted(arrived, counts[in_use])
+        return vocabulary._with_new_codes(min_count, max_categories)
+
+    def _as_own_type(self, name: object, values: pa.Array) -> pa.Array:
+        own = _cast_where_exact(values, self.values.type)
+        if own.null_count:
+            first = values.filter(pc.is_null(own))[0].as_py()
+            raise ValueError(
+                f"Column {name!r} held {self.values.type} values when the encoder was fitted and "
+                f"holds {first!r} now, which is none. Fit the encoder again on all the data, or "
+                f"name the column in numeric_features."
+            )
+        return own
+
+    def _counted(self, arrived: pa.Array, arrived_counts: np.ndarray) -> Vocabulary:
+        positions = _positions(arrived, self.values)
+        is_new = pc.is_null(positions)
+        counts = self.counts.copy()
+        counts[positions.drop_null().to_numpy()] += arrived_counts[~is_new.to_numpy(False)]
+        new = arrived.filter(is_new)
+        values = pa.concat_arrays([self.values, new])
+        order = pc.sort_indices(values)
+        counts = np.concatenate([counts, arrived_counts[is_new.to_numpy(False)]])
+        codes = np.concatenate([self.codes, np.full(len(new), UNKNOWN, np.int32)])
+        index = order.to_numpy()
+        return Vocabulary(self.kind, values.take(order), counts[index], codes[index])
+
+    def _with_new_codes(self, min_count: float, max_categories: int | None) -> Vocabulary:
+        earned = np.flatnonzero((self.codes == UNKNOWN) & (self.counts >= min_count))
+        room = len(self.codes) if max_categories is None else max_categories - self.n_known
+        if len(earned) > max(room, 0):
+            most_frequent = np.argsort(-self.counts[earned], kind="stable")[: max(room, 0)]
+            earned = np.sort(earned[most_frequent])
+        codes = self.codes.copy()
+        codes[earned] = FIRST_KNOWN + self.n_known + np.arange(len(earned))
+        return Vocabulary(self.kind, self.values, self.counts, codes)
+
+    @property
+    def n_known(self) -> int:
+        return int(np.count_nonzero(self.codes >= FIRST_KNOWN))
+
+    @property
+    def categories(self) -> pa.Array:
+        """The known values in the order of their codes."""
+        known = np.flatnonzero(self.codes >= FIRST_KNOWN)
+        return self.values.take(pa.array(known[np.argsort(self.codes[known])]))
+
+    representatives = categories
+
+    def encode(self, column: Column) -> tuple[np.ndarray, int]:
+        """The code of each value, and how many values fit never saw."""
+        positions = self._find(column.values)
+        if not positions.null_count:
+            return self.codes[positions.to_numpy()], 0
+        found = positions.fill_null(len(self.codes)).to_numpy()
+        codes = np.append(self.codes, np.int32(UNKNOWN))[found]
+        if column.values.null_count:
+            codes[column.values.is_null().to_numpy(False)] = MISSING
+        return codes, positions.null_count - column.values.null_count
+
+    def _find(self, values: pa.Array) -> pa.Array:
+        if not len(self.values):
+            return pa.nulls(len(values), pa.int32())
+        if pa.types.is_dictionary(values.type):
+            # A slice of a category column still carries all categories of the whole.
+            if len(values) < len(values.dictionary):
+                return self._find(values.dictionary_decode())
+            return self._find(values.dictionary).take(values.indices)
+        return _positions(_cast_where_exact(values, self.values.type), self.values)
+
+
+NOTHING_KNOWN = Vocabulary(None, pa.nulls(0), np.empty(0, np.int64), np.empty(0, np.int32))
+
+
+def _cast_where_exact(values: pa.Array, type_: pa.DataType) -> pa.Array:
+    """Cast numbers to another type of number, null where it cannot hold the very value."""
+    try:
+        return values.cast(type_)
+    except pa.ArrowInvalid:
+        pass
+    lows, highs = zip(_range(type_), _range(values.type), strict=True)
+    low, high = pa.scalar(max(lows), values.type), pa.scalar(min(highs), values.type)
+    exact = pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high))
+    if pa.types.is_floating(values.type):
+        exact = pc.and_(exact, pc.equal(pc.floor(values), values))
+    return pc.if_else(exact, values, None).cast(type_)
+
+
+def _range(type_: pa.DataType) -> tuple[int, int]:
+    if pa.types.is_floating(type_):
+        return -EXACT_FLOAT, EXACT_FLOAT
+    bounds = np.iinfo(type_.to_pandas_dtype())
+    return int(bounds.min), int(bounds.max)
+
+
+def _positions(values: pa.Array, ascending: pa.Array) -> pa.Array:
+    """Where each value stands in `ascending`; null for a value that does not, and for null."""
+    if len(values) * _CATEGORIES_PER_SEARCHED_VALUE > len(ascending):
+        return pc.index_in(values, value_set=ascending)
+    found = [_search(ascending, value) for value in values.to_pylist()]
+    return pa.array(found, pa.int32())
+
+
+def _search(ascending: pa.Array, value: object) -> int | None:
+    if value is None:
+        return None
+    position = bisect_left(ascending, value, key=_AS_PYTHON)
+    if position == len(ascending) or ascending[position].as_py() != value:
+        return None
+    return position
+
+
+@dataclass(frozen=True, eq=False)
+class Bins:
+    """The bins of a field of quantities: the n + 1 edges of n bins, each closed on the left."""
+
+    kind: str | None
+    type: pa.DataType
+    edges: np.ndarray
+
+    @classmethod
+    def learned(cls, column: Column, n_bins: int, min_rows: int) -> Bins:
+        """Bins of about equal numbers of rows, at most `n_bins`, none below `min_rows`."""
+        values = _as_floats(column)
+        distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+        inner = _inner_edges(distinct, counts, n_bins, min_rows)
+        edges = np.concatenate([distinct[:1], inner, distinct[-1:]])
+        return cls(column.kind, column.values.type, edges)
+
+    @property
+    def n_known(self) -> int:
+        return len(self.edges) - 1
+
+    @property
+    def categories(self) -> pa.Array:
+        """The edges of the bins, in the type of the column."""
+        return self._in_own_type(self.edges)
+
+    @property
+    def representatives(self) -> pa.Array:
+        """The middle of each bin."""
+        left, right = self.edges[:-1], self.edges[1:]
+        middle = left / 2 + right / 2
+        # Between neighbouring floats there is no middle; the left edge is in the bin.
+        return self._in_own_type(np.where((left < middle) & (middle < right), middle, left))
+
+    def _in_own_type(self, numbers: np.ndarray) -> pa.Array:
+        if not pa.types.is_temporal(self.type):
+            return pa.array(numbers)
+        return pa.array(np.floor(numbers).astype(np.int64)).cast(self.type)
+
+    def encode(self, column: Column) -> tuple[np.ndarray, int]:
+        """The code of each value; no value is ever unseen."""
+        values = _as_floats(column)
+        codes = np.searchsorted(self.edges[1:-1], values, side="right") + FIRST_KNOWN
+        if column.values.null_count:
+            codes[np.isnan(values)] = MISSING
+        return codes, 0
+
+
+def _inner_edges(
+    distinct: np.ndarray, counts: np.ndarray, n_bins: int, min_rows: int
+) -> list[float]:
+    """Cut sorted values so that each bin takes an equal share of the rows that are left."""
+    n_rows = counts.sum()
+    rows_below = np.cumsum(counts) - counts
+    edges: list[float] = []
+    start = 0
+    for bins_left in range(n_bins, 1, -1):
+        end = start + max(min_rows, (n_rows - start) / bins_left)
+        cut = np.searchsorted(rows_below, end)
+        if cut == len(distinct) or n_rows - rows_below[cut] < min_rows:
+            break
+        start = rows_below[cut]
+        edges.append(distinct[cut])
+    return edges
+
+
+def _as_floats(column: Column) -> np.ndarray:
+    """The values as float64, dates as microseconds, NaN where missing."""
+    values = column.as_quantities().values
+    if pa.types.is_temporal(values.type):
+        values = values.cast(pa.int64())
+    floats = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    if np.isinf(floats).any():
+        raise ValueError(
+            f"Column {column.name!r} holds infinity, and bins need finite values. Replace it by "
+            f"NaN (missing) or by a large number, or name the column in categorical_features."
+        )
+    return floats
+
+
+def warn_if_nearly_unique(column: Column, field: Vocabulary | Bins) -> None:
+    """Warn of a column whose categories new rows will hardly share."""
+    if not isinstance(field, Vocabulary):
+        return
+    n_rows = field.counts.sum()
+    if n_rows >= _MANY_ROWS_AT_FIT and field.n_known > _NEARLY_UNIQUE * n_rows:
+        warnings.warn(
+            f"Column {column.name!r} has {field.n_known} categories in {n_rows} rows: nearly "
+            "every row has its own, which new rows will not share, so that their values will be "
+            "unknown. Drop the column, or set min_frequency=2 or more so that such values share "
+            "code 1; if it is a quantity, name it in numeric_features.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def warn_if_mostly_unknown(column: Column, n_unseen: int) -> None:
+    """Warn of a column whose values fit hardly ever saw."""
+    n_rows = len(column.values) - column.values.null_count
+    if n_rows >= _MANY_ROWS_AT_TRANSFORM and n_unseen > _MOSTLY_UNKNOWN * n_rows:
+        warnings.warn(
+            f"Column {column.name!r}: fit never saw {n_unseen / n_rows:.0%} of the {n_rows} "
+            "values, so they are all encoded as unknown. Check that the column is the one the "
+            "encoder was fitted on, written in the same way, or fit again on newer data.",
+            UserWarning,
+            stacklevel=3,
+        )

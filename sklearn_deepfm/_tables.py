@@ -1,0 +1,197 @@
+"""Any table scikit-learn users hold, as one Arrow array per column, with the kind of its values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from sklearn.utils import check_array
+
+# The largest range in which a float names each whole number exactly.
+EXACT_FLOAT = 2**53
+
+# NumPy types that Arrow lacks, by dtype.kind: long doubles and dates counted in hours or years.
+_NUMPY_TO_ARROW = {"f": "float64", "M": "datetime64[us]", "m": "timedelta64[us]"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    `kind` says in words what the values are, None when all are missing. `values` has one of few
+    types, whatever library the table came from, and null wherever a value is missing; a column
+    of category dtype stays dictionary encoded.
+    """
+
+    name: Any
+    kind: str | None
+    values: pa.Array
+
+    def is_encoded(self) -> bool:
+        """Whether the values are dictionary encoded."""
+        return pa.types.is_dictionary(self.values.type)
+
+    def is_categorical(self) -> bool:
+        """Whether the values are names of things, by their kind and type alone."""
+        if self.is_encoded() or self.kind in ("strings", "booleans"):
+            return True
+        return self.kind == "numbers" and _are_whole(self.values)
+
+    def as_categories(self) -> Column:
+        """The same column, dictionary encoded, whole numbers as integers."""
+        values = self.values
+        if self.is_encoded():
+            dictionary = _without_fractions(values.dictionary)
+            if len(dictionary.unique()) == len(dictionary):
+                return Column(self.name, self.kind, _dictionary(values.indices, dictionary))
+            values = dictionary.take(values.indices)
+        return Column(self.name, self.kind, _without_fractions(values).dictionary_encode())
+
+    def as_quantities(self) -> Column:
+        """The same column, not dictionary encoded."""
+        values = self.values.dictionary_decode() if self.is_encoded() else self.values
+        return Column(self.name, self.kind, values)
+
+
+def read_table(X: Any) -> nw.DataFrame | np.ndarray:
+    """Open a data frame with narwhals; make anything else a 2-D array that keeps its values.
+
+    Raises
+    ------
+    ValueError
+        If X has no rows or no columns, is not two-dimensional, is complex, or names a column twice.
+    TypeError
+        If X is sparse.
+    """
+    if not (isinstance(X, nw.DataFrame) or nw.dependencies.is_into_dataframe(X)):
+        # Lists become objects: NumPy would turn the 1 of [1, "a"] into a string.
+        dtype = object if isinstance(X, (list, tuple)) else None
+        return check_array(X, dtype=dtype, ensure_all_finite=False)
+    table = nw.from_native(X, eager_only=True)
+    if 0 in table.shape:
+        n_rows, n_columns = table.shape
+        raise ValueError(
+            f"X has {n_rows} rows and {n_columns} columns, a minimum of 1 of each is required."
+        )
+    return table
+
+
+def column_names(table: nw.DataFrame | np.ndarray) -> list:
+    """The names of the columns, or their positions when they have no names."""
+    return list(range(table.shape[1])) if isinstance(table, np.ndarray) else list(table.columns)
+
+
+def columns_of(table: nw.DataFrame | np.ndarray) -> Iterator[Column]:
+    """Convert one column at a time, so that no second copy of the table is ever held."""
+    columns = table.T if isinstance(table, np.ndarray) else table.iter_columns()
+    for name, native in zip(column_names(table), columns, strict=True):
+        yield _read_column(name, native)
+
+
+def _read_column(name: Any, native: nw.Series | np.ndarray) -> Column:
+    try:
+        values = _to_arrow(native)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"Column {name!r} holds {_describe_types(native)}. The cells of one column of the X "
+            "argument must be all strings, or all numbers (or booleans, or dates), and missing "
+            f"ones None or NaN: convert them. ({error})"
+        ) from error
+    kind, target = _kind_and_type(name, values.type)
+    values = _cast(values, target)
+    return Column(name, None if values.null_count == len(values) else kind, values)
+
+
+def _to_arrow(native: nw.Series | np.ndarray) -> pa.Array:
+    try:
+        values = _from_numpy(native) if isinstance(native, np.ndarray) else native.to_arrow()
+    except OverflowError:
+        # Arrow infers int64 for Python integers: the upper half of uint64 must be asked for.
+        values = pa.array(np.asarray(native), pa.uint64(), from_pandas=True)
+    if isinstance(values, pa.ChunkedArray):
+        values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
+    return values
+
+
+def _from_numpy(values: np.ndarray) -> pa.Array:
+    type_ = _NUMPY_TO_ARROW.get(values.dtype.kind, values.dtype)
+    return pa.array(values.astype(type_, copy=False), from_pandas=True)
+
+
+def _describe_types(native: nw.Series | np.ndarray) -> str:
+    is_object = native.dtype == (object if isinstance(native, np.ndarray) else nw.Object)
+    if not is_object:
+        return str(native.dtype)
+    return ", ".join(sorted({type(value).__name__ for value in native}))
+
+
+def _kind_and_type(name: Any, type_: pa.DataType) -> tuple[str, pa.DataType]:
+    """The kind of values that an Arrow type holds, and the one type we keep that kind in."""
+    types = pa.types
+    if types.is_dictionary(type_):
+        return _kind_and_type(name, type_.value_type)
+    if types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_):
+        return "strings", pa.large_string()
+    if types.is_boolean(type_):
+        return "booleans", pa.bool_()
+    if types.is_integer(type_):
+        return "numbers", pa.uint64() if types.is_uint64(type_) else pa.int64()
+    if types.is_floating(type_) or types.is_decimal(type_):
+        return "numbers", pa.float64()
+    if types.is_date(type_) or (types.is_timestamp(type_) and type_.tz is None):
+        return "datetimes", pa.timestamp("us")
+    if types.is_timestamp(type_):
+        return "datetimes with a time zone", pa.timestamp("us", "UTC")
+    if types.is_duration(type_):
+        return "durations", pa.duration("us")
+    if types.is_time(type_):
+        return "times", pa.time64("us")
+    if types.is_null(type_):
+        return "", pa.null()
+    raise TypeError(f"Column {name!r} holds {type_}. {_advice(type_)}")
+
+
+def _advice(type_: pa.DataType) -> str:
+    if pa.types.is_nested(type_):
+        return "Multi-valued fields are not supported yet: give one value per cell."
+    return "Make it strings, numbers, booleans or dates: for example, decode bytes."
+
+
+def _cast(values: pa.Array, target: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(values.type):
+        dictionary = _cast(values.dictionary, target)
+        if dictionary.null_count:
+            return dictionary.take(values.indices)
+        return _dictionary(values.indices, dictionary)
+    if values.type != target:
+        # Nanoseconds are cut to microseconds, which a float64 can hold.
+        values = values.cast(target, safe=not pa.types.is_temporal(target))
+    if target != pa.float64():
+        return values
+    is_nan = pc.is_nan(values)
+    if pc.any(is_nan).as_py():
+        values = pc.if_else(is_nan, None, values)
+    # Adding zero makes -0.0 the same category as 0.0.
+    return pc.add(values, 0.0)
+
+
+def _dictionary(indices: pa.Array, dictionary: pa.Array) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(indices, dictionary)
+
+
+def _are_whole(values: pa.Array) -> bool:
+    if not pa.types.is_floating(values.type):
+        return True
+    whole = pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), EXACT_FLOAT))
+    return pc.all(whole).as_py()
+
+
+def _without_fractions(values: pa.Array) -> pa.Array:
+    if pa.types.is_floating(values.type) and _are_whole(values):
+        return values.cast(pa.int64())
+    return values
