@@ -5,12 +5,9 @@ import warnings
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, clone
-from sklearn.metrics import check_scoring
-from sklearn.utils import check_random_state
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_deepfm._batches import Samples
 from sklearn_deepfm._callbacks import training_callbacks
 from sklearn_deepfm._columns import read_columns, which_hold_codes
 from sklearn_deepfm._fields import Fields
@@ -25,59 +22,110 @@ from sklearn_deepfm._parameters import (
     real,
     sequence_of,
 )
-from sklearn_deepfm._rows import (
-    Rows,
-    check_weight,
-    hold_out,
-    merge_repeats,
-    without_zero_weights,
-)
+from sklearn_deepfm._rows import Rows, check_weight, hold_out, merge_repeats, without_zero_weights
 from sklearn_deepfm._targets import check_target
+from sklearn_deepfm._training import (
+    batch_size,
+    clone_callback,
+    new_net,
+    random_state_of,
+    to_samples,
+    validation_scorer,
+)
 
 MANY_ROWS = 10_000  # from here on early_stopping="auto" holds rows out
 PREDICT_BATCH_SIZE = 8192
-SPARSE_ABOVE = 2
 ROW_MULTIPLE = 16  # matrix products then give a row the same bits in any batch
 
-RULES = {
-    "embed_dim": integer(1),
-    "mlp_dims": sequence_of(integer(1), "a tuple or list of ints of at least 1"),
-    "dropout": real("[0, 1)"),
-    "batch_norm": boolean(),
-    "components": Rule(
-        lambda names: (
-            isinstance(names, list | tuple | set | frozenset)
-            and 0 < len(names) == len(set(names))
-            and set(names) <= set(COMPONENTS)
-        ),
-        f"a non-empty collection of distinct names out of {COMPONENTS}",
-    ),
-    "learning_rate": real("(0, inf)"),
-    "embedding_l2": real("[0, inf)"),
-    "weight_decay": real("[0, inf)"),
-    "max_epochs": integer(1),
-    "batch_size": one_of("auto") | integer(1),
-    "early_stopping": one_of("auto") | boolean(),
-    "scoring": instance(str, "'loss', a scorer's name") | Rule(callable, "a callable"),
-    "validation_fraction": real("(0, 1)"),
-    "n_iter_no_change": integer(1),
-    "tol": real("[0, inf)"),
-    "lr_schedule": one_of("plateau", None),
-    "sparse_updates": one_of("auto") | boolean(),
-    "precision": one_of("float32", "bfloat16"),
-    "device": instance(str, "the name of a device, such as 'cpu', 'cuda', 'cuda:1' or 'mps', or 'auto'"),
-    "callbacks": one_of(None) | instance((list, tuple), "a list of skorch callbacks"),
-    "warm_start": boolean(),
-    "verbose": integer(0),
-}
+
+def _are_components(names):
+    is_collection = isinstance(names, list | tuple | set | frozenset)
+    return is_collection and 0 < len(names) == len(set(names)) and set(names) <= set(COMPONENTS)
 
 
 class BaseDeepFM(BaseEstimator):
     """Fit and predict of a DeepFM; subclasses say what y is.
 
-    Subclasses define `_rules`, `_net_class`, `_criterion`, `_target_class` and
-    `_weigh`.
+    Subclasses define `_net_class`, `_target_class` and `_criterion`.
     """
+
+    _rules = {
+        "embed_dim": integer(1),
+        "mlp_dims": sequence_of(integer(1), "a tuple or list of ints of at least 1"),
+        "dropout": real("[0, 1)"),
+        "batch_norm": boolean(),
+        "components": Rule(_are_components, f"a collection of distinct names out of {COMPONENTS}"),
+        "learning_rate": real("(0, inf)"),
+        "embedding_l2": real("[0, inf)"),
+        "weight_decay": real("[0, inf)"),
+        "max_epochs": integer(1),
+        "batch_size": one_of("auto") | integer(1),
+        "early_stopping": one_of("auto") | boolean(),
+        "scoring": instance(str, "'loss', the name of a scorer") | Rule(callable, "a callable"),
+        "validation_fraction": real("(0, 1)"),
+        "n_iter_no_change": integer(1),
+        "tol": real("[0, inf)"),
+        "lr_schedule": one_of("plateau", None),
+        "sparse_updates": one_of("auto") | boolean(),
+        "precision": one_of("float32", "bfloat16"),
+        "device": instance(str, "the name of a device: 'cpu', 'cuda', 'cuda:1', 'mps' or 'auto'"),
+        "callbacks": one_of(None) | instance((list, tuple), "a list of skorch callbacks"),
+        "warm_start": boolean(),
+        "verbose": integer(0),
+    }
+
+    def __init__(
+        self,
+        *,
+        embed_dim=16,
+        mlp_dims=(128, 64),
+        dropout=0.2,
+        batch_norm=True,
+        components=("linear", "fm", "deep"),
+        learning_rate=1e-3,
+        embedding_l2=1e-2,
+        weight_decay=0.0,
+        max_epochs=50,
+        batch_size="auto",
+        early_stopping="auto",
+        scoring="loss",
+        validation_fraction=0.1,
+        n_iter_no_change=2,
+        tol=1e-6,
+        lr_schedule="plateau",
+        categorical_features="from_dtype",
+        sparse_updates="auto",
+        precision="float32",
+        device="cpu",
+        callbacks=None,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.embed_dim = embed_dim
+        self.mlp_dims = mlp_dims
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.components = components
+        self.learning_rate = learning_rate
+        self.embedding_l2 = embedding_l2
+        self.weight_decay = weight_decay
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.early_stopping = early_stopping
+        self.scoring = scoring
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.lr_schedule = lr_schedule
+        self.categorical_features = categorical_features
+        self.sparse_updates = sparse_updates
+        self.precision = precision
+        self.device = device
+        self.callbacks = callbacks
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
 
     # Attributes that are read from what fit leaves in _fields and net_.
 
@@ -122,7 +170,7 @@ class BaseDeepFM(BaseEstimator):
         if not goes_on:
             model._target = model._target_class(rows.y)
         rows = model._prepare(rows)
-        random = _random_state(self.random_state)
+        random = random_state_of(self.random_state)
         train, valid = model._validation_rows(rows, validation, random)
         model._learn(train, random, goes_on=goes_on)
         model._train(train, valid, self.max_epochs, keep_optimizer=self.warm_start)
@@ -138,7 +186,7 @@ class BaseDeepFM(BaseEstimator):
         if not goes_on:
             model._target = target(rows.y)
         rows = model._prepare(rows)
-        model._learn(rows, _random_state(self.random_state), goes_on=goes_on)
+        model._learn(rows, random_state_of(self.random_state), goes_on=goes_on)
         model._train(rows, None, 1, keep_optimizer=True)
         vars(self).update(vars(model))
         return self
@@ -166,9 +214,7 @@ class BaseDeepFM(BaseEstimator):
             stops = len(rows) > MANY_ROWS if self.early_stopping == "auto" else self.early_stopping
             if not stops:
                 return rows, None
-            return hold_out(
-                rows, self.validation_fraction, random, stratify=self._target.is_class
-            )
+            return hold_out(rows, self.validation_fraction, random, stratify=self._target.is_class)
         if y_val is None:
             raise ValueError("X_val needs y_val, the target of the validation rows, got None.")
         valid = self._read(X_val, y_val, weight_val, reset=False)
@@ -178,70 +224,36 @@ class BaseDeepFM(BaseEstimator):
 
     def _learn(self, train, random, *, goes_on):
         """Fields, scale of the target and net, for the training rows."""
-        if goes_on:
-            self._fields, source, is_new = self._fields.grown(train.columns, train.weight)
-            if is_new.any():
-                self.net_.grow_table(source, is_new, self._fields.slopes)
-            self.net_.frequencies = self._fields.frequencies
+        if not goes_on:
+            is_index = which_hold_codes(train.columns, self.categorical_features)
+            self._fields = Fields(train.columns, is_index, train.weight)
+            self._target.fit(train)
+            self.net_ = new_net(self, self._fields, self._target, random=random, n_rows=len(train))
             return
-        is_index = which_hold_codes(train.columns, self.categorical_features)
-        self._fields = Fields(train.columns, is_index, train.weight)
-        self._target.fit(train)
-        self.net_ = self._new_net(random, self._batch_size(len(train)))
-
-    def _new_net(self, random, batch_size):
-        dims = self._fields.dims
-        seed, order_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
-        return self._net_class(
-            module__n_fields=len(dims),
-            module__n_features=int(dims.sum()),
-            module__embed_dim=int(self.embed_dim),
-            module__mlp_dims=tuple(int(width) for width in self.mlp_dims),
-            module__dropout=float(self.dropout),
-            module__n_outputs=self._target.n_outputs,
-            module__batch_norm=bool(self.batch_norm),
-            module__components=tuple(name for name in COMPONENTS if name in self.components),
-            module__slopes=self._fields.slopes,
-            module__sparse=self._is_sparse(batch_size),
-            module__seed=seed,
-            criterion=self._criterion(),
-            embedding_l2=self.embedding_l2,
-            weight_decay=self.weight_decay,
-            precision=self.precision,
-            initial_bias=self._target.initial_bias.tolist(),
-            frequencies=self._fields.frequencies,
-            seed=order_seed,
-            device=_device(self.device),
-        )
-
-    def _is_sparse(self, batch_size):
-        """Whether a batch can touch so few rows that sorting them out pays."""
-        if self.sparse_updates != "auto":
-            return bool(self.sparse_updates)
-        dims = self._fields.dims
-        return bool(dims.sum() > SPARSE_ABOVE * batch_size * len(dims) and dims.sum() > 2**17)
-
-    def _batch_size(self, n_rows):
-        if self.batch_size != "auto":
-            return int(self.batch_size)
-        return int(np.clip(2 ** int(np.log2(max(n_rows / 32, 1))), 32, 4096))
+        self._fields, source, is_new = self._fields.grown(train.columns, train.weight)
+        if is_new.any():
+            self.net_.grow_table(source, is_new, self._fields.slopes)
+        self.net_.frequencies = self._fields.frequencies
 
     def _train(self, train, valid, n_epochs, *, keep_optimizer):
-        net = self.net_
-        users = [_clone_callback(callback) for callback in self.callbacks or ()]
-        net.lr, net.max_epochs, net.batch_size = self.learning_rate, n_epochs, self._batch_size(len(train))
+        net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
         net.callbacks, net.keep_optimizer = users, keep_optimizer
-        stops = self.early_stopping if self.early_stopping != "auto" else True
+        net.lr, net.max_epochs = self.learning_rate, n_epochs
+        net.batch_size = batch_size(self, len(train))
         callbacks = training_callbacks(
             users,
-            scorer=None if valid is None or self.scoring == "loss" else self._scorer(valid),
+            scorer=validation_scorer(self.scoring, valid, self._target),
             has_valid=valid is not None,
-            patience=self.n_iter_no_change if stops else None,
+            patience=self.n_iter_no_change if self.early_stopping else None,
             tol=self.tol,
             plateau=self.lr_schedule == "plateau",
             verbose=self.verbose,
         )
-        net.train(self._samples(train), None if valid is None else self._samples(valid), callbacks)
+        samples = [
+            None if rows is None else to_samples(rows, self._fields, self._target, net.device)
+            for rows in (train, valid)
+        ]
+        net.train(*samples, callbacks)
         if net.interrupted_:
             warnings.warn(
                 f"Training was interrupted after {self.n_iter_} full epochs; the model can be "
@@ -249,31 +261,6 @@ class BaseDeepFM(BaseEstimator):
                 UserWarning,
                 stacklevel=4,
             )
-
-    def _samples(self, rows):
-        """Tensors on the device; weights get the mean 1, so that their scale has no effect."""
-        index, value = self._fields.encode(rows.columns)
-        weight = None
-        if rows.weight is not None:
-            weight = torch.from_numpy((rows.weight / rows.weight.mean()).astype(np.float32))
-        return Samples(
-            torch.from_numpy(index),
-            None if value is None else torch.from_numpy(value),
-            torch.from_numpy(self._target.to_network(rows.y)),
-            weight,
-        ).to(self.net_.device)
-
-    def _scorer(self, valid):
-        """From validation logits to a score, greater is better."""
-        y = self._target.decode(valid.y)
-        weight = {} if valid.weight is None else {"sample_weight": valid.weight}
-
-        def score(logits):
-            answers = self._target.answers(logits.astype(np.float64))
-            return check_scoring(answers, scoring=self.scoring)(answers, X, y, **weight)
-
-        X = np.zeros((len(y), 1))  # the answers are known: nothing is read from it
-        return score
 
     # Prediction
 
@@ -304,23 +291,3 @@ class BaseDeepFM(BaseEstimator):
         tags.input_tags.sparse = False
         tags.non_deterministic = False
         return tags
-
-
-def _random_state(random_state):
-    """None is fresh entropy, not numpy's global generator, which a fit leaves alone."""
-    return np.random.RandomState() if random_state is None else check_random_state(random_state)
-
-
-def _device(name):
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _clone_callback(callback):
-    if isinstance(callback, tuple):
-        name, instance = callback
-        return name, _clone_callback(instance)
-    return callback if isinstance(callback, type) else clone(callback, safe=False)

@@ -1,12 +1,10 @@
 """The classifier: a DeepFM behind scikit-learn's interface."""
 
-import functools
-
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 
-from sklearn_deepfm._base import RULES, BaseDeepFM
+from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._net import DeepFMClassifierNet
 from sklearn_deepfm._parameters import instance, one_of
 from sklearn_deepfm._rows import Rows
@@ -14,9 +12,172 @@ from sklearn_deepfm._targets import Labels
 
 
 class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
-    """TODO"""
+    """DeepFM: factorization machine and MLP over shared embeddings, for classes.
 
-    _rules = {**RULES, "class_weight": one_of(None, "balanced") | instance(dict, "a dict")}
+    For the fields i of a row, with first-order weights w and embeddings v::
+
+        logit = b + sum_i w_i + sum_{i<j} <v_i, v_j> + MLP([v_1 .. v_F])
+
+    The probability is the sigmoid of the logit for two classes; for more, each class
+    has a logit with its own first and second order, and probabilities are their
+    softmax. Columns of codes (integers, booleans, categories) are looked up in a
+    table of embeddings, columns of floats scale one. Strings, dates and rare
+    categories are the business of :class:`OrdinalFieldEncoder`, in a pipeline.
+
+    Parameters
+    ----------
+    embed_dim : int, default=16
+        Length of the embedding of each feature, the same for all fields, since FM
+        multiplies them pairwise. Memory and time grow linearly with it; 8 to 32 is
+        usual.
+    mlp_dims : tuple of int, default=(128, 64)
+        Widths of the MLP's hidden layers. (400, 400, 400) is what most publications
+        use; it fits a little better and takes several times as long.
+    dropout : float, default=0.2
+        Probability, in [0, 1), of dropping a hidden unit while training.
+    batch_norm : bool, default=True
+        Whether to normalise hidden units over each batch.
+    components : collection of {"linear", "fm", "deep"}, default=("linear", "fm", "deep")
+        Terms of the sum: ``("linear",)`` is logistic regression, ``("linear", "fm")``
+        FM, ``("deep",)`` DNN, ``("linear", "deep")`` Wide & Deep.
+    learning_rate : float, default=1e-3
+        Of Adam, at the start of each fit.
+    embedding_l2 : float, default=1e-2
+        Factor lambda of the penalty ``(lambda/2) * ||table||**2`` that is added to
+        the mean loss, over first-order weights and embeddings. The strongest lever
+        against overfitting on fields with many categories; try 0 to 1e-1.
+    weight_decay : float, default=0.0
+        The same for the weight matrices of the MLP.
+    max_epochs : int, default=50
+        Most passes over the training rows. Without validation rows, exactly that many.
+    batch_size : int or "auto", default="auto"
+        Rows per step. "auto" takes a power of 2 of about 1/256 of the training rows,
+        between 32 and 4096. Smaller batches often predict better and train slower.
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold out rows, stop when their score no longer improves, and keep
+        the weights of the best epoch. "auto" does so if `X_val` is passed or there
+        are more than 10,000 training rows (distinct ones, see Notes). With False and
+        `X_val`, all epochs are run and the best weights kept.
+    scoring : str or callable, default="loss"
+        Score of the validation rows: "loss" for the negative loss, the name of a
+        scorer, or a callable ``scorer(estimator, X, y)``, which gets an estimator
+        that answers for the validation rows whatever X.
+    validation_fraction : float, default=0.1
+        Share of the training rows to hold out, in (0, 1), if `X_val` is not passed.
+        Classes are held out in equal proportion.
+    n_iter_no_change : int, default=2
+        Epochs in a row without a score better by `tol` after which training stops.
+    tol : float, default=1e-6
+        Least improvement of the score that counts.
+    lr_schedule : {"plateau", None}, default="plateau"
+        "plateau" divides the learning rate by 10 after each epoch whose score is no
+        better by `tol`; it needs validation rows. None keeps it constant. An
+        LRScheduler among `callbacks` replaces the schedule.
+    class_weight : dict, "balanced" or None, default=None
+        Factor of the weights of each class, in training and validation: a dict by
+        label (1 for those it leaves out), or "balanced" for
+        ``n_samples / (n_classes * bincount(y))`` with weighted counts. It shifts the
+        probabilities; leave it at None if you need calibrated ones.
+    categorical_features : "from_dtype", None or array-like of {bool, int, str}, \
+            default="from_dtype"
+        Which columns hold codes: by type (integers, booleans and categories), none, a
+        mask, positions or names. All others are numbers.
+        :class:`~sklearn.ensemble.HistGradientBoostingClassifier` has the same
+        parameter, but takes integers for numbers.
+    sparse_updates : bool or "auto", default="auto"
+        Whether a step updates only those rows of the table that its batch touches
+        (True) or all of them (False). "auto" is True when the table has more than
+        131,072 rows and more than twice the cells of a batch. See Notes.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Of the matrix products while training. Predictions are always float32.
+    device : str, default="cpu"
+        "cpu", "cuda", "cuda:1", "mps", or "auto" for the best at hand. A model
+        trained on one device can be loaded where there is none.
+    callbacks : list of skorch callbacks, default=None
+        Further callbacks, cloned for each fit, such as Checkpoint, EpochScoring,
+        GradientNormClipping or LRScheduler. They see `net_`, whose target is
+        the number of the class.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights and the optimizer's state of the last
+        one, with rows added to the table for new codes.
+    random_state : int, RandomState instance or None, default=None
+        Source of all chance: initialisation, order of the rows, dropout, hold-out.
+        With an int, fits on the same machine, versions and number of threads are
+        equal bit by bit. None takes fresh entropy. Global generators are not touched.
+    verbose : int, default=0
+        1 prints a line per epoch, 2 a progress bar as well.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns, if all are strings.
+    field_dims_ : ndarray of shape (n_fields,)
+        Rows of the table that each field has: for codes, one for each code seen and
+        one for all others; for numbers, an offset, a slope, and one for NaN if seen.
+    n_iter_ : int
+        Number of epochs run.
+    history_ : list of dict
+        One dict per epoch: "epoch", "train_loss", "learning_rate", "dur" (seconds),
+        with validation rows "valid_loss" and "valid_score", and what callbacks record.
+    loss_curve_ : list of float
+        Mean training loss of each epoch, without penalties.
+    validation_scores_ : list of float or None
+        Score of the validation rows after each epoch, greater is better.
+    net_ : skorch.NeuralNet
+        The net that trained, with its history.
+    module_ : DeepFM
+        The trained network, in eval mode.
+
+    See Also
+    --------
+    DeepFMRegressor : The same for numbers.
+    OrdinalFieldEncoder : From any table to codes.
+    DeepFM : The torch module inside.
+
+    Notes
+    -----
+    A code that fit did not see, and any code of a row whose weight is 0, is predicted
+    as an average one: its row is the mean of its field's rows, weighted by frequency.
+    Numbers are standardised and enter as ``u + x * v`` with two rows of the table;
+    beyond the range seen in fit they count as its ends.
+
+    A weight w has the effect of w equal rows, and the scale of all weights has none.
+    Up to 4096 distinct rows this holds exactly: rows of weight 0 are dropped, equal
+    rows merged into one with the sum of their weights, and all sizes (batches, epochs,
+    hold-out) follow from the number of distinct rows, so that a repeated and a
+    weighted data set are one and the same. The order of the rows has no effect then.
+    Beyond, weights multiply the loss, which is equal in expectation over the batches.
+
+    With `sparse_updates`, a row that a batch touches for the first time after g steps
+    takes the penalty of g steps at once and its moments decay by g steps, but it does
+    not move in between, as it would along its momentum under dense Adam.
+
+    References
+    ----------
+    .. [1] H. Guo, R. Tang, Y. Ye, Z. Li and X. He, "DeepFM: A Factorization-Machine
+       based Neural Network for CTR Prediction", IJCAI 2017.
+       https://arxiv.org/abs/1703.04247
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
+    >>> from sklearn_deepfm.datasets import load_flights
+    >>> X, y = load_flights(return_X_y=True)
+    >>> X, y = X[:2000], y[:2000]
+    >>> model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(random_state=0))
+    >>> model.fit(X, y).predict_proba(X[:3]).shape
+    (3, 2)
+    """
+
+    _rules = {
+        **BaseDeepFM._rules,
+        "class_weight": one_of(None, "balanced") | instance(dict, "a dict from label to factor"),
+    }
     _net_class = DeepFMClassifierNet
     _target_class = Labels
 
@@ -49,76 +210,190 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         random_state=None,
         verbose=0,
     ):
-        self.embed_dim = embed_dim
-        self.mlp_dims = mlp_dims
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.components = components
-        self.learning_rate = learning_rate
-        self.embedding_l2 = embedding_l2
-        self.weight_decay = weight_decay
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.early_stopping = early_stopping
-        self.scoring = scoring
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.lr_schedule = lr_schedule
+        super().__init__(
+            embed_dim=embed_dim,
+            mlp_dims=mlp_dims,
+            dropout=dropout,
+            batch_norm=batch_norm,
+            components=components,
+            learning_rate=learning_rate,
+            embedding_l2=embedding_l2,
+            weight_decay=weight_decay,
+            max_epochs=max_epochs,
+            batch_size=batch_size,
+            early_stopping=early_stopping,
+            scoring=scoring,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            tol=tol,
+            lr_schedule=lr_schedule,
+            categorical_features=categorical_features,
+            sparse_updates=sparse_updates,
+            precision=precision,
+            device=device,
+            callbacks=callbacks,
+            warm_start=warm_start,
+            random_state=random_state,
+            verbose=verbose,
+        )
         self.class_weight = class_weight
-        self.categorical_features = categorical_features
-        self.sparse_updates = sparse_updates
-        self.precision = precision
-        self.device = device
-        self.callbacks = callbacks
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
 
     @property
     def classes_(self):
+        """The labels, sorted."""
         return self._target.classes
 
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Fit to a table and labels.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields)
+            Codes and numbers.
+        y : array-like of shape (n_samples,)
+            Labels of two or more classes, of any sortable type.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of at least 0; None: all 1.
+        X_val : data frame or array-like of shape (n_val, n_fields), default=None
+            Validation rows, in the place of a hold-out.
+        y_val : array-like of shape (n_val,), default=None
+            Their labels.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights.
+
+        Returns
+        -------
+        self : DeepFMClassifier
+            The fitted estimator. A fit that raises an error leaves it as it was.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, a column, a label or a weight is not what it has to be.
+        """
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Go on with one pass over these rows.
+
+        Codes not seen before get rows in the table, which start as an average code
+        of their field; numbers keep the scale of the first call.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields)
+            Codes and numbers.
+        y : array-like of shape (n_samples,)
+            Labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that any call may bring; needed at the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of at least 0; None: all 1.
+
+        Returns
+        -------
+        self : DeepFMClassifier
+            The estimator, one pass further.
+        """
         if classes is None and not hasattr(self, "net_"):
             raise ValueError(
                 "classes must be passed on the first call to partial_fit: all labels that "
                 "any later call may bring, got None."
             )
-        return self._partial_fit(X, y, sample_weight, lambda y: Labels(np.asarray(classes)))
+        if classes is not None and hasattr(self, "net_"):
+            self._check_same_classes(np.unique(classes))
+        return self._partial_fit(X, y, sample_weight, lambda _: Labels(np.asarray(classes)))
 
     def predict(self, X):
+        """Most probable label of each row.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields)
+            Codes and numbers, with the columns of fit.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Labels out of `classes_`.
+        """
         logits = self._logits(X)
         return self._target.predict(logits)
 
     def predict_proba(self, X):
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields)
+            Codes and numbers, with the columns of fit.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`; rows add up to 1.
+        """
         logits = self._logits(X)
         return self._target.proba(logits)
 
     def predict_log_proba(self, X):
+        """Logarithm of the probability of each class, exact where that is close to 0.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields)
+            Codes and numbers, with the columns of fit.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
         logits = self._logits(X)
         return self._target.log_proba(logits)
 
     def decision_function(self, X):
+        """Logits: the sum of bias, first order, pairs and deep part.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields)
+            Codes and numbers, with the columns of fit.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes the log-odds of the second; else a logit for each class.
+        """
         logits = self._logits(X)
         return self._target.decision(logits)
 
     def _criterion(self):
-        loss = torch.nn.BCEWithLogitsLoss if self._target.n_outputs == 1 else torch.nn.CrossEntropyLoss
-        return loss
+        is_binary = self._target.n_outputs == 1
+        return torch.nn.BCEWithLogitsLoss if is_binary else torch.nn.CrossEntropyLoss
+
+    def _check_same_classes(self, classes):
+        if not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"classes must be the same in every call to partial_fit: they were "
+                f"{self.classes_.tolist()}, got {classes.tolist()}."
+            )
 
     def _weigh(self, rows):
         """Multiply weights by those of the classes."""
         if self.class_weight is None:
             return rows
         weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-        n_classes = len(self.classes_)
-        if self.class_weight == "balanced":
-            total = np.bincount(rows.y, weights=weight, minlength=n_classes)
-            factor = weight.sum() / (n_classes * np.maximum(total, 1e-300))
-        else:
-            factor = np.array([self.class_weight.get(label, 1) for label in self.classes_.tolist()])
-        return Rows(rows.columns, rows.y, weight * factor[rows.y])
+        return Rows(rows.columns, rows.y, weight * self._class_factors(rows.y, weight)[rows.y])
+
+    def _class_factors(self, y, weight):
+        labels = self.classes_.tolist()
+        if isinstance(self.class_weight, str):
+            total = np.bincount(y, weights=weight, minlength=len(labels))
+            return weight.sum() / (len(labels) * np.maximum(total, np.finfo(float).tiny))
+        if unknown := [label for label in self.class_weight if label not in labels]:
+            raise ValueError(
+                f"class_weight must map labels out of {labels} to factors, got {unknown!r} among "
+                f"its keys."
+            )
+        return np.array([self.class_weight.get(label, 1) for label in labels], dtype=np.float64)

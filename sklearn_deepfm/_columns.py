@@ -91,7 +91,9 @@ def which_hold_codes(columns, categorical_features):
     if chosen.size == 0:
         return [False] * len(columns)
     if chosen.ndim != 1 or chosen.dtype.kind not in "biuUOT":
-        raise _bad_choice(categorical_features, "'from_dtype', None, or a list of names or positions")
+        raise _bad_choice(
+            categorical_features, "'from_dtype', None, or a list of names or positions"
+        )
     if chosen.dtype.kind == "b":
         if len(chosen) != len(columns):
             raise _bad_choice(categorical_features, f"a mask of {len(columns)} booleans")

@@ -6,6 +6,7 @@ import warnings
 from bisect import bisect_left
 from dataclasses import dataclass
 from operator import methodcaller
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +16,13 @@ from sklearn_deepfm._tables import EXACT_FLOAT, Column
 
 MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
 
+_MAX_AUTO_BINS, _AUTO_ROWS_PER_BIN = 255, 20
+
 _AS_PYTHON = methodcaller("as_py")
 
 # A binary search reads some microseconds a value, a hash table is built at some nanoseconds a
 # category: below one value per so many categories (measured) searching wins.
 _CATEGORIES_PER_SEARCHED_VALUE = 128
-
 
 # From so many rows on, warn when more than such a share of them has a value of its own (fit), or
 # a value that fit did not see (transform).
@@ -129,6 +131,8 @@ NOTHING_KNOWN = Vocabulary(None, pa.nulls(0), np.empty(0, np.int64), np.empty(0,
 
 def _cast_where_exact(values: pa.Array, type_: pa.DataType) -> pa.Array:
     """Cast numbers to another type of number, null where it cannot hold the very value."""
+    if values.type == type_:
+        return values
     try:
         return values.cast(type_)
     except pa.ArrowInvalid:
@@ -156,7 +160,7 @@ def _positions(values: pa.Array, ascending: pa.Array) -> pa.Array:
     return pa.array(found, pa.int32())
 
 
-def _search(ascending: pa.Array, value: object) -> int | None:
+def _search(ascending: pa.Array, value: Any) -> int | None:
     if value is None:
         return None
     position = bisect_left(ascending, value, key=_AS_PYTHON)
@@ -174,10 +178,13 @@ class Bins:
     edges: np.ndarray
 
     @classmethod
-    def learned(cls, column: Column, n_bins: int, min_rows: int) -> Bins:
-        """Bins of about equal numbers of rows, at most `n_bins`, none below `min_rows`."""
+    def learned(cls, column: Column, n_bins: int | None) -> Bins:
+        """Bins of about equal numbers of rows, at most `n_bins`; None: as many as rows allow."""
         values = _as_floats(column)
         distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+        min_rows = 1
+        if n_bins is None:
+            n_bins, min_rows = _MAX_AUTO_BINS, min(_AUTO_ROWS_PER_BIN, max(counts.sum() // 2, 1))
         inner = _inner_edges(distinct, counts, n_bins, min_rows)
         edges = np.concatenate([distinct[:1], inner, distinct[-1:]])
         return cls(column.kind, column.values.type, edges)

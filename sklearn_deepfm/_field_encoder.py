@@ -4,6 +4,7 @@ from numbers import Integral
 
 import narwhals as nw
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -27,8 +28,6 @@ from sklearn_deepfm._parameters import (
 )
 from sklearn_deepfm._selection import as_field, selected_features
 from sklearn_deepfm._tables import column_names, columns_of, read_table
-
-_MAX_AUTO_BINS, _AUTO_ROWS_PER_BIN = 255, 20
 
 _SELECTION = one_of(None) | sequence_of(
     instance(str, "a name") | integer(0), "a list of column names or positions"
@@ -55,14 +54,11 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
     2, 3, ..  the known categories in ascending order, or the bins of a quantity
     ========  ====================================================================
 
-    Strings, category columns, booleans and whole numbers are categories. Whole numbers are
-    columns of an integer type, and float columns that hold nothing but whole numbers and NaN,
-    as ids with a gap often arrive. Numbers with a fraction, dates, times and durations are
-    quantities, cut into bins at their quantiles. `categorical_features` and `numeric_features`
-    override this.
-
-    The same data gives the same codes in a pandas, polars or pyarrow table of any column types,
-    in a NumPy array and in a list of lists.
+    Strings, category columns, booleans and whole numbers (also floats, as ids with a gap often
+    arrive) are categories. Numbers with a fraction, dates, times and durations are quantities,
+    cut into bins at their quantiles. `categorical_features` and `numeric_features` override
+    this. The same data gives the same codes in a pandas, polars or pyarrow table, a NumPy array
+    and a list of lists.
 
     Parameters
     ----------
@@ -118,15 +114,13 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
     Notes
     -----
     A column must hold at transform what it held at fit: numbers, strings, booleans, dates,
-    durations or times. Anything else raises an error; a column whose values are all missing
-    is welcome anywhere. Whole numbers and floats are both numbers: 3.0 is the category 3, and
-    2.5 is unknown to a column of whole numbers. Booleans and numbers are different things.
+    durations or times; missing values may stand anywhere. Whole numbers and floats are both
+    numbers: 3.0 is the category 3, and 2.5 is unknown to a column of whole numbers. Booleans
+    are no numbers.
 
     Floats beyond 2**53 in size do not tell neighbouring whole numbers apart, so a float column
-    with such values is a quantity. Dates are kept to the microsecond.
-
-    A column that was all missing at fit learns its kind from the first values that `partial_fit`
-    shows it; until then all its values are unknown.
+    with such values is a quantity. Dates are kept to the microsecond. A column that was all
+    missing at fit learns its kind from the first values that `partial_fit` shows it.
 
     Examples
     --------
@@ -339,10 +333,7 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
             return NOTHING_KNOWN
         if column.is_encoded():
             return Vocabulary.empty(column).extended(column, *self._limits(n_rows))
-        if self.n_bins != "auto":
-            return Bins.learned(column, n_bins=self.n_bins, min_rows=1)
-        min_rows = min(_AUTO_ROWS_PER_BIN, max(n_rows // 2, 1))
-        return Bins.learned(column, n_bins=_MAX_AUTO_BINS, min_rows=min_rows)
+        return Bins.learned(column, None if self.n_bins == "auto" else self.n_bins)
 
     def _limits(self, n_rows):
         """The rows a category needs to earn a code, and how many categories may have one."""
@@ -388,6 +379,9 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
 
 def _validate_columns(encoder, table, *, reset):
     native = nw.to_native(table, pass_through=True)
+    if not isinstance(native, (np.ndarray, pd.DataFrame)):
+        # Older scikit-learn finds no names in newer polars; it does in an empty pandas frame.
+        native = pd.DataFrame(columns=table.columns)
     validate_data(encoder, native, reset=reset, skip_check_array=True)
 
 

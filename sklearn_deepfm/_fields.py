@@ -43,7 +43,8 @@ class IndexField:
         order = np.argsort(codes)
         self.codes, self.rows = codes[order], rows[order]
         self._build_lookup()
-        counts = np.bincount(self._rows_of(values, missing), weights=weight, minlength=n_rows)
+        rows = self._rows_of(values, missing)
+        counts = np.bincount(rows, weights=weight, minlength=n_rows).astype(np.float64)
         counts[: self.n_rows] += self.frequency
         self.frequency = counts
 

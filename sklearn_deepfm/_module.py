@@ -1,6 +1,7 @@
 """The DeepFM network in plain torch: a matrix of indices in, logits out."""
 
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from numbers import Integral
 
 import torch
@@ -245,7 +246,7 @@ def _mlp(
     randomness: "_Randomness",
 ) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(dims[:-1], dims[1:], strict=True):
+    for n_in, n_out in pairwise(dims):
         layers.append(_linear(n_in, n_out))
         if batch_norm:
             layers.append(_BatchNorm(n_out))

@@ -61,9 +61,7 @@ class DeepFMNet(NeuralNet):
         self.frequencies = frequencies
         self.seed = seed
         self.keep_optimizer = keep_optimizer
-        super().__init__(
-            module, train_split=None, criterion__reduction="none", verbose=0, **kwargs
-        )
+        super().__init__(module, train_split=None, criterion__reduction="none", verbose=0, **kwargs)
 
     def get_default_callbacks(self) -> list[Any]:
         """Timer and losses; what is printed is for the estimator to say."""
@@ -83,12 +81,13 @@ class DeepFMNet(NeuralNet):
         weights = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
         known = {id(module.table), *map(id, weights)}
         others = [p for p in module.parameters() if id(p) not in known]
+        groups = [
+            {"params": [module.table], "weight_decay": self.embedding_l2, "rows": module.sparse},
+            {"params": weights, "weight_decay": self.weight_decay},
+            {"params": others},
+        ]
         self.optimizer_ = RowSparseAdam(
-            [
-                {"params": [module.table], "weight_decay": self.embedding_l2, "rows": module.sparse},
-                {"params": weights, "weight_decay": self.weight_decay},
-                {"params": others},
-            ],
+            groups,
             touched=lambda: module.touched,
             fused=True,
             lr=self.lr,

@@ -3,78 +3,235 @@
 import torch
 from sklearn.base import RegressorMixin
 
-from sklearn_deepfm._base import RULES, BaseDeepFM
+from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._net import DeepFMRegressorNet
 from sklearn_deepfm._targets import Amount
 
 
 class DeepFMRegressor(RegressorMixin, BaseDeepFM):
-    """TODO"""
+    """DeepFM: factorization machine and MLP over shared embeddings, for numbers.
 
-    _rules = RULES
+    For the fields i of a row, with first-order weights w and embeddings v::
+
+        output = b + sum_i w_i + sum_{i<j} <v_i, v_j> + MLP([v_1 .. v_F])
+
+    The output is trained by squared error on the target standardised over the
+    training rows, and predictions are in the target's own unit. Columns of codes
+    (integers, booleans, categories) are looked up in a table of embeddings, columns
+    of floats scale one. Strings, dates and rare categories are the business of
+    :class:`OrdinalFieldEncoder`, in a pipeline.
+
+    Parameters
+    ----------
+    embed_dim : int, default=16
+        Length of the embedding of each feature, the same for all fields, since FM
+        multiplies them pairwise. Memory and time grow linearly with it; 8 to 32 is
+        usual.
+    mlp_dims : tuple of int, default=(128, 64)
+        Widths of the MLP's hidden layers. (400, 400, 400) is what most publications
+        use; it fits a little better and takes several times as long.
+    dropout : float, default=0.2
+        Probability, in [0, 1), of dropping a hidden unit while training.
+    batch_norm : bool, default=True
+        Whether to normalise hidden units over each batch.
+    components : collection of {"linear", "fm", "deep"}, default=("linear", "fm", "deep")
+        Terms of the sum: ``("linear",)`` is linear regression, ``("linear", "fm")``
+        FM, ``("deep",)`` DNN, ``("linear", "deep")`` Wide & Deep.
+    learning_rate : float, default=1e-3
+        Of Adam, at the start of each fit.
+    embedding_l2 : float, default=1e-2
+        Factor lambda of the penalty ``(lambda/2) * ||table||**2`` that is added to
+        the mean loss, over first-order weights and embeddings. The strongest lever
+        against overfitting on fields with many categories; try 0 to 1e-1.
+    weight_decay : float, default=0.0
+        The same for the weight matrices of the MLP.
+    max_epochs : int, default=50
+        Most passes over the training rows. Without validation rows, exactly that many.
+    batch_size : int or "auto", default="auto"
+        Rows per step. "auto" takes a power of 2 of about 1/256 of the training rows,
+        between 32 and 4096. Smaller batches often predict better and train slower.
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold out rows, stop when their score no longer improves, and keep
+        the weights of the best epoch. "auto" does so if `X_val` is passed or there
+        are more than 10,000 training rows (distinct ones, see Notes). With False and
+        `X_val`, all epochs are run and the best weights kept.
+    scoring : str or callable, default="loss"
+        Score of the validation rows: "loss" for the negative loss, the name of a
+        scorer, or a callable ``scorer(estimator, X, y)``, which gets an estimator
+        that answers for the validation rows whatever X.
+    validation_fraction : float, default=0.1
+        Share of the training rows to hold out, in (0, 1), if `X_val` is not passed.
+        They are drawn at random.
+    n_iter_no_change : int, default=2
+        Epochs in a row without a score better by `tol` after which training stops.
+    tol : float, default=1e-6
+        Least improvement of the score that counts.
+    lr_schedule : {"plateau", None}, default="plateau"
+        "plateau" divides the learning rate by 10 after each epoch whose score is no
+        better by `tol`; it needs validation rows. None keeps it constant. An
+        LRScheduler among `callbacks` replaces the schedule.
+    categorical_features : "from_dtype", None or array-like of {bool, int, str}, \
+            default="from_dtype"
+        Which columns hold codes: by type (integers, booleans and categories), none, a
+        mask, positions or names. All others are numbers.
+        :class:`~sklearn.ensemble.HistGradientBoostingRegressor` has the same
+        parameter, but takes integers for numbers.
+    sparse_updates : bool or "auto", default="auto"
+        Whether a step updates only those rows of the table that its batch touches
+        (True) or all of them (False). "auto" is True when the table has more than
+        131,072 rows and more than twice the cells of a batch. See Notes.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Of the matrix products while training. Predictions are always float32.
+    device : str, default="cpu"
+        "cpu", "cuda", "cuda:1", "mps", or "auto" for the best at hand. A model
+        trained on one device can be loaded where there is none.
+    callbacks : list of skorch callbacks, default=None
+        Further callbacks, cloned for each fit, such as Checkpoint, EpochScoring,
+        GradientNormClipping or LRScheduler. They see `net_`, whose target is
+        standardised (mean 0, variance 1).
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights and the optimizer's state of the last
+        one, with rows added to the table for new codes.
+    random_state : int, RandomState instance or None, default=None
+        Source of all chance: initialisation, order of the rows, dropout, hold-out.
+        With an int, fits on the same machine, versions and number of threads are
+        equal bit by bit. None takes fresh entropy. Global generators are not touched.
+    verbose : int, default=0
+        1 prints a line per epoch, 2 a progress bar as well.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns, if all are strings.
+    field_dims_ : ndarray of shape (n_fields,)
+        Rows of the table that each field has: for codes, one for each code seen and
+        one for all others; for numbers, an offset, a slope, and one for NaN if seen.
+    n_iter_ : int
+        Number of epochs run.
+    history_ : list of dict
+        One dict per epoch: "epoch", "train_loss", "learning_rate", "dur" (seconds),
+        with validation rows "valid_loss" and "valid_score", and what callbacks record.
+    loss_curve_ : list of float
+        Mean training loss of each epoch, without penalties.
+    validation_scores_ : list of float or None
+        Score of the validation rows after each epoch, greater is better.
+    net_ : skorch.NeuralNet
+        The net that trained, with its history.
+    module_ : DeepFM
+        The trained network, in eval mode.
+
+    See Also
+    --------
+    DeepFMClassifier : The same for classes.
+    OrdinalFieldEncoder : From any table to codes.
+    DeepFM : The torch module inside.
+
+    Notes
+    -----
+    A code that fit did not see, and any code of a row whose weight is 0, is predicted
+    as an average one: its row is the mean of its field's rows, weighted by frequency.
+    Numbers are standardised and enter as ``u + x * v`` with two rows of the table;
+    beyond the range seen in fit they count as its ends.
+
+    A weight w has the effect of w equal rows, and the scale of all weights has none.
+    Up to 4096 distinct rows this holds exactly: rows of weight 0 are dropped, equal
+    rows merged into one with the sum of their weights, and all sizes (batches, epochs,
+    hold-out) follow from the number of distinct rows, so that a repeated and a
+    weighted data set are one and the same. The order of the rows has no effect then.
+    Beyond, weights multiply the loss, which is equal in expectation over the batches.
+
+    With `sparse_updates`, a row that a batch touches for the first time after g steps
+    takes the penalty of g steps at once and its moments decay by g steps, but it does
+    not move in between, as it would along its momentum under dense Adam.
+
+    References
+    ----------
+    .. [1] H. Guo, R. Tang, Y. Ye, Z. Li and X. He, "DeepFM: A Factorization-Machine
+       based Neural Network for CTR Prediction", IJCAI 2017.
+       https://arxiv.org/abs/1703.04247
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn_deepfm import DeepFMRegressor, OrdinalFieldEncoder
+    >>> from sklearn_deepfm.datasets import load_flights
+    >>> X, y = load_flights(target="delay", return_X_y=True)
+    >>> X, y = X[:2000], y[:2000]
+    >>> model = make_pipeline(OrdinalFieldEncoder(), DeepFMRegressor(random_state=0))
+    >>> model.fit(X, y).predict(X[:3]).shape
+    (3,)
+    """
+
     _net_class = DeepFMRegressorNet
     _target_class = Amount
 
-    def __init__(
-        self,
-        *,
-        embed_dim=16,
-        mlp_dims=(128, 64),
-        dropout=0.2,
-        batch_norm=True,
-        components=("linear", "fm", "deep"),
-        learning_rate=1e-3,
-        embedding_l2=1e-2,
-        weight_decay=0.0,
-        max_epochs=50,
-        batch_size="auto",
-        early_stopping="auto",
-        scoring="loss",
-        validation_fraction=0.1,
-        n_iter_no_change=2,
-        tol=1e-6,
-        lr_schedule="plateau",
-        categorical_features="from_dtype",
-        sparse_updates="auto",
-        precision="float32",
-        device="cpu",
-        callbacks=None,
-        warm_start=False,
-        random_state=None,
-        verbose=0,
-    ):
-        self.embed_dim = embed_dim
-        self.mlp_dims = mlp_dims
-        self.dropout = dropout
-        self.batch_norm = batch_norm
-        self.components = components
-        self.learning_rate = learning_rate
-        self.embedding_l2 = embedding_l2
-        self.weight_decay = weight_decay
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.early_stopping = early_stopping
-        self.scoring = scoring
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.lr_schedule = lr_schedule
-        self.categorical_features = categorical_features
-        self.sparse_updates = sparse_updates
-        self.precision = precision
-        self.device = device
-        self.callbacks = callbacks
-        self.warm_start = warm_start
-        self.random_state = random_state
-        self.verbose = verbose
-
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Fit to a table and numbers.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields)
+            Codes and numbers.
+        y : array-like of shape (n_samples,)
+            Numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of at least 0; None: all 1.
+        X_val : data frame or array-like of shape (n_val, n_fields), default=None
+            Validation rows, in the place of a hold-out.
+        y_val : array-like of shape (n_val,), default=None
+            Their target.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights.
+
+        Returns
+        -------
+        self : DeepFMRegressor
+            The fitted estimator. A fit that raises an error leaves it as it was.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, a column, the target or a weight is not what it has to be.
+        """
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
     def partial_fit(self, X, y, sample_weight=None):
+        """Go on with one pass over these rows.
+
+        Codes not seen before get rows in the table, which start as an average code
+        of their field; numbers and target keep the scale of the first call.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields)
+            Codes and numbers.
+        y : array-like of shape (n_samples,)
+            Numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of at least 0; None: all 1.
+
+        Returns
+        -------
+        self : DeepFMRegressor
+            The estimator, one pass further.
+        """
         return self._partial_fit(X, y, sample_weight, Amount)
 
     def predict(self, X):
+        """Number for each row.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields)
+            Codes and numbers, with the columns of fit.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            In the unit of the target.
+        """
         logits = self._logits(X)
         return self._target.predict(logits)
 

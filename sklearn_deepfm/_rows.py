@@ -53,8 +53,10 @@ def check_weight(weight, y, name="sample_weight"):
             f"[{weight.min()}, {weight.max()}]. Drop or mend the rows concerned."
         )
     if not weight.any():
-        raise ValueError(f"{name} is zero for every sample, which leaves nothing to learn from: at least one "
-            f"weight must be positive.")
+        raise ValueError(
+            f"{name} is zero for every sample, which leaves nothing to learn from: at least one "
+            f"weight must be positive."
+        )
     return weight
 
 
@@ -69,10 +71,9 @@ def merge_repeats(rows):
     """Merge equal rows of a small data set, adding up their weights, and sort them.
 
     A row of weight 2 and the same row twice are then one and the same training set,
-    and the order of the rows has no effect. What counts as small is
-    the number of distinct rows, at most 4096; larger data sets stay as they are, since there the sums over
-    batches agree in expectation and a sort would cost more than it gives.
-
+    and the order of the rows has no effect. Small means at most 4096 distinct rows;
+    larger data sets stay as they are, since there the sums over batches agree in
+    expectation and a sort would cost more than it gives.
     """
     first = min(len(rows), 4 * SMALL)
     if len(rows) > first and len(_distinct(rows.take(slice(first)))[0]) > SMALL:

@@ -68,11 +68,11 @@ def read_table(X: Any) -> nw.DataFrame | np.ndarray:
     TypeError
         If X is sparse.
     """
-    if not (isinstance(X, nw.DataFrame) or nw.dependencies.is_into_dataframe(X)):
+    table = nw.from_native(X, eager_only=True, pass_through=True)
+    if not isinstance(table, nw.DataFrame):
         # Lists become objects: NumPy would turn the 1 of [1, "a"] into a string.
         dtype = object if isinstance(X, (list, tuple)) else None
         return check_array(X, dtype=dtype, ensure_all_finite=False)
-    table = nw.from_native(X, eager_only=True)
     if 0 in table.shape:
         n_rows, n_columns = table.shape
         raise ValueError(
@@ -124,9 +124,9 @@ def _from_numpy(values: np.ndarray) -> pa.Array:
 
 
 def _describe_types(native: nw.Series | np.ndarray) -> str:
-    is_object = native.dtype == (object if isinstance(native, np.ndarray) else nw.Object)
-    if not is_object:
-        return str(native.dtype)
+    dtype = str(nw.to_native(native, pass_through=True).dtype)
+    if dtype.lower() != "object":
+        return dtype
     return ", ".join(sorted({type(value).__name__ for value in native}))
 
 

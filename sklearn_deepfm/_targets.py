@@ -66,7 +66,8 @@ class Labels:
         """Base rate of each class as logits to start from."""
         share = np.bincount(rows.y, weights=rows.weight, minlength=len(self.classes))
         logits = np.log(np.maximum(share, 1e-12) / share.sum())
-        self.initial_bias = logits - logits.mean() if self.n_outputs > 1 else logits[1:] - logits[:1]
+        is_binary = self.n_outputs == 1
+        self.initial_bias = logits[1:] - logits[:1] if is_binary else logits - logits.mean()
 
     def to_network(self, y):
         return y.astype(np.float32 if self.n_outputs == 1 else np.int64)

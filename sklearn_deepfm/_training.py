@@ -1,0 +1,117 @@
+"""From prepared rows and an estimator's parameters to a net, its tensors and its scores."""
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.metrics import check_scoring
+from sklearn.utils import check_random_state
+
+from sklearn_deepfm._batches import Samples
+from sklearn_deepfm._module import COMPONENTS
+
+# A step on all rows of the table costs as much as one on so many times the rows that a
+# batch touches, sorting included; below the second number both are cheap.
+MAX_AUTO_BATCH_SIZE = 4096
+SPARSE_ABOVE, SPARSE_MIN_FEATURES = 2, 2**17
+
+
+def new_net(model, fields, target, *, random, n_rows):
+    """An untrained net for the fields and the target.
+
+    Parameters
+    ----------
+    model : DeepFMClassifier or DeepFMRegressor
+        Gives the parameters.
+    fields : Fields
+    target : Labels or Amount
+    random : RandomState
+    n_rows : int
+        Training rows, from which the batch size follows if it is "auto".
+    """
+    dims = fields.dims
+    module_seed, order_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
+    return model._net_class(
+        module__n_fields=len(dims),
+        module__n_features=int(dims.sum()),
+        module__embed_dim=int(model.embed_dim),
+        module__mlp_dims=tuple(int(width) for width in model.mlp_dims),
+        module__dropout=float(model.dropout),
+        module__n_outputs=target.n_outputs,
+        module__batch_norm=bool(model.batch_norm),
+        module__components=tuple(name for name in COMPONENTS if name in model.components),
+        module__slopes=fields.slopes,
+        module__sparse=is_sparse(model, dims, batch_size(model, n_rows)),
+        module__seed=module_seed,
+        criterion=model._criterion(),
+        embedding_l2=float(model.embedding_l2),
+        weight_decay=float(model.weight_decay),
+        precision=model.precision,
+        initial_bias=target.initial_bias.tolist(),
+        frequencies=fields.frequencies,
+        seed=order_seed,
+        device=_device(model.device),
+    )
+
+
+def batch_size(model, n_rows):
+    """The size asked for; "auto" is a power of 2 of about n_rows / 256, within limits."""
+    if model.batch_size != "auto":
+        return int(model.batch_size)
+    return int(np.clip(2 ** int(np.log2(max(n_rows / 256, 1))), 32, MAX_AUTO_BATCH_SIZE))
+
+
+def is_sparse(model, dims, batch_size):
+    """Whether a batch touches so few rows of the table that sorting them out pays."""
+    if model.sparse_updates != "auto":
+        return bool(model.sparse_updates)
+    n_features, n_touched = dims.sum(), batch_size * len(dims)
+    return bool(n_features > max(SPARSE_ABOVE * n_touched, SPARSE_MIN_FEATURES))
+
+
+def to_samples(rows, fields, target, device):
+    """Tensors of the rows; weights get the mean 1, so that their scale has no effect."""
+    index, value = fields.encode(rows.columns)
+    weight = None
+    if rows.weight is not None:
+        weight = torch.from_numpy((rows.weight / rows.weight.mean()).astype(np.float32))
+    return Samples(
+        torch.from_numpy(index),
+        None if value is None else torch.from_numpy(value),
+        torch.from_numpy(target.to_network(rows.y)),
+        weight,
+    ).to(device)
+
+
+def validation_scorer(scoring, valid, target):
+    """Function from validation logits to a score, greater is better; None for the loss."""
+    if valid is None or (isinstance(scoring, str) and scoring == "loss"):
+        return None
+    y = target.decode(valid.y)
+    weight = {} if valid.weight is None else {"sample_weight": valid.weight}
+    X = np.zeros((len(y), 1))  # the answers are known: nothing is read from it
+
+    def score(logits):
+        answers = target.answers(logits.astype(np.float64))
+        return check_scoring(answers, scoring=scoring)(answers, X, y, **weight)
+
+    return score
+
+
+def random_state_of(random_state):
+    """None is fresh entropy, not numpy's global generator, which a fit leaves alone."""
+    return np.random.RandomState() if random_state is None else check_random_state(random_state)
+
+
+def clone_callback(callback):
+    if isinstance(callback, tuple):
+        name, instance = callback
+        return name, clone_callback(instance)
+    return callback if isinstance(callback, type) else clone(callback, safe=False)
+
+
+def _device(name):
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
