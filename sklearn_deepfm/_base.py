@@ -174,7 +174,7 @@ class BaseDeepFM(BaseEstimator):
         train, valid = model._validation_rows(rows, validation, random)
         model._learn(train, random, goes_on=goes_on)
         model._train(train, valid, self.max_epochs, keep_optimizer=self.warm_start)
-        vars(self).update(vars(model))
+        self.__dict__.update(vars(model))
         return self
 
     def _partial_fit(self, X, y, sample_weight, target):
@@ -188,7 +188,7 @@ class BaseDeepFM(BaseEstimator):
         rows = model._prepare(rows)
         model._learn(rows, random_state_of(self.random_state), goes_on=goes_on)
         model._train(rows, None, 1, keep_optimizer=True)
-        vars(self).update(vars(model))
+        self.__dict__.update(vars(model))
         return self
 
     # Input

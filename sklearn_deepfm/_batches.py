@@ -31,8 +31,10 @@ class Samples:
         return len(self.index)
 
     def to(self, device: str) -> "Samples":
-        tensors = (self.index, self.value, self.y, self.weight)
-        return Samples(*(None if t is None else t.to(device) for t in tensors))
+        def move(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        return Samples(self.index.to(device), move(self.value), move(self.y), move(self.weight))
 
     def take(self, rows: Tensor | slice) -> Batch:
         """Inputs, with the weight among them if there is one, and targets."""

@@ -3,10 +3,12 @@
 import warnings
 from dataclasses import dataclass
 
-import narwhals.stable.v1 as nw
+import narwhals as nw
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
+
+from sklearn_deepfm._tables import validate_names
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def read_columns(estimator, X, *, reset):
             f"Found a table with {len(frame)} sample(s) and {len(frame.columns)} feature(s), "
             f"while a minimum of 1 of each is required by {name}."
         )
-    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    validate_names(estimator, frame, reset=reset)
     return [_column_of_series(name, series) for series in frame.iter_columns()]
 
 

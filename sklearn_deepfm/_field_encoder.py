@@ -2,12 +2,10 @@
 
 from numbers import Integral
 
-import narwhals as nw
 import numpy as np
-import pandas as pd
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_deepfm._field_codes import (
     FIRST_KNOWN,
@@ -27,7 +25,7 @@ from sklearn_deepfm._parameters import (
     sequence_of,
 )
 from sklearn_deepfm._selection import as_field, selected_features
-from sklearn_deepfm._tables import column_names, columns_of, read_table
+from sklearn_deepfm._tables import column_names, columns_of, read_table, validate_names
 
 _SELECTION = one_of(None) | sequence_of(
     instance(str, "a name") | integer(0), "a list of column names or positions"
@@ -93,7 +91,7 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
     field_kinds_ : list of str
         For each column "categories", "bins", or "empty" when all its values were missing.
 
-    field_dims_ : ndarray of shape (n_features_in_,), dtype=int64
+    field_dims_ : ndarray of shape (`n_features_in_`,), dtype=int64
         How many codes each column has: 2 more than its known categories or bins.
 
     n_samples_seen_ : int
@@ -102,7 +100,7 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
     n_features_in_ : int
         Number of columns seen by fit.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, when they all are strings.
 
     See Also
@@ -325,7 +323,7 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
                 codes[:, j], _ = field.encode(column)
             fields.append(field)
         # Only now, for it sets attributes: a fit that fails changes nothing.
-        _validate_columns(self, table, reset=True)
+        validate_names(self, table, reset=True)
         self._remember(fields, len(table))
 
     def _learned(self, column, n_rows):
@@ -356,7 +354,7 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
 
     def _read_like_fitted(self, X):
         table = read_table(X)
-        _validate_columns(self, table, reset=False)
+        validate_names(self, table, reset=False)
         return table
 
     def _checked_codes(self, codes, j):
@@ -375,14 +373,6 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _validate_columns(encoder, table, *, reset):
-    native = nw.to_native(table, pass_through=True)
-    if not isinstance(native, (np.ndarray, pd.DataFrame)):
-        # Older scikit-learn finds no names in newer polars; it does in an empty pandas frame.
-        native = pd.DataFrame(columns=table.columns)
-    validate_data(encoder, native, reset=reset, skip_check_array=True)
 
 
 def _check_kind(field, column):

@@ -93,6 +93,9 @@ class DeepFM(nn.Module):
     True
     """
 
+    _numeric_fields: Tensor
+    _slope_rows: Tensor
+
     def __init__(
         self,
         n_fields: int,
@@ -132,7 +135,14 @@ class DeepFM(nn.Module):
         self.reset_parameters()
 
     def set_slopes(self, slopes: dict[int, int]) -> None:
-        """Say where the numeric fields are and which rows hold their slopes."""
+        """Say which fields are numeric.
+
+        Parameters
+        ----------
+        slopes : mapping of int to int
+            For each numeric field, its position in the index matrix and the row of
+            the table that holds its slope.
+        """
         fields, rows = torch.tensor(list(slopes)), torch.tensor(list(slopes.values()))
         device = self.table.device
         self.register_buffer("_numeric_fields", fields.to(device, torch.int64), persistent=False)
@@ -211,7 +221,7 @@ class DeepFM(nn.Module):
 
     def _lookup(self, index: Tensor, value: Tensor | None) -> Tensor:
         """Gather (w_i, v_i) of every field once, for first order, FM and MLP alike."""
-        table = self.table
+        table: Tensor = self.table
         slope_rows = self._slope_rows
         if self.sparse and torch.is_grad_enabled() and self.training:
             wanted = torch.cat([index.flatten().long(), slope_rows])
@@ -258,7 +268,8 @@ def _mlp(
 
 def _linear(n_in: int, n_out: int, bias: bool = True) -> nn.Module:
     """Linear layer whose construction leaves torch's global generator alone."""
-    return nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
+    layer: nn.Module = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
+    return layer
 
 
 class _BatchNorm(nn.BatchNorm1d):
@@ -327,7 +338,7 @@ def _check_dropout(dropout: float) -> None:
 
 
 def _check_components(components: Collection[str]) -> None:
-    names = [components] if isinstance(components, str) else list(components)
+    names = [] if isinstance(components, str) else list(components)
     if not names or len(set(names)) != len(names) or not set(names) <= set(COMPONENTS):
         raise ValueError(
             f"components must be distinct names out of {COMPONENTS}, at least one, "

@@ -102,13 +102,14 @@ class DeepFMNet(NeuralNet):
         module.set_slopes(slopes)
         self.optimizer_.param_groups[0]["params"] = [module.table]
         resize_rows(self.optimizer_, old, module.table, rows, torch.from_numpy(is_new))
-        vars(self).update(module__n_features=len(source), module__slopes=slopes)
+        self.__dict__.update(module__n_features=len(source), module__slopes=slopes)
 
     # Training
 
     def train(self, train: Samples, valid: Samples | None, callbacks: list[Any]) -> None:
         """Run up to `max_epochs` epochs, on from where the last call ended."""
-        users, self.callbacks = self.callbacks, callbacks
+        users: list[Any] = self.callbacks
+        self.callbacks: list[Any] = callbacks
         if self.initialized_:
             self.initialize_callbacks()
         else:
@@ -119,7 +120,8 @@ class DeepFMNet(NeuralNet):
             self.partial_fit((train, valid))
         finally:
             # What callbacks gathered holds rows of the data.
-            self.callbacks, self.callbacks_ = users, []
+            self.callbacks = users
+            self.callbacks_: list[Any] = []
             if not self.keep_optimizer:
                 self.optimizer_.state.clear()
 
@@ -139,13 +141,14 @@ class DeepFMNet(NeuralNet):
         inputs = {name: tensor for name, tensor in x.items() if name != "weight"}
         low = self.precision == "bfloat16" and self.module_.training
         with torch.autocast(x["index"].device.type, torch.bfloat16, enabled=low):
-            return self.module_(**inputs).float()
+            logits: Tensor = self.module_(**inputs)
+        return logits.float()
 
     def get_loss(
         self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
     ) -> Tensor:
         """Mean over the batch of weight times loss; the weights have mean 1 over the set."""
-        losses = self.criterion_(y_pred[:, 0] if y_pred.shape[1] == 1 else y_pred, y_true)
+        losses: Tensor = self.criterion_(y_pred[:, 0] if y_pred.shape[1] == 1 else y_pred, y_true)
         return (losses * X["weight"]).mean() if "weight" in X else losses.mean()
 
     def get_all_learnable_params(self) -> Any:
@@ -212,7 +215,7 @@ class DeepFMNet(NeuralNet):
         optimizer_state = state.pop("optimizer_state", None)
         history = state["history_"]
         state["device"] = _available(state["device"])
-        vars(self).update(state, history_=None, initialized_=False, callbacks_=[])
+        self.__dict__.update(state, history_=None, initialized_=False, callbacks_=[])
         self.initialize()
         self.history_ = history
         self.module_.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
@@ -231,12 +234,13 @@ class DeepFMClassifierNet(ClassifierMixin, DeepFMNet):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class, of shape (n_samples, n_classes)."""
-        proba = to_proba(self.forward(X)).numpy()
+        proba: np.ndarray = to_proba(self.forward(X)).numpy()
         return np.column_stack([1 - proba, proba]) if proba.shape[1] == 1 else proba
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class, of shape (n_samples,)."""
-        return self.predict_proba(X).argmax(1)
+        label: np.ndarray = self.predict_proba(X).argmax(1)
+        return label
 
 
 class DeepFMRegressorNet(RegressorMixin, DeepFMNet):
@@ -244,7 +248,8 @@ class DeepFMRegressorNet(RegressorMixin, DeepFMNet):
 
     def predict(self, X: Any) -> np.ndarray:
         """Standardised target, of shape (n_samples,)."""
-        return self.forward(X)[:, 0].numpy()
+        output: np.ndarray = self.forward(X)[:, 0].numpy()
+        return output
 
 
 def _available(device: str) -> str:

@@ -29,7 +29,7 @@ class RowSparseAdam(torch.optim.Adam):
         As for :class:`torch.optim.Adam`.
     """
 
-    def __init__(self, params: list[dict], *, touched: TouchedRows, **kwargs) -> None:
+    def __init__(self, params: list[dict], *, touched: TouchedRows, **kwargs: Any) -> None:
         super().__init__(params, **kwargs)
         self._touched = touched
 
@@ -58,13 +58,14 @@ class RowSparseAdam(torch.optim.Adam):
         (table,) = group["params"]
         state = self.state[table]
         if not state:
-            state["n_steps"] = 0
+            state["step"] = torch.tensor(0.0)
             state["last_step"] = torch.zeros(len(table), dtype=torch.int32, device=table.device)
             state["exp_avg"] = torch.zeros_like(table)
             state["exp_avg_sq"] = torch.zeros_like(table)
-        state["n_steps"] += 1
-        gap = (state["n_steps"] - state["last_step"][positions]).to(table.dtype).unsqueeze(1)
-        state["last_step"][positions] = state["n_steps"]
+        state["step"] += 1
+        step = int(state["step"])
+        gap = (step - state["last_step"][positions]).to(table.dtype).unsqueeze(1)
+        state["last_step"][positions] = step
 
         beta1, beta2 = group["betas"]
         grad = rows.grad + group["weight_decay"] * gap * rows  # type: ignore[operator]
@@ -73,8 +74,7 @@ class RowSparseAdam(torch.optim.Adam):
         state["exp_avg"][positions] = mean
         state["exp_avg_sq"][positions] = square
 
-        mean_hat = mean / (1 - beta1 ** state["n_steps"])
-        square_hat = square / (1 - beta2 ** state["n_steps"])
+        mean_hat, square_hat = mean / (1 - beta1**step), square / (1 - beta2**step)
         table[positions] = rows - group["lr"] * mean_hat / (square_hat.sqrt() + group["eps"])
 
 
@@ -99,5 +99,5 @@ def resize_rows(
         if torch.is_tensor(tensor) and tensor.ndim:
             state[name] = tensor[source]
             # A new row has missed no step yet.
-            state[name][is_new] = state["n_steps"] if name == "last_step" else 0
+            state[name][is_new] = int(state["step"]) if name == "last_step" else 0
     optimizer.state[new] = state

@@ -8,9 +8,11 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
 
 # The largest range in which a float names each whole number exactly.
 EXACT_FLOAT = 2**53
@@ -79,6 +81,15 @@ def read_table(X: Any) -> nw.DataFrame | np.ndarray:
             f"X has {n_rows} rows and {n_columns} columns, a minimum of 1 of each is required."
         )
     return table
+
+
+def validate_names(estimator: Any, table: nw.DataFrame | np.ndarray, *, reset: bool) -> None:
+    """Let scikit-learn learn the names and the number of columns, or compare them with fit's."""
+    native = nw.to_native(table, pass_through=True)
+    if not isinstance(native, (np.ndarray, pd.DataFrame)):
+        # Older scikit-learn finds no names in newer polars; it does in an empty pandas frame.
+        native = pd.DataFrame(columns=column_names(table))
+    validate_data(estimator, native, reset=reset, skip_check_array=True)
 
 
 def column_names(table: nw.DataFrame | np.ndarray) -> list:

@@ -24,6 +24,8 @@ def check_target(estimator, y, columns):
     check_consistent_length(columns[0], y)
     if pd.isna(y).any():
         raise ValueError("Input y contains NaN: drop the rows whose target is missing.")
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise ValueError("Input y contains infinity: drop the rows concerned, or bound the target.")
     return y
 
 

@@ -1,9 +1,11 @@
 """From prepared rows and an estimator's parameters to a net, its tensors and its scores."""
 
+from inspect import signature
+
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.metrics import check_scoring
+from sklearn.metrics import get_scorer
 from sklearn.utils import check_random_state
 
 from sklearn_deepfm._batches import Samples
@@ -86,15 +88,28 @@ def validation_scorer(scoring, valid, target):
     """Function from validation logits to a score, greater is better; None for the loss."""
     if valid is None or (isinstance(scoring, str) and scoring == "loss"):
         return None
+    scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
     y = target.decode(valid.y)
-    weight = {} if valid.weight is None else {"sample_weight": valid.weight}
     X = np.zeros((len(y), 1))  # the answers are known: nothing is read from it
+    weight = {}
+    if valid.weight is not None and np.ptp(valid.weight) > 0:
+        _check_takes_weight(scorer)
+        weight["sample_weight"] = valid.weight
 
     def score(logits):
-        answers = target.answers(logits.astype(np.float64))
-        return check_scoring(answers, scoring=scoring)(answers, X, y, **weight)
+        return scorer(target.answers(logits.astype(np.float64)), X, y, **weight)
 
     return score
+
+
+def _check_takes_weight(scorer):
+    parameters = signature(scorer).parameters.values()
+    if not any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters):
+        raise ValueError(
+            f"scoring={scorer!r} must take sample_weight, since the validation rows have weights "
+            f"(equal rows of a small data set are merged into one with their number as weight). "
+            f"Add the parameter sample_weight=None to it, or wrap a metric by make_scorer."
+        )
 
 
 def random_state_of(random_state):

@@ -1,0 +1,148 @@
+"""RowSparseAdam against a slow reference that updates rows one by one."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_deepfm._optim import RowSparseAdam, resize_rows
+
+N_ROWS, WIDTH = 6, 3
+LR, L2, BETA1, BETA2, EPS = 0.05, 0.3, 0.9, 0.999, 1e-8
+
+
+class Table:
+    """A table whose loss in step t touches given rows with given gradients."""
+
+    def __init__(self, seed=0, l2=L2):
+        generator = torch.Generator().manual_seed(seed)
+        self.table = torch.nn.Parameter(torch.randn(N_ROWS, WIDTH, generator=generator))
+        self.touched = None
+        group = {"params": [self.table], "weight_decay": l2, "rows": True}
+        self.optimizer = RowSparseAdam([group], touched=lambda: self.touched, lr=LR)
+
+    def step(self, positions, grad):
+        rows = self.table.detach()[positions].requires_grad_()
+        rows.grad = grad
+        self.touched = torch.as_tensor(positions), rows
+        self.optimizer.step()
+
+
+def steps(seed, n_steps=12):
+    """Rows and gradients of some steps; row 5 is never touched."""
+    rng = np.random.default_rng(seed)
+    for _ in range(n_steps):
+        positions = np.sort(rng.choice(N_ROWS - 1, size=rng.integers(1, 4), replace=False))
+        yield positions.tolist(), torch.tensor(rng.normal(size=(len(positions), WIDTH))).float()
+
+
+def reference(table, l2, schedule):
+    """The rule of the docstring, row by row, in float64."""
+    w, m, v = table.detach().double().numpy().copy(), np.zeros((2, N_ROWS, WIDTH)), None
+    m, v = m
+    last = np.zeros(N_ROWS)
+    for t, (positions, grad) in enumerate(schedule, start=1):
+        for i, g in zip(positions, grad.double().numpy(), strict=True):
+            gap = t - last[i]
+            last[i] = t
+            g = g + l2 * gap * w[i]
+            m[i] = BETA1**gap * m[i] + (1 - BETA1) * g
+            v[i] = BETA2**gap * v[i] + (1 - BETA2) * g**2
+            m_hat, v_hat = m[i] / (1 - BETA1**t), v[i] / (1 - BETA2**t)
+            w[i] = w[i] - LR * m_hat / (np.sqrt(v_hat) + EPS)
+    return w
+
+
+@pytest.mark.parametrize("l2", [0.0, L2])
+@pytest.mark.parametrize("seed", range(5))
+def test_update_equals_the_reference_row_by_row(seed, l2):
+    model = Table(seed, l2)
+    expected = reference(model.table, l2, steps(seed))
+    for positions, grad in steps(seed):
+        model.step(positions, grad)
+    np.testing.assert_allclose(model.table.detach(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equals_dense_adam_where_every_row_is_touched_in_every_step(seed):
+    model = Table(seed)
+    dense = torch.nn.Parameter(model.table.detach().clone())
+    adam = torch.optim.Adam([dense], lr=LR, weight_decay=L2)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(10):
+        grad = torch.randn(N_ROWS, WIDTH, generator=generator)
+        model.step(list(range(N_ROWS)), grad.clone())
+        dense.grad = grad
+        adam.step()
+    torch.testing.assert_close(model.table, dense)
+
+
+def test_untouched_row_waits():
+    model = Table()
+    before = model.table.detach().clone()
+    for positions, grad in steps(0):
+        model.step(positions, grad)
+    assert torch.equal(model.table[5], before[5])
+    assert not torch.equal(model.table[0], before[0])
+
+
+def test_other_parameters_take_the_step_of_adam():
+    weight = torch.nn.Parameter(torch.ones(4))
+    twin = torch.nn.Parameter(torch.ones(4))
+    ours = RowSparseAdam([{"params": [weight]}], touched=lambda: None, lr=LR)
+    adam = torch.optim.Adam([twin], lr=LR)
+    for scale in (1.0, -0.5, 2.0):
+        weight.grad, twin.grad = torch.arange(4.0) * scale, torch.arange(4.0) * scale
+        ours.step()
+        adam.step()
+    torch.testing.assert_close(weight, twin, rtol=0, atol=0)
+
+
+def test_closure_is_evaluated_before_the_step():
+    model = Table()
+    before = model.table.detach().clone()
+
+    def closure():
+        rows = model.table.detach()[[1]].requires_grad_()
+        model.touched = torch.tensor([1]), rows
+        loss = rows.sum()
+        loss.backward()
+        return loss
+
+    loss = model.optimizer.step(closure)
+    assert loss == before[1].sum()
+    assert not torch.equal(model.table[1], before[1])
+
+
+def test_state_dict_round_trip_goes_on_bit_by_bit():
+    model, twin = Table(), Table()
+    schedule = list(steps(1))
+    for positions, grad in schedule[:6]:
+        model.step(positions, grad.clone())
+    twin.table.data.copy_(model.table.data)
+    twin.optimizer.load_state_dict(copy.deepcopy(model.optimizer.state_dict()))
+    for positions, grad in schedule[6:]:
+        model.step(positions, grad.clone())
+        twin.step(positions, grad.clone())
+    assert torch.equal(model.table, twin.table)
+    assert twin.optimizer.state[twin.table]["last_step"].dtype == torch.int32
+
+
+def test_grown_table_keeps_the_state_of_its_rows_and_starts_new_ones_afresh():
+    model = Table()
+    for positions, grad in steps(2):
+        model.step(positions, grad)
+    old, state = model.table, model.optimizer.state[model.table]
+    source = torch.tensor([0, 1, 0, 2, 3, 4, 5, 0])
+    is_new = torch.tensor([False, False, True, False, False, False, False, True])
+    new = torch.nn.Parameter(old.detach()[source])
+    expected = {name: state[name].clone() for name in ("exp_avg", "exp_avg_sq", "last_step")}
+    model.optimizer.param_groups[0]["params"] = [new]
+    resize_rows(model.optimizer, old, new, source, is_new)
+    grown = model.optimizer.state[new]
+    for name, tensor in expected.items():
+        assert torch.equal(grown[name][~is_new], tensor)
+    assert (grown["exp_avg"][is_new] == 0).all()
+    assert (grown["last_step"][is_new] == 12).all()
+    assert old not in model.optimizer.state
