@@ -8,7 +8,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_deepfm._callbacks import training_callbacks
+from sklearn_deepfm._callbacks import is_callback, training_callbacks
 from sklearn_deepfm._columns import read_columns, which_hold_codes
 from sklearn_deepfm._fields import Fields
 from sklearn_deepfm._module import COMPONENTS
@@ -27,6 +27,7 @@ from sklearn_deepfm._targets import check_target
 from sklearn_deepfm._training import (
     batch_size,
     clone_callback,
+    is_scoring,
     new_net,
     random_state_of,
     to_samples,
@@ -39,8 +40,9 @@ ROW_MULTIPLE = 16  # matrix products then give a row the same bits in any batch
 
 
 def _are_components(names):
-    is_collection = isinstance(names, list | tuple | set | frozenset)
-    return is_collection and 0 < len(names) == len(set(names)) and set(names) <= set(COMPONENTS)
+    if not isinstance(names, list | tuple | set | frozenset):
+        return False
+    return 0 < len(names) == sum(component in names for component in COMPONENTS)
 
 
 class BaseDeepFM(BaseEstimator):
@@ -61,7 +63,7 @@ class BaseDeepFM(BaseEstimator):
         "max_epochs": integer(1),
         "batch_size": one_of("auto") | integer(1),
         "early_stopping": one_of("auto") | boolean(),
-        "scoring": instance(str, "'loss', the name of a scorer") | Rule(callable, "a callable"),
+        "scoring": Rule(is_scoring, "'loss', the name of a scikit-learn scorer or a callable"),
         "validation_fraction": real("(0, 1)"),
         "n_iter_no_change": integer(1),
         "tol": real("[0, inf)"),
@@ -69,7 +71,8 @@ class BaseDeepFM(BaseEstimator):
         "sparse_updates": one_of("auto") | boolean(),
         "precision": one_of("float32", "bfloat16"),
         "device": instance(str, "the name of a device: 'cpu', 'cuda', 'cuda:1', 'mps' or 'auto'"),
-        "callbacks": one_of(None) | instance((list, tuple), "a list of skorch callbacks"),
+        "callbacks": one_of(None)
+        | sequence_of(Rule(is_callback, ""), "a list of skorch callbacks"),
         "warm_start": boolean(),
         "verbose": integer(0),
     }
@@ -174,7 +177,7 @@ class BaseDeepFM(BaseEstimator):
         train, valid = model._validation_rows(rows, validation, random)
         model._learn(train, random, goes_on=goes_on)
         model._train(train, valid, self.max_epochs, keep_optimizer=self.warm_start)
-        self.__dict__.update(vars(model))
+        self.__dict__ = vars(model)  # which may also have lost the names of an earlier fit
         return self
 
     def _partial_fit(self, X, y, sample_weight, target):
@@ -188,16 +191,17 @@ class BaseDeepFM(BaseEstimator):
         rows = model._prepare(rows)
         model._learn(rows, random_state_of(self.random_state), goes_on=goes_on)
         model._train(rows, None, 1, keep_optimizer=True)
-        self.__dict__.update(vars(model))
+        self.__dict__ = vars(model)
         return self
 
     # Input
 
-    def _read(self, X, y, sample_weight, *, reset):
+    def _read(self, X, y, sample_weight, *, reset, weight_name="sample_weight"):
         """Rows that weigh something, with y as the user gave it."""
         columns = read_columns(self, X, reset=reset)
         y = check_target(self, y, columns)
-        return without_zero_weights(Rows(columns, y, check_weight(sample_weight, y)))
+        weight = check_weight(sample_weight, y, weight_name)
+        return without_zero_weights(Rows(columns, y, weight))
 
     def _prepare(self, rows):
         """Rows with the target encoded, repeats merged if they are few, classes weighed."""
@@ -217,7 +221,7 @@ class BaseDeepFM(BaseEstimator):
             return hold_out(rows, self.validation_fraction, random, stratify=self._target.is_class)
         if y_val is None:
             raise ValueError("X_val needs y_val, the target of the validation rows, got None.")
-        valid = self._read(X_val, y_val, weight_val, reset=False)
+        valid = self._read(X_val, y_val, weight_val, reset=False, weight_name="sample_weight_val")
         return rows, self._weigh(valid.with_target(self._target.encode(valid.y)))
 
     # Training

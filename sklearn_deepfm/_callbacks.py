@@ -14,6 +14,13 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 MONITOR = "valid_score"
 
 
+def is_callback(value: Any) -> bool:
+    """Whether skorch takes it: a callback, its class, or a pair of a name and one of them."""
+    if isinstance(value, tuple):
+        return len(value) == 2 and isinstance(value[0], str) and is_callback(value[1])
+    return hasattr(value, "on_epoch_end")
+
+
 def training_callbacks(
     users: list[Any],
     *,

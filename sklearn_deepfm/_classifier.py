@@ -6,7 +6,7 @@ from sklearn.base import ClassifierMixin
 
 from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._net import DeepFMClassifierNet
-from sklearn_deepfm._parameters import instance, one_of
+from sklearn_deepfm._parameters import dict_of, one_of, real
 from sklearn_deepfm._rows import Rows
 from sklearn_deepfm._targets import Labels
 
@@ -87,7 +87,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     sparse_updates : bool or "auto", default="auto"
         Whether a step updates only those rows of the table that its batch touches
         (True) or all of them (False). "auto" is True when the table has more than
-        131,072 rows and more than twice the cells of a batch. See Notes.
+        131,072 rows and more than 8 times the cells of a batch. See Notes.
     precision : {"float32", "bfloat16"}, default="float32"
         Of the matrix products while training. Predictions are always float32.
     device : str, default="cpu"
@@ -176,7 +176,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
     _rules = {
         **BaseDeepFM._rules,
-        "class_weight": one_of(None, "balanced") | instance(dict, "a dict from label to factor"),
+        "class_weight": one_of(None, "balanced") | dict_of("label", real("(0, inf)")),
     }
     _net_class = DeepFMClassifierNet
     _target_class = Labels
@@ -264,7 +264,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Returns
         -------
         self : DeepFMClassifier
-            The fitted estimator. A fit that raises an error leaves it as it was.
+            The fitted estimator. A fit that raises an error leaves it as it was; with
+            `warm_start`, one that fails amid training keeps the weights it reached.
 
         Raises
         ------

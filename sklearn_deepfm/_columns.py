@@ -60,7 +60,7 @@ def read_columns(estimator, X, *, reset):
     name = type(estimator).__name__
     frame = nw.from_native(X, eager_only=True, pass_through=True)
     if not isinstance(frame, nw.DataFrame):
-        X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
+        X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite=False)
         return [_column_of_array(name, j, X[:, j]) for j in range(X.shape[1])]
     if len(frame) == 0 or len(frame.columns) == 0:
         raise ValueError(
@@ -89,13 +89,16 @@ def which_hold_codes(columns, categorical_features):
         return [column.holds_codes for column in columns]
     if categorical_features is None:
         return [False] * len(columns)
-    chosen = np.asarray(categorical_features)
-    if chosen.size == 0:
-        return [False] * len(columns)
-    if chosen.ndim != 1 or chosen.dtype.kind not in "biuUOT":
+    try:
+        chosen = np.asarray(categorical_features)
+    except ValueError:  # lists of unequal length
+        chosen = np.empty((0, 0))
+    if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "biuUOT"):
         raise _bad_choice(
             categorical_features, "'from_dtype', None, or a list of names or positions"
         )
+    if chosen.size == 0:
+        return [False] * len(columns)
     if chosen.dtype.kind == "b":
         if len(chosen) != len(columns):
             raise _bad_choice(categorical_features, f"a mask of {len(columns)} booleans")
@@ -115,36 +118,45 @@ def _bad_choice(choice, required):
 
 
 def _column_of_array(estimator, position, values):
-    if values.dtype.kind in "iuf":
-        return Column(position, values)
-    if values.dtype.kind == "b":
-        return Column(position, values.astype(np.int64))
+    kind = values.dtype.kind
+    if kind == "f":
+        _refuse_infinity(position, values)
+    if kind in "biuf":
+        return Column(position, values.astype(np.int64) if kind == "b" else values)
+    if kind in "mM":  # NumPy would cast them
+        raise _bad_type(estimator, position, values.dtype)
     return _column_of_objects(estimator, position, values)
 
 
 def _column_of_objects(estimator, name, values):
     """Python numbers as floats; any other object is refused."""
-    try:
-        if any(isinstance(value, str | bytes) for value in values):
-            raise ValueError("a string")
-        numbers = values.astype(np.float64)
-    except (TypeError, ValueError):
-        example = next((v for v in values if not isinstance(v, float | int)), None)
-        # scikit-learn asks for a TypeError where a cell is not even a scalar.
-        error = ValueError if isinstance(example, str | bytes) else TypeError
-        raise error(
-            f"Column {name!r} holds {example!r}; argument must be a string or a number where a "
-            f"table is encoded, and {_needs_numbers(estimator)}"
-        ) from None
+    missing = pd.isna(values)
+    numbers = np.full(len(values), np.nan)
+    numbers[~missing] = [_number(estimator, name, value) for value in values[~missing]]
     _refuse_infinity(name, numbers)
     return Column(name, numbers)
+
+
+def _number(estimator, name, value):
+    try:
+        if isinstance(value, str | bytes):
+            raise ValueError("float() would read the number in it")
+        return float(value)
+    except OverflowError:
+        return np.inf
+    except (TypeError, ValueError):
+        # scikit-learn asks for a TypeError where a cell is not even a scalar.
+        error = ValueError if isinstance(value, str | bytes) else TypeError
+        raise error(
+            f"Column {name!r} holds {value!r}; argument must be a string or a number where a "
+            f"table is encoded, and {_needs_numbers(estimator)}"
+        ) from None
 
 
 def _column_of_series(estimator, series):
     name, dtype = series.name, series.dtype
     if dtype in (nw.Categorical, nw.Enum):
-        native = series.to_pandas()
-        return Column(name, native.cat.codes.to_numpy(), categories=native.cat.categories)
+        return _column_of_categories(series)
     if dtype.is_integer() or dtype == nw.Boolean:
         missing = series.is_null().to_numpy() if series.null_count() else None
         if missing is not None:
@@ -155,9 +167,43 @@ def _column_of_series(estimator, series):
         values = np.asarray(series.to_numpy(), dtype=np.float64)
         _refuse_infinity(name, values)
         return Column(name, values)
+    if series.null_count() == len(series):  # of no type, or of any
+        return Column(name, np.full(len(series), np.nan))
     if dtype == nw.Object:
         return _column_of_objects(estimator, name, series.to_numpy())
-    raise ValueError(f"Column {name!r} is of type {dtype}; {_needs_numbers(estimator)}")
+    raise _bad_type(estimator, name, dtype)
+
+
+def _column_of_categories(series):
+    """Positions in the sorted list of the categories that occur.
+
+    Which position a category gets is then up to the values alone: not to the order of
+    the rows, nor to the library that holds the table.
+    """
+    native = series.to_pandas()
+    if isinstance(native.dtype, pd.CategoricalDtype):
+        codes, categories = native.cat.codes.to_numpy(), native.cat.categories
+    else:
+        arrow = series.to_arrow()
+        codes = arrow.indices.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
+        categories = pd.Index(arrow.dictionary.to_pandas())
+    occurs = np.zeros(len(categories) + 1, dtype=bool)
+    occurs[codes] = True  # the last entry is for missing cells
+    occurs[-1] = False
+    position = np.full(len(occurs), -1, dtype=np.int32)
+    position[occurs], categories = _sorted_positions(categories[occurs[:-1]])
+    return Column(series.name, position[codes], categories=categories)
+
+
+def _sorted_positions(categories):
+    try:
+        return pd.factorize(categories, sort=True)
+    except TypeError:  # of types that have no order
+        return pd.factorize(categories)
+
+
+def _bad_type(estimator, name, dtype):
+    return ValueError(f"Column {name!r} is of type {dtype}; {_needs_numbers(estimator)}")
 
 
 def _needs_numbers(estimator):
@@ -193,5 +239,5 @@ def _warn_of_codes_as_floats(columns):
                 f"integer type; if they are numbers, set categorical_features=None or to the "
                 f"columns that hold codes.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )

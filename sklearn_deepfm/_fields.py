@@ -3,8 +3,10 @@
 import copy
 
 import numpy as np
+import pandas as pd
 
 FALLBACK_ROW = 0
+_KINDS = {"string": "strings", "integer": "numbers", "floating": "numbers", "boolean": "numbers"}
 
 
 class IndexField:
@@ -32,7 +34,7 @@ class IndexField:
 
         Arrays are replaced, never changed: a shallow copy taken before stays valid.
         """
-        values, missing = self._codes_of(column, learn=True)
+        values, missing, _ = self._codes_of(column, learn=True)
         known = values if missing is None else values[~missing]
         new = np.setdiff1d(known, self.codes)
         codes = np.concatenate([self.codes, new])
@@ -50,10 +52,14 @@ class IndexField:
 
     def encode(self, column):
         """Local row of each cell, and no value."""
-        return self._rows_of(*self._codes_of(column, learn=False)), None
+        values, missing, strange = self._codes_of(column, learn=False)
+        rows = self._rows_of(values, missing)
+        if strange is not None:
+            rows[strange] = FALLBACK_ROW
+        return rows, None
 
     def _codes_of(self, column, learn):
-        """Codes as int64, and which cells are missing."""
+        """Codes as int64, which cells are missing, and which hold what no code can be."""
         values, missing = column.values, column.missing
         if column.categories is not None:
             return self._codes_of_categories(column, learn)
@@ -65,12 +71,13 @@ class IndexField:
             )
         if values.dtype.kind == "f":
             return _whole_numbers(self.name, values, learn)
-        if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
+        strange = values > np.iinfo(np.int64).max if values.dtype == np.uint64 else None
+        if learn and strange is not None and strange.any():
             raise ValueError(
                 f"Column {self.name!r} holds {values.max()}, beyond the largest code 2**63 - 1. "
                 f"Encode the column with OrdinalFieldEncoder first."
             )
-        return values.astype(np.int64, copy=False), missing
+        return values.astype(np.int64, copy=False), missing, strange
 
     def _codes_of_categories(self, column, learn):
         """Codes by the order in which fit saw the categories, whatever their order now."""
@@ -82,21 +89,21 @@ class IndexField:
                     f"OrdinalFieldEncoder before it reaches the estimator."
                 )
             self.categories = column.categories[:0]
+        _refuse_other_kind(self.name, self.categories, column.categories)
         position = self.categories.get_indexer(column.categories)
         if learn:
             self.categories = self.categories.append(column.categories[position < 0])
             position = self.categories.get_indexer(column.categories)
-        missing = column.values < 0
-        if not len(position):
-            return column.values.astype(np.int64), missing
-        return position[column.values].astype(np.int64), missing
+        position = np.append(position, -1)  # for missing cells, which are -1
+        return position[column.values].astype(np.int64), column.values < 0, None
 
     def _build_lookup(self):
         """Prepare a look-up that is direct where the codes are dense enough."""
         self._first = int(self.codes[0]) if len(self.codes) else 0
         span = int(self.codes[-1]) - self._first + 1 if len(self.codes) else 0
         self._direct = None
-        if span <= 4 * len(self.codes) + 1024 and self._first > np.iinfo(np.int64).min:
+        fits_int64 = abs(self._first) + span < 2**63
+        if span <= 4 * len(self.codes) + 1024 and fits_int64:
             self._direct = np.full(span + 2, FALLBACK_ROW, dtype=np.int32)
             self._direct[self.codes - self._first + 1] = self.rows
 
@@ -251,8 +258,21 @@ class Fields:
         return index, np.column_stack(values) if values else None
 
 
+def _refuse_other_kind(name, known, now):
+    """Numbers as strings, or the reverse, would all pass for unseen categories."""
+    kinds = [_KINDS.get(pd.api.types.infer_dtype(values)) for values in (known, now)]
+    if set(kinds) == {"numbers", "strings"}:
+        raise ValueError(
+            f"The categories of column {name!r} were {kinds[0]} in fit and are {kinds[1]} now. "
+            f"Convert them to the type they had."
+        )
+
+
 def _whole_numbers(name, values, learn):
-    """Floats as codes: NaN is missing, a fraction cannot have been seen in fit."""
+    """Floats as codes: NaN is missing, a fraction cannot have been seen in fit.
+
+    The third array says where fractions are, and values that no code equals exactly.
+    """
     missing = np.isnan(values)
     fraction = ~missing & ((values != np.trunc(values)) | (np.abs(values) > 2**53))
     if learn and fraction.any():
@@ -261,9 +281,7 @@ def _whole_numbers(name, values, learn):
             f"{values[fraction][0]!r}, where whole numbers of at most 2**53 are required. "
             f"Encode the column with OrdinalFieldEncoder, or treat it as numeric."
         )
-    codes = np.where(missing | fraction, 0, values).astype(np.int64)
-    codes[fraction] = np.iinfo(np.int64).min  # no whole float is that code
-    return codes, missing
+    return np.where(missing | fraction, 0, values).astype(np.int64), missing, fraction
 
 
 def _numbers(name, column):

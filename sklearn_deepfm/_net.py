@@ -191,9 +191,13 @@ class DeepFMNet(NeuralNet):
         except KeyboardInterrupt:
             stops = [cb for _, cb in self.callbacks_ if isinstance(cb, EarlyStopping)]
             self.interrupted_ = not any(cb.misses_ >= cb.patience for cb in stops)
-            if "dur" not in self.history_[-1]:
-                self.history_.pop()  # an epoch cut short
             raise
+        except Exception:
+            self.on_train_end(self)  # the weights reached can be used
+            raise
+        finally:
+            if self.history_ and "dur" not in self.history_[-1]:
+                self.history_.pop()  # an epoch cut short
 
     # Pickling: arrays instead of tensors, so that any device can load them
 

@@ -34,8 +34,9 @@ def check_parameters(estimator: Any, rules: Mapping[str, Rule]) -> None:
 
 
 def one_of(*options: Any) -> Rule:
+    """One of some strings, NumPy's included, and constants such as None."""
     return Rule(
-        lambda value: any(value is o or (type(value) is type(o) and value == o) for o in options),
+        lambda value: any(value is o or (isinstance(value, str) and value == o) for o in options),
         " or ".join(repr(option) for option in options),
     )
 
@@ -69,6 +70,15 @@ def sequence_of(rule: Rule, description: str) -> Rule:
         return isinstance(value, list | tuple | np.ndarray) and all(map(rule.accepts, value))
 
     return Rule(accepts, description)
+
+
+def dict_of(key: str, rule: Rule) -> Rule:
+    """A dict whose values keep a rule; `key` says in words what its keys are."""
+
+    def accepts(value: Any) -> bool:
+        return isinstance(value, dict) and all(map(rule.accepts, value.values()))
+
+    return Rule(accepts, f"a dict from {key} to {rule.description}")
 
 
 def _is(value: Any, kind: type) -> bool:

@@ -79,7 +79,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     sparse_updates : bool or "auto", default="auto"
         Whether a step updates only those rows of the table that its batch touches
         (True) or all of them (False). "auto" is True when the table has more than
-        131,072 rows and more than twice the cells of a batch. See Notes.
+        131,072 rows and more than 8 times the cells of a batch. See Notes.
     precision : {"float32", "bfloat16"}, default="float32"
         Of the matrix products while training. Predictions are always float32.
     device : str, default="cpu"
@@ -188,7 +188,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         Returns
         -------
         self : DeepFMRegressor
-            The fitted estimator. A fit that raises an error leaves it as it was.
+            The fitted estimator. A fit that raises an error leaves it as it was; with
+            `warm_start`, one that fails amid training keeps the weights it reached.
 
         Raises
         ------

@@ -133,7 +133,7 @@ def hold_out(rows, fraction, random_state, *, stratify):
             "Every class has too few rows to hold one out in equal proportion: the validation "
             "rows are drawn from all classes alike.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         held = order[:n_valid]
     is_held = np.zeros(len(rows), dtype=bool)

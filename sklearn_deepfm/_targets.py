@@ -67,7 +67,9 @@ class Labels:
     def fit(self, rows):
         """Base rate of each class as logits to start from."""
         share = np.bincount(rows.y, weights=rows.weight, minlength=len(self.classes))
-        logits = np.log(np.maximum(share, 1e-12) / share.sum())
+        # A class yet to come counts as half a row, so that training can still reach it.
+        share = np.where(share > 0, share / share.sum(), 0.5 / len(rows))
+        logits = np.log(share)
         is_binary = self.n_outputs == 1
         self.initial_bias = logits[1:] - logits[:1] if is_binary else logits - logits.mean()
 
@@ -109,8 +111,9 @@ class Amount:
         self.mean, self.scale, self.initial_bias = 0.0, 1.0, np.zeros(1)
 
     def encode(self, y):
-        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-        return y
+        if y.dtype.kind not in "biufO":
+            raise ValueError(f"y must hold numbers, got {y[0]!r}, of type {y.dtype}. Convert it.")
+        return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
 
     def fit(self, rows):
         """Mean and standard deviation of the training rows."""

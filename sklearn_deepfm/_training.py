@@ -5,16 +5,16 @@ from inspect import signature
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.metrics import get_scorer
+from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils import check_random_state
 
 from sklearn_deepfm._batches import Samples
 from sklearn_deepfm._module import COMPONENTS
 
-# A step on all rows of the table costs as much as one on so many times the rows that a
-# batch touches, sorting included; below the second number both are cheap.
 MAX_AUTO_BATCH_SIZE = 4096
-SPARSE_ABOVE, SPARSE_MIN_FEATURES = 2, 2**17
+# A step on a table of so many times the cells of a batch costs about as much on all rows
+# as on those that the batch touches, which have to be sorted; small tables are cheap anyway.
+SPARSE_ABOVE, SPARSE_MIN_FEATURES = 8, 2**17
 
 
 def new_net(model, fields, target, *, random, n_rows):
@@ -84,6 +84,12 @@ def to_samples(rows, fields, target, device):
     ).to(device)
 
 
+def is_scoring(scoring):
+    if isinstance(scoring, str):
+        return scoring == "loss" or scoring in get_scorer_names()
+    return callable(scoring)
+
+
 def validation_scorer(scoring, valid, target):
     """Function from validation logits to a score, greater is better; None for the loss."""
     if valid is None or (isinstance(scoring, str) and scoring == "loss"):
@@ -126,7 +132,18 @@ def clone_callback(callback):
 
 def _device(name):
     if name != "auto":
-        return name
+        return _usable(name)
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _usable(device):
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(
+            f"device must be one that torch can use on this machine, such as 'cpu', or 'auto', "
+            f"got {device!r}: {error}"
+        ) from error
+    return device

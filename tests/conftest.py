@@ -9,10 +9,68 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.special import expit
+from sklearn.pipeline import Pipeline
+
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
+
+SMALL = {
+    "embed_dim": 8,
+    "mlp_dims": (32,),
+    "learning_rate": 0.02,
+    "batch_size": 64,
+    "embedding_l2": 1e-2,
+    "max_epochs": 8,
+}
 
 
 @pytest.fixture(params=range(3))
 def rng(request):
     """A generator for each of a few seeds: for what must hold whatever the data."""
     return np.random.default_rng(request.param)
+
+
+@pytest.fixture(scope="session")
+def visits():
+    """A table with strings whose label hangs on a pair of fields, and on neither alone."""
+    rng = np.random.default_rng(0)
+    n_users, n_items, n_rows = 40, 6, 1200
+    user, item = rng.integers(0, n_users, n_rows), rng.integers(0, n_items, n_rows)
+    taste, style = rng.choice([-1, 1], n_users), rng.choice([-1, 1], n_items)
+    X = pd.DataFrame(
+        {
+            "user": [f"user {u}" for u in user],
+            "item": [f"item {i}" for i in item],
+            "hour": rng.integers(0, 12, n_rows),
+            "city": rng.choice(["Bonn", "Cork", "Lima", "Oslo", "Rome"], n_rows),
+            "price": rng.lognormal(size=n_rows).round(3),
+        }
+    )
+    likes = rng.random(n_rows) < expit(3 * taste[user] * style[item])
+    return X, np.where(likes, "yes", "no")
+
+
+@pytest.fixture(scope="session")
+def codes(visits):
+    """The same table as a matrix of codes."""
+    return OrdinalFieldEncoder().fit_transform(visits[0])
+
+
+@pytest.fixture
+def classifier():
+    """A small classifier that learns `visits` in a fraction of a second."""
+    return DeepFMClassifier(**SMALL, random_state=0)
+
+
+@pytest.fixture
+def regressor():
+    """A regressor of the same size."""
+    return DeepFMRegressor(**SMALL, random_state=0)
+
+
+@pytest.fixture
+def pipeline(classifier):
+    """The guide's pipeline, from a data frame to probabilities."""
+    return Pipeline([("encoder", OrdinalFieldEncoder()), ("deepfm", classifier)])

@@ -59,7 +59,14 @@ def logit_by_hand(module, row, k, values=None, slopes=None):
 @pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize(
     "components",
-    [("linear",), ("fm",), ("deep",), ("linear", "fm"), ("linear", "deep"), ("deep", "fm", "linear")],
+    [
+        ("linear",),
+        ("fm",),
+        ("deep",),
+        ("linear", "fm"),
+        ("linear", "deep"),
+        ("deep", "fm", "linear"),
+    ],
 )
 def test_forward_is_the_sum_over_fields_and_pairs(components, n_outputs):
     module, index = make(components=components, n_outputs=n_outputs), indices()

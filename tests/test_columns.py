@@ -1,0 +1,239 @@
+"""Any table becomes columns of codes and numbers, and what is neither is refused by name."""
+
+import datetime
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from scipy import sparse
+
+from sklearn_deepfm import DeepFMClassifier
+from sklearn_deepfm._columns import Column, read_columns
+
+LIBRARIES = {
+    "pandas": pd.DataFrame,
+    "pandas-arrow": lambda data: pa.table(data).to_pandas(types_mapper=pd.ArrowDtype),
+    "pandas-nullable": lambda data: pd.DataFrame(data).convert_dtypes(),
+    "polars": pl.DataFrame,
+    "pyarrow": pa.table,
+}
+ARROW_CITIES = pa.array(["Rome", "Oslo", None, "Rome"]).dictionary_encode()
+CITIES = {
+    "pandas": pd.Categorical(["Rome", "Oslo", None, "Rome"]),
+    "pandas-reversed": pd.Categorical(["Rome", "Oslo", None, "Rome"], ["Rome", "Oslo"]),
+    "pandas-unused": pd.Categorical(["Rome", "Oslo", None, "Rome"], ["Bonn", "Oslo", "Rome"]),
+    "pandas-arrow": pd.Series(ARROW_CITIES, dtype=pd.ArrowDtype(ARROW_CITIES.type)),
+    "polars": pl.Series(["Rome", "Oslo", None, "Rome"], dtype=pl.Categorical),
+    "polars-enum": pl.Series(["Rome", "Oslo", None, "Rome"], dtype=pl.Enum(["Rome", "Oslo"])),
+    "pyarrow": ARROW_CITIES,
+    "pyarrow-chunks": pa.chunked_array([ARROW_CITIES[:1], ARROW_CITIES[1:]]),
+    "pyarrow-repeats": pa.DictionaryArray.from_arrays([0, 1, None, 2], ["Rome", "Oslo", "Rome"]),
+    "pyarrow-null": pa.DictionaryArray.from_arrays([0, 1, 2, 0], ["Rome", "Oslo", None]),
+    "pyarrow-unsigned": ARROW_CITIES.cast(pa.dictionary(pa.uint8(), pa.string())),
+}
+
+
+def read(X, estimator=None, reset=True):
+    return read_columns(estimator or DeepFMClassifier(), X, reset=reset)
+
+
+def cells(column):
+    """What a column stands for, as a list with None for missing."""
+    values = column.values.tolist()
+    if column.categories is not None:
+        return [None if value < 0 else column.categories[value] for value in values]
+    missing = np.isnan(column.values) if column.missing is None else column.missing
+    return [None if gap else value for value, gap in zip(values, missing, strict=True)]
+
+
+@pytest.mark.parametrize("dtype", [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 64)])
+def test_whole_numbers_of_a_matrix_are_codes(dtype):
+    info = np.iinfo(dtype)
+    X = np.array([[info.min, 1], [info.max, 2]], dtype=dtype)
+    columns = read(X)
+    assert [column.name for column in columns] == [0, 1]
+    assert all(column.holds_codes for column in columns)
+    assert cells(columns[0]) == [info.min, info.max]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floats_of_a_matrix_are_numbers_and_keep_nan(dtype):
+    (column,) = read(np.array([[1.5], [np.nan]], dtype=dtype))
+    assert not column.holds_codes
+    assert cells(column) == [1.5, None]
+
+
+def test_booleans_of_a_matrix_are_codes():
+    (column,) = read(np.array([[True], [False]]))
+    assert column.holds_codes
+    assert cells(column) == [1, 0]
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+def test_python_numbers_are_numbers(missing):
+    X = np.array([[1, 2.5, True], [missing, Decimal("1.5"), np.float32(3)]], dtype=object)
+    columns = read(X)
+    assert not any(column.holds_codes for column in columns)
+    assert [cells(column) for column in columns] == [[1, None], [2.5, 1.5], [1, 3]]
+
+
+def test_lists_are_read_as_the_array_they_make():
+    assert [column.holds_codes for column in read([[1, 2], [3, 4]])] == [True, True]
+    assert [column.holds_codes for column in read([[1, 2], [3, 4.5]])] == [False, False]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_mixed_frame_has_the_same_cells_in_every_library(library):
+    data = {"user": [7, -9, 7], "price": [0.5, 2.0, 1.0], "member": [True, False, True]}
+    columns = read(LIBRARIES[library](data))
+    assert [column.name for column in columns] == list(data)
+    assert [column.holds_codes for column in columns] == [True, False, True]
+    assert [cells(column) for column in columns] == list(data.values())
+
+
+@pytest.mark.parametrize("library", [name for name in LIBRARIES if name != "pandas"])
+def test_missing_cells_are_kept_in_every_library(library):
+    data = {"user": [7, None, 2**60], "price": [0.5, None, 1.0], "member": [True, None, False]}
+    columns = read(LIBRARIES[library](data))
+    assert [column.holds_codes for column in columns] == [True, False, True]
+    assert [cells(column) for column in columns] == list(data.values())
+
+
+@pytest.mark.parametrize("name", CITIES)
+def test_categories_are_numbered_by_their_values_alone(name):
+    library = pd if name.startswith("pandas") else pl if name.startswith("polars") else pa
+    table = (pa.table if library is pa else library.DataFrame)({"city": CITIES[name]})
+    (column,) = read(table)
+    assert cells(column) == ["Rome", "Oslo", None, "Rome"]
+    assert column.categories.tolist() == ["Oslo", "Rome"]
+
+
+@pytest.mark.parametrize(
+    "values", [[5, 3, None], [True, False, None], [0.5, None, 0.25], [(1,), None, 2, "b"], [None]]
+)
+def test_categories_may_be_of_any_type(values):
+    (column,) = read(pd.DataFrame({"c": pd.Series(values, dtype="object").astype("category")}))
+    assert column.holds_codes
+    assert cells(column) == values
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({"a": [None] * 3}),
+        pl.DataFrame({"a": [None] * 3}),
+        pa.table({"a": pa.nulls(3)}),
+    ],
+)
+def test_column_of_no_type_holds_missing_numbers(table):
+    (column,) = read(table)
+    assert cells(column) == [None] * 3
+
+
+@pytest.mark.parametrize("values", [["a"], [None, "a"], [b"a"], ["1.5"], [1.5, "2"]])
+def test_strings_are_refused_with_the_remedy(values):
+    X = pd.DataFrame({"a": np.ones(len(values)), "b": pd.Series(values, dtype=object)})
+    message = "Column {} .*Put an OrdinalFieldEncoder in front"
+    with pytest.raises(ValueError, match=message.format("'b'")):
+        read(X)
+    with pytest.raises(ValueError, match=message.format("1")):
+        read(X.to_numpy(dtype=object))
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        np.array([["a"]]),
+        np.array([[b"a"]]),
+        [[1, "a"]],
+        np.array([["2020"]], dtype="M8[D]"),
+        np.ones((1, 1), "m8[s]"),
+    ],
+)
+def test_matrix_of_other_types_is_refused(X):
+    with pytest.raises(ValueError, match="Column 0 .*an OrdinalFieldEncoder in front"):
+        read(X)
+
+
+@pytest.mark.parametrize("value", ["a", b"a", datetime.date(2020, 1, 1), [1, 2], Decimal(1)])
+@pytest.mark.parametrize("frame", [pl.DataFrame, pa.table])
+def test_typed_column_of_neither_codes_nor_numbers_is_refused(frame, value):
+    with pytest.raises(ValueError, match="Column 'b' is of type .*an OrdinalFieldEncoder in front"):
+        read(frame({"a": [1], "b": [value]}))
+
+
+@pytest.mark.parametrize("value", [{}, 1j, datetime.date(2020, 1, 1)])
+def test_cell_that_is_no_scalar_number_is_a_type_error(value):
+    with pytest.raises(TypeError, match="Column 1 holds .*OrdinalFieldEncoder"):
+        read(np.array([[1, 2], [3, value]], dtype=object))
+
+
+@pytest.mark.parametrize("make", [np.array, pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinity_is_refused_by_column(make, value):
+    name = {np.array: "1", pd.DataFrame: "1", pl.DataFrame: "'column_1'"}[make]
+    X = [[0.0, 1.0], [2.0, value]]
+    X = make(X) if make is not pl.DataFrame else pl.DataFrame(X, orient="row")
+    with pytest.raises(ValueError, match=f"Column {name} contains infinity or a value too large"):
+        read(X)
+
+
+@pytest.mark.parametrize("value", [np.inf, 10**400])
+def test_python_number_too_large_is_refused_by_column(value):
+    with pytest.raises(ValueError, match="Column 0 contains infinity or a value too large"):
+        read(np.array([[value], [None]], dtype=object))
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        (sparse.csr_array(np.eye(2)), TypeError, "Sparse data was passed"),
+        (np.array([1, 2]), ValueError, "Expected 2D array, got 1D"),
+        (pd.Series([1, 2]), ValueError, "Expected a 2-dimensional container|Expected 2D"),
+        (pl.Series([1, 2]), ValueError, "Expected 2D array, got 1D"),
+        (np.ones((2, 2, 2)), ValueError, "dim 3"),
+        (np.array([[1j]]), ValueError, "Complex data not supported"),
+        (np.empty((0, 2)), ValueError, r"0 sample\(s\)"),
+        (np.empty((2, 0)), ValueError, r"0 feature\(s\)"),
+        (pd.DataFrame({"a": []}), ValueError, r"0 sample\(s\) and 1 feature\(s\)"),
+        (pd.DataFrame(index=[1, 2]), ValueError, r"2 sample\(s\) and 0 feature\(s\)"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), ValueError, "unique.*\n- 'a' 2 times"),
+        (pa.table([[1], [2]], names=["a", "a"]), ValueError, "unique.*\n- 'a' 2 times"),
+        (pd.DataFrame({0: [1], "a": [2]}), TypeError, "Feature names are only supported"),
+    ],
+)
+def test_what_is_no_table_is_refused(X, error, message):
+    with pytest.raises(error, match=message):
+        read(X)
+
+
+@pytest.mark.parametrize("later", LIBRARIES)
+@pytest.mark.parametrize("first", LIBRARIES)
+def test_names_are_learned_and_compared_across_libraries(first, later):
+    estimator = DeepFMClassifier()
+    read(LIBRARIES[first]({"a": [1], "b": [2]}), estimator)
+    assert estimator.n_features_in_ == 2
+    assert estimator.feature_names_in_.tolist() == ["a", "b"]
+    read(LIBRARIES[later]({"a": [1], "b": [2]}), estimator, reset=False)
+    with pytest.raises(ValueError, match="must be in the same order"):
+        read(LIBRARIES[later]({"b": [1], "a": [2]}), estimator, reset=False)
+    with pytest.raises(ValueError, match="seen at fit time, yet now missing|unseen at fit time"):
+        read(LIBRARIES[later]({"a": [1], "c": [2]}), estimator, reset=False)
+
+
+def test_number_of_columns_is_compared():
+    estimator = DeepFMClassifier()
+    read(np.ones((2, 2)), estimator)
+    with pytest.raises(ValueError, match="has 3 features, but DeepFMClassifier is expecting 2"):
+        read(np.ones((2, 3)), estimator, reset=False)
+
+
+def test_rows_of_a_column_keep_their_missing_cells_and_categories():
+    values, categories = np.array([1, 0, -1]), pd.Index(["a", "b"])
+    assert cells(Column("c", values, None, categories).take([2, 0])) == [None, "b"]
+    taken = Column("c", values, values < 0).take(slice(1, None))
+    assert cells(taken) == [0, None]
+    assert len(taken) == 2
