@@ -177,7 +177,7 @@ class BaseDeepFM(BaseEstimator):
         train, valid = model._validation_rows(rows, validation, random)
         model._learn(train, random, goes_on=goes_on)
         model._train(train, valid, self.max_epochs, keep_optimizer=self.warm_start)
-        self.__dict__ = vars(model)  # which may also have lost the names of an earlier fit
+        self.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
         return self
 
     def _partial_fit(self, X, y, sample_weight, target):
@@ -191,7 +191,7 @@ class BaseDeepFM(BaseEstimator):
         rows = model._prepare(rows)
         model._learn(rows, random_state_of(self.random_state), goes_on=goes_on)
         model._train(rows, None, 1, keep_optimizer=True)
-        self.__dict__ = vars(model)
+        self.__dict__ = model.__dict__
         return self
 
     # Input

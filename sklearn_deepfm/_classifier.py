@@ -56,8 +56,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, stop when their score no longer improves, and keep
         the weights of the best epoch. "auto" does so if `X_val` is passed or there
-        are more than 10,000 training rows (distinct ones, see Notes). With False and
-        `X_val`, all epochs are run and the best weights kept.
+        are more than 10,000 training rows (equal ones merged, see Notes). With False
+        and `X_val`, all epochs are run and the best weights kept.
     scoring : str or callable, default="loss"
         Score of the validation rows: "loss" for the negative loss, the name of a
         scorer, or a callable ``scorer(estimator, X, y)``, which gets an estimator

@@ -180,8 +180,8 @@ def _column_of_categories(series):
     Which position a category gets is then up to the values alone: not to the order of
     the rows, nor to the library that holds the table.
     """
-    native = series.to_pandas()
-    if isinstance(native.dtype, pd.CategoricalDtype):
+    native = series.to_native()
+    if isinstance(getattr(native, "dtype", None), pd.CategoricalDtype):
         codes, categories = native.cat.codes.to_numpy(), native.cat.categories
     else:
         arrow = series.to_arrow()

@@ -223,7 +223,9 @@ class DeepFM(nn.Module):
         """Gather (w_i, v_i) of every field once, for first order, FM and MLP alike."""
         table: Tensor = self.table
         slope_rows = self._slope_rows
-        if self.sparse and torch.is_grad_enabled() and self.training:
+        if self.training:
+            self.touched = None  # and stays so if the table is frozen
+        if self.sparse and table.requires_grad and torch.is_grad_enabled() and self.training:
             wanted = torch.cat([index.flatten().long(), slope_rows])
             positions, inverse = torch.unique(wanted, return_inverse=True)
             table = self.table.detach()[positions].requires_grad_()

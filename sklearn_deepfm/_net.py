@@ -238,7 +238,7 @@ class DeepFMClassifierNet(ClassifierMixin, DeepFMNet):
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class, of shape (n_samples, n_classes)."""
-        proba: np.ndarray = to_proba(self.forward(X)).numpy()
+        proba: np.ndarray = to_proba(self.forward(X)).detach().numpy()
         return np.column_stack([1 - proba, proba]) if proba.shape[1] == 1 else proba
 
     def predict(self, X: Any) -> np.ndarray:
@@ -252,7 +252,7 @@ class DeepFMRegressorNet(RegressorMixin, DeepFMNet):
 
     def predict(self, X: Any) -> np.ndarray:
         """Standardised target, of shape (n_samples,)."""
-        output: np.ndarray = self.forward(X)[:, 0].numpy()
+        output: np.ndarray = self.forward(X)[:, 0].detach().numpy()
         return output
 
 

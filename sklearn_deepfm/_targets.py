@@ -45,8 +45,8 @@ class Labels:
         self.classes = np.unique(y)
         if len(self.classes) < 2:
             raise ValueError(
-                f"y must hold at least 2 classes, got 1 class: {self.classes[0]!r} (rows of "
-                f"weight 0 do not count). Check how the rows were selected."
+                f"y must hold at least 2 classes, got 1 class: {self.classes.tolist()[0]!r} "
+                f"(rows of weight 0 do not count). Check how the rows were selected."
             )
 
     @property
@@ -59,7 +59,7 @@ class Labels:
         unknown = self.classes[position] != y
         if unknown.any():
             raise ValueError(
-                f"y holds the label {y[unknown][0]!r}, which is none of the classes "
+                f"y holds the label {y[unknown].tolist()[0]!r}, which is none of the classes "
                 f"{self.classes.tolist()}. All classes must be known at the first fit."
             )
         return position

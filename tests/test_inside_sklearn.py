@@ -111,7 +111,7 @@ def test_cross_val_score_equals_a_loop_by_hand(pipeline, visits):
 
 
 def test_randomized_search_refits_the_best_candidate(pipeline, split):
-    X_train, X_test, y_train, y_test = split
+    X_train, X_test, y_train, _ = split
     candidates = {"deepfm__learning_rate": [1e-6, 0.01, 0.02], "encoder__min_frequency": [1, 3]}
     search = RandomizedSearchCV(pipeline, candidates, n_iter=4, cv=FOLDS, random_state=0)
     search.fit(X_train, y_train)
@@ -187,7 +187,7 @@ def test_stacking_learns_from_predictions_out_of_fold(pipeline, split):
 
 
 def test_tuned_threshold_decides_on_predicted_probabilities(pipeline, split):
-    X_train, X_test, y_train, y_test = split
+    X_train, X_test, y_train, _ = split
     keep = (y_train == "no") | (np.arange(len(y_train)) % 5 == 0)
     X_train, y_train = X_train[keep], y_train[keep]
     tuned = TunedThresholdClassifierCV(pipeline, cv=FOLDS).fit(X_train, y_train)

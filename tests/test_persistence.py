@@ -232,7 +232,8 @@ def test_fits_in_threads_equal_serial_ones(classifier, codes, visits):
 
 
 def global_states():
-    return pickle.dumps((np.random.get_state(), random.getstate(), torch.get_rng_state().numpy()))
+    of_numpy = np.random.get_state()  # noqa: NPY002
+    return pickle.dumps((of_numpy, random.getstate(), torch.get_rng_state().numpy()))
 
 
 @pytest.mark.parametrize("random_state", [None, 0])

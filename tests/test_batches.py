@@ -1,0 +1,80 @@
+"""Batches: every row once in each pass, with all that belongs to it."""
+
+from itertools import chain
+
+import pytest
+import torch
+
+from sklearn_deepfm._batches import Batches, Samples
+
+
+def samples_of(n_rows):
+    """Samples in which everything about a row follows from its number."""
+    number = torch.arange(n_rows)
+    return Samples(
+        torch.stack([number, number + 1], dim=1).int(),
+        number[:, None] / 2,
+        number % 3,
+        number * 2.0,
+    )
+
+
+def one_pass(batches):
+    """Numbers of the rows of each batch of one pass."""
+    return [x["index"][:, 0].tolist() for x, _ in batches]
+
+
+SIZES = [(1, 1), (1, 32), (31, 32), (32, 32), (33, 32), (65, 32), (97, 32), (1000, 7), (5, 1)]
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize(("n_rows", "batch_size"), SIZES)
+def test_every_row_is_in_one_batch_of_nearly_equal_size(n_rows, batch_size, seed):
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    batches = Batches(samples_of(n_rows), batch_size, generator)
+    parts = one_pass(batches)
+    sizes = [len(part) for part in parts]
+    assert len(parts) == len(batches) == -(-n_rows // batch_size)
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+    assert sorted(chain(*parts)) == list(range(n_rows))
+
+
+def test_order_is_kept_without_a_generator():
+    batches = Batches(samples_of(50), 8)
+    assert [*chain(*one_pass(batches))] == [*chain(*one_pass(batches))] == list(range(50))
+
+
+def test_each_pass_shuffles_anew_and_a_seed_repeats_all_of_them():
+    def passes(seed):
+        batches = Batches(samples_of(50), 8, torch.Generator().manual_seed(seed))
+        return [one_pass(batches) for _ in range(3)]
+
+    first, second, third = passes(0)
+    assert passes(0) == [first, second, third]
+    assert passes(1) != [first, second, third]
+    assert len({str(order) for order in (first, second, third)}) == 3
+    assert first != one_pass(Batches(samples_of(50), 8))
+
+
+@pytest.mark.parametrize("generator", [None, torch.Generator().manual_seed(0)])
+def test_value_target_and_weight_travel_with_their_row(generator):
+    for x, y in Batches(samples_of(40), 7, generator):
+        number = x["index"][:, 0]
+        assert torch.equal(x["index"][:, 1], number + 1)
+        assert torch.equal(x["value"], number[:, None] / 2)
+        assert torch.equal(x["weight"], number * 2.0)
+        assert torch.equal(y, number.long() % 3)
+
+
+def test_batch_names_only_what_the_samples_have():
+    ((x, y),) = Batches(Samples(torch.zeros(3, 2, dtype=torch.int32)), 8)
+    assert list(x) == ["index"]
+    assert y is None
+
+
+def test_move_to_a_device_takes_everything_along():
+    moved = samples_of(3).to("meta")
+    tensors = (moved.index, moved.value, moved.y, moved.weight)
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    assert Samples(torch.zeros(3, 2)).to("meta").value is None

@@ -1,0 +1,100 @@
+"""All fields of a table side by side: the layout of their rows, and how it grows."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_deepfm._columns import Column
+from sklearn_deepfm._fields import Fields
+
+
+def numbers(values):
+    return Column("c", np.array(values))
+
+
+def random_table(rng, n_rows=40):
+    """Columns of all kinds, and which of them hold codes."""
+    columns, is_index = [], []
+    for name in range(rng.integers(1, 8)):
+        kind = rng.integers(4)
+        missing = rng.random(n_rows) < rng.choice([0, 0.3])
+        values = rng.integers(-5, rng.integers(1, 60), n_rows) * rng.choice([1, 10**9])
+        if kind == 0:
+            column = Column(name, np.where(missing, np.nan, rng.normal(size=n_rows)))
+        elif kind == 1:
+            column = Column(name, np.where(missing, np.nan, values))
+        elif kind == 2:
+            column = Column(name, values, missing if missing.any() else None)
+        else:
+            order = pd.Index(rng.permutation(list("abcdefgh")))
+            column = Column(name, np.where(missing, -1, values % 8), categories=order)
+        columns.append(column)
+        is_index.append(kind > 0)
+    return columns, is_index
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_fields_lie_side_by_side_in_the_table(seed):
+    rng = np.random.default_rng(seed)
+    columns, is_index = random_table(rng)
+    part = rng.permutation(40)[:10]
+    fields = Fields([column.take(part) for column in columns], is_index, None)
+    index, value = fields.encode(columns)
+    assert index.dtype == np.int32
+    assert index.shape == (40, len(columns))
+    assert_array_equal(fields.offsets, np.concatenate([[0], np.cumsum(fields.dims)[:-1]]))
+    assert (index >= fields.offsets).all()
+    assert (index < fields.offsets + fields.dims).all()
+    numeric = np.flatnonzero(~np.array(is_index))
+    assert fields.slopes == {j: fields.offsets[j] + 1 for j in numeric}
+    slopes = list(fields.slopes.values())
+    assert not np.isin(index, slopes).any()  # the network adds them; no cell names them
+    assert (value is None) == (len(numeric) == 0)
+    assert value is None or value.shape == (40, len(numeric))
+    starts = [start for start, _ in fields.frequencies]
+    assert starts == fields.offsets[np.array(is_index)].tolist()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_growth_keeps_old_rows_and_adds_the_frequencies(seed):
+    rng = np.random.default_rng(seed)
+    columns, is_index = random_table(rng)
+    weight = rng.random(40)
+    first, second = np.arange(15), np.arange(15, 40)
+    old = Fields([column.take(first) for column in columns], is_index, weight[first])
+    before, dims = copy.deepcopy(old.__dict__), old.dims.copy()
+    old_index, old_value = old.encode(columns)
+    new, source, is_new = old.grown([column.take(second) for column in columns], weight[second])
+    new_index, _ = new.encode(columns)
+
+    # A cell keeps its row, or gets a new one that starts from its field's first row.
+    assert len(source) == len(is_new) == new.dims.sum()
+    assert_array_equal(source[new_index], old_index)
+    assert_array_equal(source[~is_new], np.arange(old.dims.sum()))
+    field_of = np.repeat(np.arange(len(columns)), new.dims)
+    assert_array_equal(source[is_new], old.offsets[field_of[is_new]])
+    for j, column in enumerate(columns):
+        if is_index[j]:
+            whole = Fields([column], [True], weight)
+            assert new.dims[j] == whole.dims[0]
+            by_row = np.bincount(new_index[:, j] - new.offsets[j], weight, new.dims[j])
+            assert_allclose(new._fields[j].frequency, by_row, atol=1e-12)
+
+    # The old object serves on as if nothing had happened.
+    assert_array_equal(old.dims, dims)
+    again_index, again_value = old.encode(columns)
+    assert_array_equal(again_index, old_index)
+    assert_array_equal(again_value, old_value)
+    for field, copied in zip(old._fields, before["_fields"], strict=True):
+        assert_array_equal(field.frequency, copied.frequency)
+
+
+def test_growth_widens_the_range_and_keeps_the_scale():
+    old = Fields([numbers([0.0, 2.0])], [False], None)
+    new, _, is_new = old.grown([numbers([6.0, np.nan])], None)
+    assert old.encode([numbers([9.0])])[1].item() == 1
+    assert new.encode([numbers([9.0])])[1].item() == 5
+    assert is_new.tolist() == [False, False, True]

@@ -1,0 +1,228 @@
+"""The rows to train on: weights, repeats merged into one row, a part held out."""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+
+from sklearn_deepfm import DeepFMClassifier
+from sklearn_deepfm._columns import Column
+from sklearn_deepfm._rows import (
+    SMALL,
+    Rows,
+    check_weight,
+    hold_out,
+    merge_repeats,
+    without_zero_weights,
+)
+
+
+def numbered(n_rows, y=None, weight=None):
+    """Rows whose only column is their number."""
+    y = np.zeros(n_rows, dtype=int) if y is None else y
+    return Rows([Column("number", np.arange(n_rows))], y, weight)
+
+
+def numbers(rows):
+    return rows.columns[0].values
+
+
+def random_rows(rng, n_rows=120):
+    """Columns of every kind with few values, so that many rows are equal."""
+    missing = rng.random(n_rows) < 0.3
+    columns = [
+        Column("codes", np.where(missing, 0, rng.integers(-2, 2, n_rows)), missing),
+        Column("numbers", rng.choice([0.1, 2.5, np.nan], n_rows)),
+        Column("categories", rng.integers(-1, 2, n_rows), categories=pd.Index(["b", "a"])),
+    ]
+    return Rows(columns, rng.choice([0.5, 1.5], n_rows), None)
+
+
+def cells(rows):
+    """Each row as a tuple, with None for a missing cell."""
+    parts = []
+    for column in rows.columns:
+        gap = column.missing if column.missing is not None else np.isnan(column.values)
+        parts.append(np.where(gap, None, column.values))
+    return list(zip(*parts, rows.y.tolist(), strict=True))
+
+
+def assert_same(one, other):
+    assert_array_equal(one.y, other.y)
+    assert_array_equal(one.weight, other.weight)
+    for a, b in zip(one.columns, other.columns, strict=True):
+        assert a.values.tobytes() == b.values.tobytes()
+        assert_array_equal(a.missing, b.missing)
+
+
+@pytest.mark.parametrize(
+    ("weight", "expected"), [(None, None), (2, [2, 2]), ([0, 3], [0, 3]), ([True, False], [1, 0])]
+)
+def test_weight_becomes_floats(weight, expected):
+    checked = check_weight(weight, np.ones(2))
+    assert checked is None if expected is None else checked.tolist() == expected
+    assert checked is None or checked.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([[1, 2]], r"^w must be 1D array or scalar.* shape \(1, 2\)"),
+        (np.array(3.0), r"^w must be 1D .* shape \(\)"),
+        ([1], r"inconsistent numbers of samples: \[2, 1\]"),
+        ([-1, 1], r"^w must hold finite numbers of at least 0, got values in \[-1.0, 1.0\]"),
+        ([np.nan, 1], "^w must hold finite numbers .*nan"),
+        ([np.inf, 1], r"^w must hold finite numbers .*\[1.0, inf\]"),
+        ([0, 0], "^w is zero for every sample"),
+        (0, "^w is zero for every sample"),
+        (["a", "b"], "could not convert string to float"),
+    ],
+)
+def test_bad_weight_is_refused(weight, message):
+    with pytest.raises(ValueError, match=message):
+        check_weight(weight, np.ones(2), "w")
+
+
+@pytest.mark.parametrize("name", ["sample_weight", "sample_weight_val"])
+def test_bad_weight_is_refused_under_its_name(name):
+    X, y = np.array([[0], [1]]), [0, 1]
+    options = {"sample_weight_val": None, "X_val": X, "y_val": y, name: [-1, 1]}
+    with pytest.raises(ValueError, match=f"^{name} must hold finite"):
+        DeepFMClassifier().fit(X, y, **options)
+
+
+def test_rows_of_weight_zero_are_dropped():
+    rows = numbered(4, weight=np.array([1.0, 0, 2, 0]))
+    kept = without_zero_weights(rows)
+    assert numbers(kept).tolist() == [0, 2]
+    assert kept.weight.tolist() == [1, 2]
+    assert without_zero_weights(kept) is kept
+    assert without_zero_weights(numbered(4)).weight is None
+
+
+def test_merged_rows_are_distinct_and_carry_the_sum_of_weights(rng):
+    rows = random_rows(rng)
+    weight = rng.integers(1, 9, len(rows)).astype(float)
+    expected = Counter()
+    for row, w in zip(cells(rows), weight, strict=True):
+        expected[row] += w
+    merged = merge_repeats(Rows(rows.columns, rows.y, weight))
+    assert dict(zip(cells(merged), merged.weight, strict=True)) == expected
+    assert len(merged) == len(expected) < len(rows)
+    assert merged.columns[2].categories is rows.columns[2].categories
+
+
+def test_weighted_and_repeated_rows_merge_to_the_same_bits_in_any_order(rng):
+    rows = random_rows(rng)
+    weight = rng.integers(0, 5, len(rows))
+    weighted = merge_repeats(without_zero_weights(Rows(rows.columns, rows.y, weight * 1.0)))
+    repeated = np.repeat(np.arange(len(rows)), weight)
+    assert_same(weighted, merge_repeats(rows.take(repeated)))
+    assert_same(weighted, merge_repeats(rows.take(rng.permutation(repeated))))
+    assert_same(weighted, merge_repeats(weighted))
+
+
+def test_scale_of_the_weights_stays_in_the_sums(rng):
+    rows = random_rows(rng)
+    weight = rng.random(len(rows))
+    one, four = (merge_repeats(Rows(rows.columns, rows.y, weight * s)) for s in (1, 4))
+    assert_array_equal(4 * one.weight, four.weight)
+    assert_array_equal(one.y, four.y)
+
+
+def test_rows_that_differ_in_the_target_alone_are_distinct():
+    rows = Rows([Column("c", np.zeros(4, dtype=int))], np.array([1, 0, 1, 1]), None)
+    merged = merge_repeats(rows)
+    assert merged.y.tolist() == [0, 1]
+    assert merged.weight.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("n_repeats", [1, 2, 6])
+def test_up_to_4096_distinct_rows_are_merged(n_repeats, rng):
+    distinct = numbered(SMALL)
+    merged = merge_repeats(distinct.take(rng.permutation(np.tile(np.arange(SMALL), n_repeats))))
+    assert_array_equal(numbers(merged), np.arange(SMALL))
+    assert_array_equal(merged.weight, np.full(SMALL, n_repeats))
+
+
+@pytest.mark.parametrize("n_repeats", [1, 2, 6])
+def test_more_distinct_rows_stay_as_they_are(n_repeats, rng):
+    order = rng.permutation(np.tile(np.arange(SMALL + 1), n_repeats))
+    rows = numbered(SMALL + 1).take(order)
+    assert merge_repeats(rows) is rows
+
+
+def test_distinct_rows_late_in_a_large_table_count():
+    many = np.zeros(5 * SMALL, dtype=int)
+    few = numbered(SMALL + 1).take(many)
+    assert merge_repeats(few).weight.tolist() == [5 * SMALL]
+    late = numbered(SMALL + 1).take(np.concatenate([many, np.arange(SMALL + 1)]))
+    assert merge_repeats(late) is late
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.1, 0.5, 0.95])
+@pytest.mark.parametrize("stratify", [True, False])
+def test_hold_out_splits_rows_in_proportion(rng, fraction, stratify):
+    y = rng.choice(4, 300, p=[0.6, 0.3, 0.08, 0.02])
+    y[:4] = range(4)
+    rows = numbered(300, y, weight=np.arange(300.0))
+    parts = hold_out(rows, fraction, np.random.RandomState(0), stratify=stratify)
+    for part in parts:
+        assert (np.diff(numbers(part)) > 0).all()
+        assert_array_equal(part.y, y[numbers(part)])
+        assert_array_equal(part.weight, numbers(part))
+    train, valid = parts
+    assert sorted([*numbers(train), *numbers(valid)]) == list(range(300))
+    if stratify:
+        counts = np.bincount(y)
+        held, kept = np.bincount(valid.y, minlength=4), np.bincount(train.y, minlength=4)
+        assert (kept >= 1).all()
+        assert (np.abs(held - np.minimum(fraction * counts, counts - 1)) <= 0.5).all()
+    else:
+        assert len(valid) == round(fraction * 300)
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_hold_out_is_reproducible_and_random(stratify):
+    rows = numbered(100, np.arange(100) % 2)
+
+    def held(seed):
+        random = np.random.RandomState(seed)
+        return numbers(hold_out(rows, 0.2, random, stratify=stratify)[1]).tolist()
+
+    assert held(0) == held(0) != held(1)
+    assert {row for seed in range(60) for row in held(seed)} == set(range(100))
+
+
+def test_class_of_one_row_is_trained_on():
+    y = np.array([0] * 40 + [1] * 40 + [2])
+    for seed in range(20):
+        train, _ = hold_out(numbered(81, y), 0.9, np.random.RandomState(seed), stratify=True)
+        assert set(train.y) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.5, 0.99])
+def test_two_rows_make_one_of_each(fraction):
+    parts = hold_out(numbered(2), fraction, np.random.RandomState(0), stratify=False)
+    assert [len(part) for part in parts] == [1, 1]
+
+
+def test_classes_too_small_to_split_warn_and_are_split_alike():
+    rows = numbered(30, np.arange(30) // 3)
+    with pytest.warns(UserWarning, match="Every class has too few rows"):
+        train, valid = hold_out(rows, 0.1, np.random.RandomState(0), stratify=True)
+    assert (len(train), len(valid)) == (27, 3)
+
+
+def test_warning_of_small_classes_points_at_the_call_of_fit():
+    model = DeepFMClassifier(max_epochs=1, early_stopping=True, random_state=0)
+    with pytest.warns(UserWarning, match="Every class has too few rows") as caught:
+        model.fit(np.arange(4)[:, None], [0, 0, 1, 1])
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_single_row_cannot_be_held_out():
+    with pytest.raises(ValueError, match="needs at least 2 distinct rows .* got 1. Set early_stop"):
+        hold_out(numbered(1), 0.1, np.random.RandomState(0), stratify=True)

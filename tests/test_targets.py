@@ -1,0 +1,222 @@
+"""Targets on their way to the network and back, against the plain formulas."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import DataConversionWarning
+from sklearn.metrics import get_scorer, r2_score, roc_auc_score
+
+from sklearn_deepfm import DeepFMClassifier
+from sklearn_deepfm._rows import Rows
+from sklearn_deepfm._targets import Amount, Labels, check_target
+
+CLASSES = [
+    ["no", "yes"],
+    ["b", "a much longer one", "c"],
+    [5, 9],
+    [-7, 0, 3, 10**12],
+    [False, True],
+    [1.0, 2.0],
+    np.array(["x", "y"], dtype=object),
+]
+
+
+def rows_of(y, weight=None):
+    return Rows([], np.asarray(y), weight)
+
+
+def checked(y, n_rows=2):
+    return check_target(DeepFMClassifier(), y, [np.ones(n_rows)])
+
+
+@pytest.mark.parametrize("classes", CLASSES, ids=str)
+def test_labels_are_numbered_in_sorted_order_and_come_back(classes, rng):
+    y = np.asarray(classes)[np.concatenate([np.arange(len(classes)), rng.integers(0, 2, 50)])]
+    labels = Labels(y)
+    assert labels.classes.tolist() == sorted(classes)
+    assert labels.classes.dtype == y.dtype
+    assert labels.n_outputs == (1 if len(classes) == 2 else len(classes))
+    number = {label: position for position, label in enumerate(sorted(classes))}
+    encoded = labels.encode(y)
+    assert encoded.tolist() == [number[label] for label in y.tolist()]
+    assert_array_equal(labels.decode(encoded), y)
+    assert labels.to_network(encoded).dtype == (np.float32 if len(classes) == 2 else np.int64)
+
+
+@pytest.mark.parametrize(
+    ("classes", "label"),
+    [
+        (["no", "yes"], "maybe"),
+        (["no", "yes"], "a"),
+        (["no", "yes"], "zzz"),
+        ([5, 9], 7),
+        ([5, 9], 4),
+        ([5, 9], 10),
+        ([5, 9], "5"),
+        (["5", "9"], 5),
+    ],
+)
+def test_unknown_label_is_refused(classes, label):
+    with pytest.raises(
+        ValueError, match=rf"label .*{label}.*, which is none of the cl.*\['?\w+'?, "
+    ):
+        Labels(np.array(classes)).encode(np.array([label]))
+
+
+def test_single_class_is_refused():
+    with pytest.raises(ValueError, match="at least 2 classes, got 1 class: .*5"):
+        Labels(np.array([5, 5]))
+
+
+@pytest.mark.parametrize("y", [[0.5, 1.5], np.array([1, "a"], dtype=object)])
+def test_what_is_no_label_is_refused(y):
+    with pytest.raises(ValueError, match="Unknown label type"):
+        Labels(np.asarray(y))
+
+
+@pytest.mark.parametrize("scale", [1, 1e-15, 1e-300, 1e12])
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_initial_bias_is_the_logit_of_the_weighted_base_rate(n_classes, scale, rng):
+    y = np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, 40)])
+    weight = rng.random(len(y)) * scale
+    labels = Labels(y)
+    labels.fit(rows_of(y, weight))
+    share = np.array([weight[y == k].sum() for k in range(n_classes)]) / weight.sum()
+    if n_classes == 2:
+        assert_allclose(labels.initial_bias, [np.log(share[1] / share[0])], rtol=1e-9)
+    else:
+        assert_allclose(labels.initial_bias.sum(), 0, atol=1e-9)
+    bias = labels.initial_bias[None]
+    assert_allclose(labels.proba(bias), share[None], rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_class_yet_to_come_starts_as_half_a_row(n_classes):
+    labels = Labels(np.arange(n_classes))
+    labels.fit(rows_of([0] * 50))
+    proba = labels.proba(labels.initial_bias[None])[0]
+    assert_allclose(proba[1:] / proba[0], 0.5 / 50)
+
+
+def test_binary_answers_follow_the_sigmoid(rng):
+    labels, logits = Labels(np.array(["no", "yes"])), rng.normal(scale=5, size=(200, 1))
+    proba = 1 / (1 + np.exp(-logits[:, 0]))
+    assert_allclose(labels.proba(logits), np.column_stack([1 - proba, proba]))
+    assert_allclose(labels.log_proba(logits), np.log(np.column_stack([1 - proba, proba])))
+    assert_array_equal(labels.decision(logits), logits[:, 0])
+    assert_array_equal(labels.predict(logits), np.where(proba > 0.5, "yes", "no"))
+
+
+def test_multiclass_answers_follow_the_softmax(rng):
+    labels, logits = Labels(np.array([5, 7, 9])), rng.normal(scale=5, size=(200, 3))
+    proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert_allclose(labels.proba(logits), proba)
+    assert_allclose(labels.log_proba(logits), np.log(proba))
+    assert_array_equal(labels.decision(logits), logits)
+    assert_array_equal(labels.predict(logits), [5 + 2 * np.argmax(row) for row in proba])
+
+
+def test_extreme_logits_are_exact():
+    binary, multi = Labels(np.array([0, 1])), Labels(np.array([0, 1, 2]))
+    two = np.array([[1000.0], [-1000.0], [0.0]])
+    assert_array_equal(binary.proba(two), [[0, 1], [1, 0], [0.5, 0.5]])
+    assert_array_equal(binary.log_proba(two)[:2], [[-1000, 0], [0, -1000]])
+    assert_array_equal(binary.predict(two), [1, 0, 0])
+    three = np.array([[1000.0, -1000.0, 0.0], [-1000.0, -1000.0, 1000.0]])
+    assert_array_equal(multi.proba(three), [[1, 0, 0], [0, 0, 1]])
+    assert_array_equal(multi.log_proba(three), [[0, -2000, -1000], [-2000, -2000, 0]])
+
+
+def test_amount_is_standardised_by_weight_and_comes_back(rng):
+    y, weight = rng.lognormal(3, 1, 80), rng.random(80)
+    amount = Amount(y)
+    assert_array_equal(amount.encode(y), y)
+    amount.fit(rows_of(y, weight))
+    mean = (weight * y).sum() / weight.sum()
+    std = np.sqrt((weight * (y - mean) ** 2).sum() / weight.sum())
+    network = amount.to_network(y)
+    assert network.dtype == np.float32
+    assert_allclose(network, (y - mean) / std, rtol=1e-5, atol=1e-6)
+    assert_allclose(amount.predict(network[:, None].astype(float)), y, rtol=1e-5)
+    assert_allclose(amount.predict(np.zeros((1, 1))), mean)
+    assert amount.initial_bias == [0]
+    assert amount.decode(y) is y
+
+
+@pytest.mark.parametrize("constant", [0, 0.1, -1e9])
+def test_constant_amount_is_its_own_prediction(constant):
+    amount = Amount(None)
+    amount.fit(rows_of(np.full(1000, constant, dtype=float)))
+    assert_allclose(amount.to_network(np.array([constant])), 0, atol=1e-6)
+    assert_allclose(amount.predict(np.zeros((1, 1))), constant)
+
+
+@pytest.mark.parametrize("y", [[1, 2], [True, False], [1.5, 2], np.array([1, 2.5], dtype=object)])
+def test_amount_takes_numbers(y):
+    encoded = Amount(None).encode(np.asarray(y))
+    assert encoded.dtype == np.float64
+    assert encoded.tolist() == list(y)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.array(["1", "2"]), "y must hold numbers, got .*'1'"),
+        (np.array(["2020", "2021"], dtype="M8[D]"), "y must hold numbers, got .*2020"),
+        (np.array(["a", 1], dtype=object), "could not convert string to float"),
+        (np.array([1.0, np.nan]), "Input y contains NaN"),
+        (np.array([1.0, np.inf]), "Input y contains infinity"),
+    ],
+)
+def test_amount_refuses_what_is_no_number(y, message):
+    with pytest.raises(ValueError, match=message):
+        Amount(None).encode(y)
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array, pd.Series, pl.Series, pd.Categorical])
+@pytest.mark.parametrize("y", [["a", "b"], [1, 2], [True, False]])
+def test_target_may_come_in_any_container(make, y):
+    assert checked(make(y)).tolist() == y
+
+
+def test_column_vector_is_flattened_with_a_warning():
+    with pytest.warns(DataConversionWarning, match="column-vector"):
+        assert checked([[1], [2]]).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "DeepFMClassifier requires y to be passed, but the target y is None"),
+        ([1, 2, 3], r"inconsistent numbers of samples: \[2, 3\]"),
+        ([[1, 2], [3, 4]], "should be a 1d array"),
+        ([1j, 2], "Complex data not supported"),
+        ([1.0, np.nan], "Input y contains NaN"),
+        (["a", None], "Input y contains NaN"),
+        (pd.array([1, None], dtype="Int64"), "Input y contains NaN"),
+        (pd.array([True, None], dtype="boolean"), "Input y contains NaN"),
+        (np.array(["2020", "NaT"], dtype="M8[D]"), "Input y contains NaN"),
+        ([1.0, np.inf], "Input y contains infinity"),
+    ],
+    ids=str,
+)
+def test_bad_target_is_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        checked(y)
+
+
+def test_answers_serve_scorers(rng):
+    y, logits = rng.integers(0, 2, 60), rng.normal(size=(60, 1))
+    answers = Labels(np.array(["no", "yes"])).answers(logits)
+    words = np.array(["no", "yes"])[y]
+    X = np.zeros((60, 1))
+    assert get_scorer("roc_auc")(answers, X, words) == roc_auc_score(y, logits[:, 0])
+    assert get_scorer("accuracy")(answers, X, words) == np.mean((logits[:, 0] > 0) == y)
+    assert get_scorer("neg_log_loss")(answers, X, words) < 0
+    amount = Amount(None)
+    amount.fit(rows_of(y.astype(float)))
+    predicted = logits[:, 0] * y.std() + y.mean()
+    score = get_scorer("r2")(amount.answers(logits), X, y)
+    assert_allclose(score, r2_score(y, predicted))
