@@ -169,7 +169,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     >>> from sklearn_deepfm.datasets import load_flights
     >>> X, y = load_flights(return_X_y=True)
     >>> X, y = X[:2000], y[:2000]
-    >>> model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(random_state=0))
+    >>> model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(max_epochs=5))
     >>> model.fit(X, y).predict_proba(X[:3]).shape
     (3, 2)
     """

@@ -159,7 +159,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     >>> from sklearn_deepfm.datasets import load_flights
     >>> X, y = load_flights(target="delay", return_X_y=True)
     >>> X, y = X[:2000], y[:2000]
-    >>> model = make_pipeline(OrdinalFieldEncoder(), DeepFMRegressor(random_state=0))
+    >>> model = make_pipeline(OrdinalFieldEncoder(), DeepFMRegressor(max_epochs=5))
     >>> model.fit(X, y).predict(X[:3]).shape
     (3,)
     """

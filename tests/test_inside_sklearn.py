@@ -13,7 +13,7 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import get_scorer, roc_auc_score
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
@@ -286,9 +286,10 @@ def test_routed_weights_reach_fit_and_score(pipeline, visits):
         for train, test in FOLDS.split(X, y)
     ]
     with sklearn.config_context(enable_metadata_routing=True):
-        deepfm = pipeline["deepfm"].set_fit_request(sample_weight=True)
-        deepfm.set_score_request(sample_weight=True)
-        scores = cross_val_score(pipeline, X, y, cv=FOLDS, params={"sample_weight": weight})
+        pipeline["deepfm"].set_fit_request(sample_weight=True)
+        scorer = get_scorer("accuracy").set_score_request(sample_weight=True)
+        routed = {"scoring": scorer, "params": {"sample_weight": weight}}
+        scores = cross_val_score(pipeline, X, y, cv=FOLDS, **routed)
     np.testing.assert_array_equal(scores, by_hand)
 
 
