@@ -4,7 +4,6 @@ import copy
 import warnings
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,21 +21,22 @@ from sklearn_deepfm._parameters import (
     real,
     sequence_of,
 )
+from sklearn_deepfm._prediction import predict_logits
 from sklearn_deepfm._rows import Rows, check_weight, hold_out, merge_repeats, without_zero_weights
 from sklearn_deepfm._targets import check_target
 from sklearn_deepfm._training import (
     batch_size,
+    check_same_structure,
     clone_callback,
     is_scoring,
     new_net,
     random_state_of,
+    structure_of,
     to_samples,
     validation_scorer,
 )
 
 MANY_ROWS = 10_000  # from here on early_stopping="auto" holds rows out
-PREDICT_BATCH_SIZE = 8192
-ROW_MULTIPLE = 16  # matrix products then give a row the same bits in any batch
 
 
 def _are_components(names):
@@ -74,7 +74,7 @@ class BaseDeepFM(BaseEstimator):
         "callbacks": one_of(None)
         | sequence_of(Rule(is_callback, ""), "a list of skorch callbacks"),
         "warm_start": boolean(),
-        "verbose": integer(0),
+        "verbose": boolean() | integer(0),
     }
 
     def __init__(
@@ -170,11 +170,11 @@ class BaseDeepFM(BaseEstimator):
         # A fit from scratch works on a copy, so that one that fails changes nothing.
         model = self if goes_on else copy.copy(self)
         rows = model._read(X, y, sample_weight, reset=not goes_on)
-        if not goes_on:
-            model._target = model._target_class(rows.y)
-        rows = model._prepare(rows)
         random = random_state_of(self.random_state)
-        train, valid = model._validation_rows(rows, validation, random)
+        if not goes_on:
+            model._start(rows, model._target_class, random)
+        rows, factors = model._prepare(rows)
+        train, valid = model._validation_rows(rows, validation, factors)
         model._learn(train, random, goes_on=goes_on)
         model._train(train, valid, self.max_epochs, keep_optimizer=self.warm_start)
         self.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
@@ -186,13 +186,23 @@ class BaseDeepFM(BaseEstimator):
         goes_on = hasattr(self, "net_")
         model = self if goes_on else copy.copy(self)
         rows = model._read(X, y, sample_weight, reset=not goes_on)
+        random = random_state_of(self.random_state)
         if not goes_on:
-            model._target = target(rows.y)
-        rows = model._prepare(rows)
-        model._learn(rows, random_state_of(self.random_state), goes_on=goes_on)
+            model._start(rows, target, random)
+        rows, _ = model._prepare(rows)
+        model._learn(rows, random, goes_on=goes_on)
         model._train(rows, None, 1, keep_optimizer=True)
         self.__dict__ = model.__dict__
         return self
+
+    def _start(self, rows, target, random):
+        """Decide what does not change until the next fit from scratch."""
+        self._target = target(rows.y)
+        self._is_index = which_hold_codes(rows.columns, self.categorical_features)
+        self._structure = structure_of(self)
+        # Later fits with warm_start hold out the same rows, or they would be judged by
+        # rows that an earlier one was trained on.
+        self._split_seed = random.randint(np.iinfo(np.int32).max)
 
     # Input
 
@@ -204,13 +214,15 @@ class BaseDeepFM(BaseEstimator):
         return without_zero_weights(Rows(columns, y, weight))
 
     def _prepare(self, rows):
-        """Rows with the target encoded, repeats merged if they are few, classes weighed."""
-        return self._weigh(merge_repeats(rows.with_target(self._target.encode(rows.y))))
+        """Rows with target encoded, repeats merged if few, classes weighed; and by what."""
+        rows = merge_repeats(rows.with_target(self._target.encode(rows.y)))
+        factors = self._class_factors(rows)
+        return rows.weighed(factors), factors
 
-    def _weigh(self, rows):
-        return rows
+    def _class_factors(self, rows):
+        return None
 
-    def _validation_rows(self, rows, validation, random):
+    def _validation_rows(self, rows, validation, factors):
         X_val, y_val, weight_val = validation
         if X_val is None:
             if y_val is not None or weight_val is not None:
@@ -218,22 +230,23 @@ class BaseDeepFM(BaseEstimator):
             stops = len(rows) > MANY_ROWS if self.early_stopping == "auto" else self.early_stopping
             if not stops:
                 return rows, None
+            random = np.random.RandomState(self._split_seed)
             return hold_out(rows, self.validation_fraction, random, stratify=self._target.is_class)
         if y_val is None:
             raise ValueError("X_val needs y_val, the target of the validation rows, got None.")
         valid = self._read(X_val, y_val, weight_val, reset=False, weight_name="sample_weight_val")
-        return rows, self._weigh(valid.with_target(self._target.encode(valid.y)))
+        return rows, valid.with_target(self._target.encode(valid.y)).weighed(factors)
 
     # Training
 
     def _learn(self, train, random, *, goes_on):
         """Fields, scale of the target and net, for the training rows."""
         if not goes_on:
-            is_index = which_hold_codes(train.columns, self.categorical_features)
-            self._fields = Fields(train.columns, is_index, train.weight)
+            self._fields = Fields(train.columns, self._is_index, train.weight)
             self._target.fit(train)
             self.net_ = new_net(self, self._fields, self._target, random=random, n_rows=len(train))
             return
+        check_same_structure(self, self._structure)
         self._fields, source, is_new = self._fields.grown(train.columns, train.weight)
         if is_new.any():
             self.net_.grow_table(source, is_new, self._fields.slopes)
@@ -242,7 +255,8 @@ class BaseDeepFM(BaseEstimator):
     def _train(self, train, valid, n_epochs, *, keep_optimizer):
         net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
         net.callbacks, net.keep_optimizer = users, keep_optimizer
-        net.lr, net.max_epochs = self.learning_rate, n_epochs
+        net.lr, net.max_epochs, net.precision = self.learning_rate, n_epochs, self.precision
+        net.embedding_l2, net.weight_decay = float(self.embedding_l2), float(self.weight_decay)
         net.batch_size = batch_size(self, len(train))
         callbacks = training_callbacks(
             users,
@@ -269,25 +283,10 @@ class BaseDeepFM(BaseEstimator):
     # Prediction
 
     def _logits(self, X):
-        """Sum of all terms, float64 of shape (n_samples, n_outputs), in bounded memory."""
+        """Sum of all terms, float64 of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         columns = read_columns(self, X, reset=False)
-        n_rows = len(columns[0])
-        logits = np.empty((n_rows, self._target.n_outputs))
-        for start in range(0, n_rows, PREDICT_BATCH_SIZE):
-            part = slice(start, min(start + PREDICT_BATCH_SIZE, n_rows))
-            index, value = self._fields.encode([column.take(part) for column in columns])
-            logits[part] = self._forward(index, value)
-        return logits
-
-    def _forward(self, index, value):
-        n_rows, device = len(index), self.net_.device
-        padding = -n_rows % ROW_MULTIPLE
-        index = torch.from_numpy(np.pad(index, ((0, padding), (0, 0)), mode="edge")).to(device)
-        if value is not None:
-            value = torch.from_numpy(np.pad(value, ((0, padding), (0, 0)), mode="edge")).to(device)
-        with torch.inference_mode():
-            return self.net_.module_(index, value)[:n_rows].cpu().numpy()
+        return predict_logits(self.module_, self._fields, columns, self.net_.device)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -53,7 +53,7 @@ def training_callbacks(
     """
     scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights())]
     callbacks = [*scores, *users] if has_valid else list(users)
-    is_scheduled = any(isinstance(_instance(user), LRScheduler) for user in users)
+    is_scheduled = any(_is_scheduler(user) for user in users)
     if has_valid and plateau and not is_scheduled:
         callbacks.append(("deepfm_plateau", _plateau(tol)))
     if verbose > 1:
@@ -73,8 +73,10 @@ def training_callbacks(
     return callbacks
 
 
-def _instance(callback: Any) -> Any:
-    return callback[1] if isinstance(callback, tuple) else callback
+def _is_scheduler(callback: Any) -> bool:
+    callback = callback[1] if isinstance(callback, tuple) else callback
+    kind = callback if isinstance(callback, type) else type(callback)
+    return issubclass(kind, LRScheduler)
 
 
 def _plateau(tol: float) -> LRScheduler:
@@ -148,6 +150,13 @@ class EpochLog(Callback):
         net.history.record("learning_rate", net.optimizer_.param_groups[0]["lr"])
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        epoch = net.history[-1]
+        if not np.isfinite(epoch["train_loss"]):
+            raise ValueError(
+                f"The training loss became {epoch['train_loss']} in epoch {epoch['epoch']}: lower "
+                f"learning_rate, now {epoch['learning_rate']:g}, and look for extreme numbers in "
+                f"X, y and sample_weight."
+            )
         if self.prints:
             print(_line(net.history[-1]), flush=True)
 

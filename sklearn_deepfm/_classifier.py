@@ -7,7 +7,6 @@ from sklearn.base import ClassifierMixin
 from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._net import DeepFMClassifierNet
 from sklearn_deepfm._parameters import dict_of, one_of, real
-from sklearn_deepfm._rows import Rows
 from sklearn_deepfm._targets import Labels
 
 
@@ -64,6 +63,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         that answers for the validation rows whatever X.
     validation_fraction : float, default=0.1
         Share of the training rows to hold out, in (0, 1), if `X_val` is not passed.
+        Merged rows (see Notes) that differ in y alone are held out together.
         Classes are held out in equal proportion.
     n_iter_no_change : int, default=2
         Epochs in a row without a score better by `tol` after which training stops.
@@ -99,7 +99,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         the number of the class.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and the optimizer's state of the last
-        one, with rows added to the table for new codes.
+        one, with rows added to the table for new codes. Penalties, learning rate,
+        precision, batch size and epochs may change in between, the network may not.
     random_state : int, RandomState instance or None, default=None
         Source of all chance: initialisation, order of the rows, dropout, hold-out.
         With an int, fits on the same machine, versions and number of threads are
@@ -126,7 +127,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     loss_curve_ : list of float
         Mean training loss of each epoch, without penalties.
     validation_scores_ : list of float or None
-        Score of the validation rows after each epoch, greater is better.
+        Score of the validation rows after each epoch that had any, greater is better.
     net_ : skorch.NeuralNet
         The net that trained, with its history.
     module_ : DeepFM
@@ -146,11 +147,12 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     beyond the range seen in fit they count as its ends.
 
     A weight w has the effect of w equal rows, and the scale of all weights has none.
-    Up to 4096 distinct rows this holds exactly: rows of weight 0 are dropped, equal
-    rows merged into one with the sum of their weights, and all sizes (batches, epochs,
-    hold-out) follow from the number of distinct rows, so that a repeated and a
-    weighted data set are one and the same. The order of the rows has no effect then.
-    Beyond, weights multiply the loss, which is equal in expectation over the batches.
+    Up to 16,384 rows, of which at most 4096 distinct, this holds exactly: rows of
+    weight 0 are dropped, equal rows merged into one with the sum of their weights, and
+    all sizes (batches, hold-out) follow from the number of distinct rows, so that a
+    repeated and a weighted data set are one and the same. The order of the rows has no
+    effect then. Beyond, weights multiply the loss, which is equal in expectation over
+    the batches. Weights count within one call of fit or `partial_fit`.
 
     With `sparse_updates`, a row that a batch touches for the first time after g steps
     takes the penalty of g steps at once and its moments decay by g steps, but it does
@@ -303,7 +305,14 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             )
         if classes is not None and hasattr(self, "net_"):
             self._check_same_classes(np.unique(classes))
-        return self._partial_fit(X, y, sample_weight, lambda _: Labels(np.asarray(classes)))
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                "class_weight='balanced' cannot be used with partial_fit, since the classes to "
+                "come are not known: pass a dict, for example from compute_class_weight."
+            )
+        return self._partial_fit(
+            X, y, sample_weight, lambda _: Labels(np.asarray(classes), "classes")
+        )
 
     def predict(self, X):
         """Most probable label of each row.
@@ -380,21 +389,5 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
                 f"{self.classes_.tolist()}, got {classes.tolist()}."
             )
 
-    def _weigh(self, rows):
-        """Multiply weights by those of the classes."""
-        if self.class_weight is None:
-            return rows
-        weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-        return Rows(rows.columns, rows.y, weight * self._class_factors(rows.y, weight)[rows.y])
-
-    def _class_factors(self, y, weight):
-        labels = self.classes_.tolist()
-        if isinstance(self.class_weight, str):
-            total = np.bincount(y, weights=weight, minlength=len(labels))
-            return weight.sum() / (len(labels) * np.maximum(total, np.finfo(float).tiny))
-        if unknown := [label for label in self.class_weight if label not in labels]:
-            raise ValueError(
-                f"class_weight must map labels out of {labels} to factors, got {unknown!r} among "
-                f"its keys."
-            )
-        return np.array([self.class_weight.get(label, 1) for label in labels], dtype=np.float64)
+    def _class_factors(self, rows):
+        return self._target.factors(self.class_weight, rows)

@@ -31,6 +31,14 @@ class Column:
     def holds_codes(self):
         return self.categories is not None or self.values.dtype.kind in "iu"
 
+    @property
+    def is_all_missing(self):
+        if self.categories is not None:
+            return bool((self.values < 0).all())
+        if self.missing is not None:
+            return bool(self.missing.all())
+        return self.values.dtype.kind == "f" and bool(np.isnan(self.values).all())
+
     def take(self, rows):
         missing = None if self.missing is None else self.missing[rows]
         return Column(self.name, self.values[rows], missing, self.categories)

@@ -3,10 +3,13 @@
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sklearn_deepfm._layers import BatchNorm, Dropout, Randomness, linear
 
 COMPONENTS = ("linear", "fm", "deep")
 EMBEDDING_STD = 1e-2
@@ -120,7 +123,7 @@ class DeepFM(nn.Module):
         self.components = tuple(name for name in COMPONENTS if name in components)
         self.sparse = sparse
         self.touched: tuple[Tensor, Tensor] | None = None
-        self._randomness = _Randomness(seed)
+        self._randomness = Randomness(seed)
 
         self._n_first = n_outputs if "linear" in components else 0
         n_second = embed_dim if {"fm", "deep"} & set(components) else 0
@@ -166,6 +169,26 @@ class DeepFM(nn.Module):
                         layer.bias.zero_()
                 elif isinstance(layer, nn.BatchNorm1d):
                     layer.reset_parameters()
+
+    def random_state(self) -> dict[str, Any]:
+        """State of the generators behind dropout.
+
+        Returns
+        -------
+        state : dict
+            An array of bytes by name of device; empty without a seed.
+        """
+        return self._randomness.state()
+
+    def set_random_state(self, state: dict[str, Any]) -> None:
+        """Go on drawing from where :meth:`random_state` was asked.
+
+        Parameters
+        ----------
+        state : dict
+            State by device; devices that this machine lacks start from the seed.
+        """
+        self._randomness.set_state(state)
 
     def forward(self, index: Tensor, value: Tensor | None = None) -> Tensor:
         """Logits of a batch.
@@ -233,6 +256,11 @@ class DeepFM(nn.Module):
             index, slope_rows = inverse[: index.numel()].view_as(index), inverse[index.numel() :]
         rows = F.embedding(index, table)
         if value is None:
+            if len(slope_rows):
+                raise ValueError(
+                    f"value must hold the numbers of the {len(slope_rows)} numeric fields, "
+                    f"got None."
+                )
             return rows
         slopes = F.embedding(slope_rows, table)  # (n_numeric_fields, width)
         return rows.index_add(1, self._numeric_fields, value.unsqueeze(-1) * slopes)
@@ -255,77 +283,17 @@ def _mlp(
     n_outputs: int,
     dropout: float,
     batch_norm: bool,
-    randomness: "_Randomness",
+    randomness: Randomness,
 ) -> nn.Sequential:
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(dims):
-        layers.append(_linear(n_in, n_out))
+        layers.append(linear(n_in, n_out))
         if batch_norm:
-            layers.append(_BatchNorm(n_out))
-        layers += [nn.ReLU(), _Dropout(dropout, randomness)]
+            layers.append(BatchNorm(n_out))
+        layers += [nn.ReLU(), Dropout(dropout, randomness)]
     # No bias: the module has one already, and contributions should name only one.
-    layers.append(_linear(dims[-1], n_outputs, bias=False))
+    layers.append(linear(dims[-1], n_outputs, bias=False))
     return nn.Sequential(*layers)
-
-
-def _linear(n_in: int, n_out: int, bias: bool = True) -> nn.Module:
-    """Linear layer whose construction leaves torch's global generator alone."""
-    layer: nn.Module = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
-    return layer
-
-
-class _BatchNorm(nn.BatchNorm1d):
-    """BatchNorm that takes its running statistics for a batch of one row.
-
-    Input and output: (batch, n_units). One row has no variance; torch raises there.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        if self.training and len(input) == 1:
-            return F.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        return super().forward(input)
-
-
-class _Dropout(nn.Module):
-    """Dropout with its own generator, from 16 random bits a unit.
-
-    Input and output: any shape. torch draws a whole random number per unit on one
-    thread, three times slower; 16 bits round the probability by at most 2**-17.
-    """
-
-    def __init__(self, p: float, randomness: "_Randomness") -> None:
-        super().__init__()
-        self._n_dropped = min(round(p * 2**16), 2**16 - 1)  # out of 2**16 values of 16 bits
-        self._randomness = randomness
-
-    def forward(self, input: Tensor) -> Tensor:
-        if not self.training or self._n_dropped == 0:
-            return input
-        words = torch.empty(-(-input.numel() // 4), dtype=torch.int64, device=input.device)
-        words.random_(-(2**63), None, generator=self._randomness.on(input.device))
-        bits = words.view(torch.int16)[: input.numel()].view(input.shape)
-        keep = (bits >= self._n_dropped - 2**15).to(input.dtype)
-        return input * keep.mul_(2**16 / (2**16 - self._n_dropped))
-
-
-class _Randomness:
-    """The generators of a module, one per device, all from one seed.
-
-    Without a seed torch's global generators are used.
-    """
-
-    def __init__(self, seed: int | None) -> None:
-        self.seed = seed
-        self._generators: dict[torch.device, torch.Generator] = {}
-
-    def on(self, device: torch.device) -> torch.Generator | None:
-        if self.seed is None:
-            return None
-        if device not in self._generators:
-            self._generators[device] = torch.Generator(device).manual_seed(self.seed)
-        return self._generators[device]
 
 
 def _check_sizes(**sizes: int) -> None:

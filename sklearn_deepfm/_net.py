@@ -114,14 +114,16 @@ class DeepFMNet(NeuralNet):
             self.initialize_callbacks()
         else:
             self.initialize()
-        for group in self.optimizer_.param_groups:
-            group["lr"] = self.lr
+        penalties = (self.embedding_l2, self.weight_decay, 0.0)
+        for group, penalty in zip(self.optimizer_.param_groups, penalties, strict=True):
+            group.update(lr=self.lr, weight_decay=penalty)
         try:
             self.partial_fit((train, valid))
         finally:
             # What callbacks gathered holds rows of the data.
             self.callbacks = users
             self.callbacks_: list[Any] = []
+            self.optimizer_.zero_grad()
             if not self.keep_optimizer:
                 self.optimizer_.state.clear()
 
@@ -210,13 +212,14 @@ class DeepFMNet(NeuralNet):
         }
         state["order"] = self.order_.get_state().numpy()
         if self.keep_optimizer:
-            state["optimizer_state"] = self.optimizer_.state_dict()
+            state["optimizer_state"] = _on_cpu(self.optimizer_.state_dict())
+            state["dropout"] = self.module_.random_state()
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         weights, order = state.pop("weights"), state.pop("order")
-        optimizer_state = state.pop("optimizer_state", None)
+        optimizer_state, dropout = state.pop("optimizer_state", None), state.pop("dropout", None)
         history = state["history_"]
         state["device"] = _available(state["device"])
         self.__dict__.update(state, history_=None, initialized_=False, callbacks_=[])
@@ -227,6 +230,7 @@ class DeepFMNet(NeuralNet):
         self.order_.set_state(torch.from_numpy(order))
         if optimizer_state is not None:
             self.optimizer_.load_state_dict(optimizer_state)
+            self.module_.set_random_state(dropout)
 
 
 class DeepFMClassifierNet(ClassifierMixin, DeepFMNet):
@@ -256,15 +260,25 @@ class DeepFMRegressorNet(RegressorMixin, DeepFMNet):
         return output
 
 
+def _on_cpu(optimizer_state: dict[str, Any]) -> dict[str, Any]:
+    """State of an optimizer with all tensors on the CPU, so that any machine can load it."""
+    tensors = {
+        key: {name: v.cpu() if torch.is_tensor(v) else v for name, v in state.items()}
+        for key, state in optimizer_state["state"].items()
+    }
+    return {**optimizer_state, "state": tensors}
+
+
 def _available(device: str) -> str:
     """The device, or the CPU with a warning where this machine has no such device."""
-    kind = device.split(":")[0]
-    if kind == "cpu" or getattr(torch, kind).is_available():
-        return device
-    warnings.warn(
-        f"The model was trained on device={device!r}, which this machine does not have: "
-        f"it is loaded on the CPU.",
-        UserWarning,
-        stacklevel=3,
-    )
-    return "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError):
+        warnings.warn(
+            f"The model was trained on device={device!r}, which this machine does not have: "
+            f"it is loaded on the CPU.",
+            UserWarning,
+            stacklevel=3,
+        )
+        return "cpu"
+    return device

@@ -61,6 +61,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         that answers for the validation rows whatever X.
     validation_fraction : float, default=0.1
         Share of the training rows to hold out, in (0, 1), if `X_val` is not passed.
+        Merged rows (see Notes) that differ in y alone are held out together.
         They are drawn at random.
     n_iter_no_change : int, default=2
         Epochs in a row without a score better by `tol` after which training stops.
@@ -91,7 +92,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         standardised (mean 0, variance 1).
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and the optimizer's state of the last
-        one, with rows added to the table for new codes.
+        one, with rows added to the table for new codes. Penalties, learning rate,
+        precision, batch size and epochs may change in between, the network may not.
     random_state : int, RandomState instance or None, default=None
         Source of all chance: initialisation, order of the rows, dropout, hold-out.
         With an int, fits on the same machine, versions and number of threads are
@@ -114,9 +116,9 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         One dict per epoch: "epoch", "train_loss", "learning_rate", "dur" (seconds),
         with validation rows "valid_loss" and "valid_score", and what callbacks record.
     loss_curve_ : list of float
-        Mean training loss of each epoch, without penalties.
+        Mean squared error of each epoch on the standardised target, without penalties.
     validation_scores_ : list of float or None
-        Score of the validation rows after each epoch, greater is better.
+        Score of the validation rows after each epoch that had any, greater is better.
     net_ : skorch.NeuralNet
         The net that trained, with its history.
     module_ : DeepFM
@@ -136,11 +138,12 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     beyond the range seen in fit they count as its ends.
 
     A weight w has the effect of w equal rows, and the scale of all weights has none.
-    Up to 4096 distinct rows this holds exactly: rows of weight 0 are dropped, equal
-    rows merged into one with the sum of their weights, and all sizes (batches, epochs,
-    hold-out) follow from the number of distinct rows, so that a repeated and a
-    weighted data set are one and the same. The order of the rows has no effect then.
-    Beyond, weights multiply the loss, which is equal in expectation over the batches.
+    Up to 16,384 rows, of which at most 4096 distinct, this holds exactly: rows of
+    weight 0 are dropped, equal rows merged into one with the sum of their weights, and
+    all sizes (batches, hold-out) follow from the number of distinct rows, so that a
+    repeated and a weighted data set are one and the same. The order of the rows has no
+    effect then. Beyond, weights multiply the loss, which is equal in expectation over
+    the batches. Weights count within one call of fit or `partial_fit`.
 
     With `sparse_updates`, a row that a batch touches for the first time after g steps
     takes the penalty of g steps at once and its moments decay by g steps, but it does

@@ -23,6 +23,13 @@ class Rows:
     def with_target(self, y):
         return Rows(self.columns, y, self.weight)
 
+    def weighed(self, factors):
+        """The same with weights multiplied by a factor for each class, if there are any."""
+        if factors is None:
+            return self
+        weight = 1.0 if self.weight is None else self.weight
+        return Rows(self.columns, self.y, weight * factors[self.y])
+
     def take(self, rows):
         weight = None if self.weight is None else self.weight[rows]
         return Rows([column.take(rows) for column in self.columns], self.y[rows], weight)
@@ -71,14 +78,14 @@ def merge_repeats(rows):
     """Merge equal rows of a small data set, adding up their weights, and sort them.
 
     A row of weight 2 and the same row twice are then one and the same training set,
-    and the order of the rows has no effect. Small means at most 4096 distinct rows;
-    larger data sets stay as they are, since there the sums over batches agree in
-    expectation and a sort would cost more than it gives.
+    and the order of the rows has no effect. Small means at most 16,384 rows, of which
+    at most 4096 distinct. Larger data sets stay as they are: there the sums over
+    batches agree in expectation, and passes over all rows train better than as many
+    over a few merged ones.
     """
-    first = min(len(rows), 4 * SMALL)
-    if len(rows) > first and len(_distinct(rows.take(slice(first)))[0]) > SMALL:
+    if len(rows) > 4 * SMALL:
         return rows
-    representative, group = _distinct(rows)
+    representative, group = _distinct(rows.columns, rows.y)
     if len(representative) > SMALL:
         return rows
     weight = np.bincount(group, weights=rows.weight).astype(np.float64)
@@ -86,10 +93,10 @@ def merge_repeats(rows):
     return Rows(merged.columns, merged.y, weight)
 
 
-def _distinct(rows):
+def _distinct(columns, *others):
     """First position of each distinct row, in sorted order, and the group of every row."""
-    cells = [_ranks(rows.y)]
-    for column in rows.columns:
+    cells = [_ranks(values) for values in others]
+    for column in columns:
         cells.append(_ranks(column.values))
         if column.missing is not None:
             cells.append(column.missing)
@@ -106,6 +113,9 @@ def _ranks(values):
 def hold_out(rows, fraction, random_state, *, stratify):
     """Split off validation rows at random.
 
+    Of a small data set, whose equal rows are merged, all rows of equal columns go to
+    the same side: the rows of one label alone would teach that the others never occur.
+
     Parameters
     ----------
     rows : Rows
@@ -120,25 +130,45 @@ def hold_out(rows, fraction, random_state, *, stratify):
     -------
     train, valid : Rows
     """
-    if len(rows) < 2:
+    small = len(rows) <= SMALL
+    group = _distinct(rows.columns)[1] if small else np.arange(len(rows))
+    n_groups = group.max() + 1
+    if n_groups < 2:
         raise ValueError(
-            f"Early stopping needs at least 2 distinct rows to hold one out, got {len(rows)}. "
+            f"Early stopping needs at least 2 distinct rows of X to hold one out, got {n_groups}. "
             f"Set early_stopping=False, or pass validation rows as X_val and y_val."
         )
-    order = random_state.permutation(len(rows))
-    n_valid = np.clip(round(fraction * len(rows)), 1, len(rows) - 1)
-    held = _first_of_each_class(order, rows.y, fraction) if stratify else order[:n_valid]
-    if len(held) == 0:
-        warnings.warn(
-            "Every class has too few rows to hold one out in equal proportion: the validation "
-            "rows are drawn from all classes alike.",
-            UserWarning,
-            stacklevel=5,
-        )
-        held = order[:n_valid]
-    is_held = np.zeros(len(rows), dtype=bool)
-    is_held[held] = True
+    order = random_state.permutation(n_groups)
+    held = order[: np.clip(round(fraction * n_groups), 1, n_groups - 1)]
+    if stratify:
+        by_class = _first_of_each_class(order, _heaviest_label(rows, group), fraction)
+        if len(by_class) == 0:
+            _warn_of_small_classes()
+        held = by_class if len(by_class) else held
+    is_held = np.isin(group, held)
+    if stratify:
+        lost = np.setdiff1d(rows.y, rows.y[~is_held])
+        is_held &= ~np.isin(group, group[np.isin(rows.y, lost)])
     return rows.take(np.flatnonzero(~is_held)), rows.take(np.flatnonzero(is_held))
+
+
+def _heaviest_label(rows, group):
+    """Of each group the label of its heaviest row."""
+    by_weight = np.arange(len(rows))
+    if rows.weight is not None:
+        by_weight = np.argsort(rows.weight, kind="stable")
+    label = np.empty(group.max() + 1, dtype=rows.y.dtype)
+    label[group[by_weight]] = rows.y[by_weight]  # of repeated positions the last one stays
+    return label
+
+
+def _warn_of_small_classes():
+    warnings.warn(
+        "Every class has too few rows to hold one out in equal proportion: the validation "
+        "rows are drawn from all classes alike.",
+        UserWarning,
+        stacklevel=6,
+    )
 
 
 def _first_of_each_class(order, y, fraction):

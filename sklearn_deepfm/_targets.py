@@ -36,16 +36,24 @@ class Labels:
     ----------
     y : ndarray of shape (n_samples,)
         Labels of any sortable type; every class is among them.
+    name : str, default="y"
+        What the user calls them.
     """
 
     is_class = True
 
-    def __init__(self, y):
-        check_classification_targets(y)
-        self.classes = np.unique(y)
+    def __init__(self, y, name="y"):
+        try:
+            check_classification_targets(y)
+            self.classes = np.unique(y)
+        except TypeError as error:
+            raise ValueError(
+                f"{name} must hold labels of one sortable type, all strings or all numbers; "
+                f"convert them: {error}."
+            ) from error
         if len(self.classes) < 2:
             raise ValueError(
-                f"y must hold at least 2 classes, got 1 class: {self.classes.tolist()[0]!r} "
+                f"{name} must hold at least 2 classes, got 1 class: {self.classes.tolist()[0]!r} "
                 f"(rows of weight 0 do not count). Check how the rows were selected."
             )
 
@@ -72,6 +80,22 @@ class Labels:
         logits = np.log(share)
         is_binary = self.n_outputs == 1
         self.initial_bias = logits[1:] - logits[:1] if is_binary else logits - logits.mean()
+
+    def factors(self, class_weight, rows):
+        """Factor of each class's weights, None where there are none."""
+        labels = self.classes.tolist()
+        if class_weight is None:
+            return None
+        if isinstance(class_weight, str):  # "balanced"
+            total = np.bincount(rows.y, weights=rows.weight, minlength=len(labels))
+            mean = total.sum() / len(labels)
+            return np.divide(mean, total, out=np.ones(len(labels)), where=total > 0)
+        if unknown := [label for label in class_weight if label not in labels]:
+            raise ValueError(
+                f"class_weight must map labels out of {labels} to factors, got {unknown!r} among "
+                f"its keys."
+            )
+        return np.array([class_weight.get(label, 1) for label in labels], dtype=np.float64)
 
     def to_network(self, y):
         return y.astype(np.float32 if self.n_outputs == 1 else np.int64)

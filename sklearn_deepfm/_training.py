@@ -11,6 +11,17 @@ from sklearn.utils import check_random_state
 from sklearn_deepfm._batches import Samples
 from sklearn_deepfm._module import COMPONENTS
 
+STRUCTURE = (
+    "embed_dim",
+    "mlp_dims",
+    "dropout",
+    "batch_norm",
+    "components",
+    "categorical_features",
+    "sparse_updates",
+    "device",
+)
+MAX_REPEATS = 10**6
 MAX_AUTO_BATCH_SIZE = 4096
 # A step on a table of so many times the cells of a batch costs about as much on all rows
 # as on those that the batch touches, which have to be sorted; small tables are cheap anyway.
@@ -95,27 +106,54 @@ def validation_scorer(scoring, valid, target):
     if valid is None or (isinstance(scoring, str) and scoring == "loss"):
         return None
     scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
-    y = target.decode(valid.y)
-    X = np.zeros((len(y), 1))  # the answers are known: nothing is read from it
-    weight = {}
+    y, weight, repeats = target.decode(valid.y), {}, None
     if valid.weight is not None and np.ptp(valid.weight) > 0:
-        _check_takes_weight(scorer)
-        weight["sample_weight"] = valid.weight
+        if _takes_weight(scorer):
+            weight["sample_weight"] = valid.weight
+        else:
+            repeats = _as_counts(valid.weight, scoring)
+            y = np.repeat(y, repeats)
+    X = np.zeros((len(y), 1))  # the answers are known: nothing is read from it
 
     def score(logits):
-        return scorer(target.answers(logits.astype(np.float64)), X, y, **weight)
+        logits = logits.astype(np.float64)
+        logits = logits if repeats is None else np.repeat(logits, repeats, axis=0)
+        return scorer(target.answers(logits), X, y, **weight)
 
     return score
 
 
-def _check_takes_weight(scorer):
-    parameters = signature(scorer).parameters.values()
-    if not any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters):
+def _takes_weight(scorer):
+    """Whether a scorer, or the metric inside it, has the parameter sample_weight."""
+    metric = getattr(scorer, "_score_func", scorer)
+    parameters = signature(metric).parameters.values()
+    return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _as_counts(weight, scoring):
+    """Weights as numbers of repetitions, which any scorer can be given."""
+    if (weight != np.round(weight)).any() or weight.sum() > 100 * len(weight) + MAX_REPEATS:
         raise ValueError(
-            f"scoring={scorer!r} must take sample_weight, since the validation rows have weights "
-            f"(equal rows of a small data set are merged into one with their number as weight). "
-            f"Add the parameter sample_weight=None to it, or wrap a metric by make_scorer."
+            f"scoring={scoring!r} must take sample_weight, since the validation rows have weights. "
+            f"Add the parameter sample_weight=None to it, wrap a metric that has it by "
+            f"make_scorer, or choose another scoring."
         )
+    return weight.astype(np.int64)
+
+
+def structure_of(model):
+    """Parameters that the network was built by, in a form that can be compared."""
+    return {name: repr(getattr(model, name)) for name in STRUCTURE}
+
+
+def check_same_structure(model, structure):
+    """Refuse to go on with a network that other parameters ask for."""
+    for name, now in structure_of(model).items():
+        if now != structure[name]:
+            raise ValueError(
+                f"{name} was {structure[name]} in the first fit and is {now} now, but warm_start "
+                f"and partial_fit go on with the same network. Set it back, or fit a clone."
+            )
 
 
 def random_state_of(random_state):

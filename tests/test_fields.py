@@ -113,7 +113,7 @@ def test_float_zero_has_no_sign():
 @pytest.mark.parametrize("value", [0.5, 1e300, 2.0**53 + 2])
 def test_float_that_is_no_code_is_refused_in_fit(value):
     with pytest.raises(
-        ValueError, match=r"'c' is named in categorical_.* whole numbers of at most 2\*\*53"
+        ValueError, match=r"'c' holds codes, .* categorical_.* whole numbers of at most 2\*\*53"
     ):
         fitted(codes([1.0, value]))
 
@@ -159,7 +159,7 @@ def test_column_of_no_categories_is_missing():
     ("before", "now", "message"),
     [
         (categories(["a"], ["a"]), codes([0]), "was categorical in fit and is int64 now"),
-        (codes([0]), categories(["a"], ["a"]), "is categorical and was a column of integers"),
+        (codes([0]), categories(["a"], ["a"]), "was integers in fit and is categorical now"),
         (categories(["1"], ["1"]), categories([1], [1]), "were strings in fit and are numbers"),
         (categories([1], [1]), categories(["1"], ["1"]), "were numbers in fit and are strings"),
     ],

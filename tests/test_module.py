@@ -185,9 +185,9 @@ def test_predict_restores_the_mode_after_an_error():
 
 def test_blocks_are_linear_norm_relu_dropout():
     names = [type(layer).__name__ for layer in make(batch_norm=True).mlp]
-    block = ["Linear", "_BatchNorm", "ReLU", "_Dropout"]
+    block = ["Linear", "BatchNorm", "ReLU", "Dropout"]
     assert names == [*block, *block, "Linear"]
-    assert "_BatchNorm" not in [type(layer).__name__ for layer in make(batch_norm=False).mlp]
+    assert "BatchNorm" not in [type(layer).__name__ for layer in make(batch_norm=False).mlp]
 
 
 @pytest.mark.parametrize("n_features", [10, 100_000])
@@ -220,7 +220,7 @@ def test_softmax_gradient_reaches_the_embeddings_from_the_start():
 @pytest.mark.parametrize("probability", [0.0, 0.2, 0.5, 0.9])
 def test_dropout_has_the_distribution_of_torch_dropout(probability):
     module = DeepFM(1, 2, mlp_dims=(4,), dropout=probability, seed=3).train()
-    dropout = next(layer for layer in module.mlp if type(layer).__name__ == "_Dropout")
+    dropout = next(layer for layer in module.mlp if type(layer).__name__ == "Dropout")
     n = 200_003  # no multiple of 4: units come four to a word
     out = torch.stack([dropout(torch.ones(n)) for _ in range(2)])
     kept = out != 0

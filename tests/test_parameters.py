@@ -49,7 +49,7 @@ BAD = {
     "device": [None, 0, "", "gpu", "cpu:x"],
     "callbacks": [3, [3], ["timer"], EpochTimer(), ("timer", EpochTimer()), [("timer", 3)]],
     "warm_start": [None, 0, 1, "yes"],
-    "verbose": [-1, 0.5, None, True],
+    "verbose": [-1, 0.5, None],
 }
 
 # NumPy's scalars and other ways to write a value that is allowed.
@@ -76,7 +76,7 @@ GOOD = {
     "device": ["auto", np.str_("cpu"), "cpu:0"],
     "callbacks": [[], [EpochTimer], (("timer", EpochTimer()),)],
     "warm_start": [np.bool_(True)],
-    "verbose": [np.int64(0)],
+    "verbose": [np.int64(0), False],
 }
 
 

@@ -139,7 +139,7 @@ def test_rows_that_differ_in_the_target_alone_are_distinct():
     assert merged.weight.tolist() == [1, 3]
 
 
-@pytest.mark.parametrize("n_repeats", [1, 2, 6])
+@pytest.mark.parametrize("n_repeats", [1, 2, 4])
 def test_up_to_4096_distinct_rows_are_merged(n_repeats, rng):
     distinct = numbered(SMALL)
     merged = merge_repeats(distinct.take(rng.permutation(np.tile(np.arange(SMALL), n_repeats))))
@@ -154,12 +154,34 @@ def test_more_distinct_rows_stay_as_they_are(n_repeats, rng):
     assert merge_repeats(rows) is rows
 
 
-def test_distinct_rows_late_in_a_large_table_count():
-    many = np.zeros(5 * SMALL, dtype=int)
-    few = numbered(SMALL + 1).take(many)
-    assert merge_repeats(few).weight.tolist() == [5 * SMALL]
-    late = numbered(SMALL + 1).take(np.concatenate([many, np.arange(SMALL + 1)]))
-    assert merge_repeats(late) is late
+def test_more_than_16384_rows_stay_as_they_are():
+    few = numbered(1).take(np.zeros(4 * SMALL, dtype=int))
+    assert merge_repeats(few).weight.tolist() == [4 * SMALL]
+    more = numbered(1).take(np.zeros(4 * SMALL + 1, dtype=int))
+    assert merge_repeats(more) is more
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_rows_of_equal_columns_are_held_out_together(stratify, rng):
+    """Or training would see a cell with one label only, and learn that the other never occurs."""
+    cells = rng.integers(0, 50, 3000)
+    rows = merge_repeats(Rows([Column("c", cells)], rng.integers(0, 3, 3000), None))
+    train, valid = hold_out(rows, 0.2, np.random.RandomState(0), stratify=stratify)
+    assert not set(train.columns[0].values) & set(valid.columns[0].values)
+    assert len(train) + len(valid) == len(rows)
+    assert 0.1 < len(valid) / len(rows) < 0.3
+    assert set(train.y) == set(rows.y)
+
+
+def test_class_that_is_nowhere_the_heaviest_keeps_a_training_row(rng):
+    cells = np.repeat(np.arange(20), 2)
+    y, weight = np.tile([0, 1], 20), np.tile([5.0, 1.0], 20)
+    rare = rng.integers(20) * 2
+    y[rare + 1] = 2  # the only row of class 2, the light one of its cell
+    for seed in range(20):
+        rows = Rows([Column("c", cells)], y, weight)
+        train, _ = hold_out(rows, 0.5, np.random.RandomState(seed), stratify=True)
+        assert set(train.y) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.1, 0.5, 0.95])

@@ -1,0 +1,156 @@
+"""A column of codes, each of which has a row in the embedding table."""
+
+import numpy as np
+import pandas as pd
+
+from sklearn_deepfm._columns import Column
+
+FALLBACK_ROW = 0
+_KINDS = {"string": "strings", "integer": "numbers", "floating": "numbers", "boolean": "numbers"}
+
+
+class IndexField:
+    """A column of codes; each code that fit saw has a row.
+
+    Local row 0 stands for every code that fit did not see. Seen codes get the rows
+    1, 2, ... in ascending order, codes seen later (`grow`) the rows after them.
+    Missing cells count as one more code.
+    """
+
+    def __init__(self, name):
+        self.name = name
+        self.codes = np.empty(0, dtype=np.int64)  # sorted
+        self.rows = np.empty(0, dtype=np.int32)  # row of each of them
+        self.missing_row = FALLBACK_ROW
+        self.frequency = np.zeros(1)  # total weight of each row
+        self.categories = None  # values behind the codes of a categorical column
+
+    @property
+    def n_rows(self):
+        return len(self.frequency)
+
+    def grow(self, column, weight):
+        """Add rows for the codes of `column` not seen before, and count all of them.
+
+        Arrays are replaced, never changed: a shallow copy taken before stays valid.
+        """
+        values, missing, _ = self._codes_of(column, learn=True)
+        known = values if missing is None else values[~missing]
+        new = np.setdiff1d(known, self.codes)
+        codes = np.concatenate([self.codes, new])
+        rows = np.concatenate([self.rows, self.n_rows + np.arange(len(new), dtype=np.int32)])
+        n_rows = self.n_rows + len(new)
+        if self.missing_row == FALLBACK_ROW and missing is not None and missing.any():
+            self.missing_row, n_rows = n_rows, n_rows + 1
+        order = np.argsort(codes)
+        self.codes, self.rows = codes[order], rows[order]
+        self._build_lookup()
+        rows = self._rows_of(values, missing)
+        counts = np.bincount(rows, weights=weight, minlength=n_rows).astype(np.float64)
+        counts[: self.n_rows] += self.frequency
+        self.frequency = counts
+
+    def encode(self, column):
+        """Local row of each cell, and no value."""
+        values, missing, strange = self._codes_of(column, learn=False)
+        rows = self._rows_of(values, missing)
+        if strange is not None:
+            rows[strange] = FALLBACK_ROW
+        return rows, None
+
+    def with_own_codes(self, column):
+        """A categorical column with categories numbered as in fit; -1: missing, -2: not in fit."""
+        if self.categories is None:
+            if column.is_all_missing:
+                return Column(self.name, np.full(len(column), np.nan))
+            raise self._other_kind("integers", "categorical")
+        _refuse_other_kind(self.name, self.categories, column.categories)
+        position = self.categories.get_indexer(column.categories)
+        position = np.append(np.where(position < 0, -2, position), -1)
+        return Column(self.name, position[column.values], categories=self.categories)
+
+    def _codes_of(self, column, learn):
+        """Codes as int64, which cells are missing, and which hold what no code can be."""
+        if learn and column.categories is not None:
+            self._learn_categories(column)
+        if column.categories is not None and column.categories is not self.categories:
+            column = self.with_own_codes(column)
+        values, missing = column.values, column.missing
+        if column.categories is not None:
+            return values.astype(np.int64), values == -1, None
+        if self.categories is not None:
+            if column.is_all_missing:
+                return np.zeros(len(column), np.int64), np.ones(len(column), bool), None
+            raise self._other_kind("categorical", values.dtype)
+        if values.dtype.kind == "f":
+            return _whole_numbers(self.name, values, learn)
+        strange = values > np.iinfo(np.int64).max if values.dtype == np.uint64 else None
+        if learn and strange is not None and strange.any():
+            raise ValueError(
+                f"Column {self.name!r} holds {values.max()}, beyond the largest code 2**63 - 1. "
+                f"Encode the column with OrdinalFieldEncoder first."
+            )
+        return values.astype(np.int64, copy=False), missing, strange
+
+    def _learn_categories(self, column):
+        if self.categories is None:
+            if len(self.codes):
+                raise self._other_kind("integers", "categorical")
+            self.categories = column.categories[:0]
+        _refuse_other_kind(self.name, self.categories, column.categories)
+        is_new = self.categories.get_indexer(column.categories) < 0
+        self.categories = self.categories.append(column.categories[is_new])
+
+    def _other_kind(self, then, now):
+        return ValueError(
+            f"Column {self.name!r} was {then} in fit and is {now} now. Convert it to the type it "
+            f"had, or encode the table with OrdinalFieldEncoder before it reaches the estimator."
+        )
+
+    def _build_lookup(self):
+        """Prepare a look-up that is direct where the codes are dense enough."""
+        self._first = int(self.codes[0]) if len(self.codes) else 0
+        span = int(self.codes[-1]) - self._first + 1 if len(self.codes) else 0
+        self._direct = None
+        fits_int64 = abs(self._first) + span < 2**63
+        if span <= 4 * len(self.codes) + 1024 and fits_int64:
+            self._direct = np.full(span + 2, FALLBACK_ROW, dtype=np.int32)
+            self._direct[self.codes - self._first + 1] = self.rows
+
+    def _rows_of(self, values, missing):
+        if self._direct is not None:
+            # The first and the last entry catch whatever lies outside of the codes.
+            last = self._first + len(self._direct) - 2
+            rows = self._direct[np.clip(values, self._first - 1, last) - (self._first - 1)]
+        else:
+            position = np.searchsorted(self.codes, values).clip(max=len(self.codes) - 1)
+            rows = np.where(self.codes[position] == values, self.rows[position], FALLBACK_ROW)
+        if missing is not None:
+            rows[missing] = self.missing_row
+        return rows
+
+
+def _whole_numbers(name, values, learn):
+    """Floats as codes: NaN is missing, a fraction cannot have been seen in fit.
+
+    The third array says where fractions are, and values that no code equals exactly.
+    """
+    missing = np.isnan(values)
+    fraction = ~missing & ((values != np.trunc(values)) | (np.abs(values) > 2**53))
+    if learn and fraction.any():
+        raise ValueError(
+            f"Column {name!r} holds codes, by its type in fit or by categorical_features, and now "
+            f"{values[fraction][0]!r}, where whole numbers of at most 2**53 are required. "
+            f"Encode the column with OrdinalFieldEncoder, or treat it as numeric."
+        )
+    return np.where(missing | fraction, 0, values).astype(np.int64), missing, fraction
+
+
+def _refuse_other_kind(name, known, now):
+    """Numbers as strings, or the reverse, would all pass for unseen categories."""
+    kinds = [_KINDS.get(pd.api.types.infer_dtype(values)) for values in (known, now)]
+    if set(kinds) == {"numbers", "strings"}:
+        raise ValueError(
+            f"The categories of column {name!r} were {kinds[0]} in fit and are {kinds[1]} now. "
+            f"Convert them to the type they had."
+        )

@@ -1,0 +1,78 @@
+"""Layers of the MLP that draw from a generator of their own or mend a stock layer."""
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def linear(n_in: int, n_out: int, bias: bool = True) -> nn.Module:
+    """Linear layer whose construction leaves torch's global generator alone."""
+    layer: nn.Module = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
+    return layer
+
+
+class Randomness:
+    """The generators of a module, one per device, all from one seed.
+
+    Without a seed torch's global generators are used.
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self.seed = seed
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def on(self, device: torch.device) -> torch.Generator | None:
+        if self.seed is None:
+            return None
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self.seed)
+        return self._generators[device]
+
+    def state(self) -> dict[str, Any]:
+        return {str(d): g.get_state().numpy() for d, g in self._generators.items()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        for name, array in state.items():
+            with contextlib.suppress(AssertionError, RuntimeError):
+                generator = self.on(torch.device(name))
+                if generator is not None:
+                    generator.set_state(torch.from_numpy(array))
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """BatchNorm that takes its running statistics for a batch of one row.
+
+    Input and output: (batch, n_units). One row has no variance; torch raises there.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and len(input) == 1:
+            return F.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(input)
+
+
+class Dropout(nn.Module):
+    """Dropout with its own generator, from 16 random bits a unit.
+
+    Input and output: any shape. torch draws a whole random number per unit on one
+    thread, three times slower; 16 bits round the probability by at most 2**-17.
+    """
+
+    def __init__(self, p: float, randomness: Randomness) -> None:
+        super().__init__()
+        self._n_dropped = min(round(p * 2**16), 2**16 - 1)  # out of 2**16 values of 16 bits
+        self._randomness = randomness
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self._n_dropped == 0:
+            return input
+        words = torch.empty(-(-input.numel() // 4), dtype=torch.int64, device=input.device)
+        words.random_(-(2**63), None, generator=self._randomness.on(input.device))
+        bits = words.view(torch.int16)[: input.numel()].view(input.shape)
+        keep = (bits >= self._n_dropped - 2**15).to(input.dtype)
+        return input * keep.mul_(2**16 / (2**16 - self._n_dropped))

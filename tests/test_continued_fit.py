@@ -1,0 +1,177 @@
+"""What later fits and loaded models share with the first, and what they refuse."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback, LRScheduler
+
+from sklearn_deepfm import DeepFM, DeepFMClassifier, DeepFMRegressor
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 30, (600, 2))
+    return X, (X.sum(1) + rng.normal(0, 5, 600) > 30).astype(int)
+
+
+class Held(Callback):
+    """Collects the validation rows of each fit."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        rows = {tuple(row) for row in dataset_valid.index.tolist()}
+        if not self.seen or self.seen[-1] != rows:
+            self.seen.append(rows)
+
+    def __sklearn_clone__(self):
+        return self
+
+
+@pytest.mark.parametrize("random_state", [None, 3, np.random.RandomState(3)])
+def test_warm_start_holds_out_the_same_rows(random_state, data):
+    seen = []
+    model = DeepFMClassifier(
+        warm_start=True,
+        early_stopping=True,
+        max_epochs=1,
+        random_state=random_state,
+        callbacks=[Held(seen)],
+    )
+    model.fit(*data).fit(*data)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"embed_dim": 8},
+        {"mlp_dims": (16,)},
+        {"dropout": 0.5},
+        {"batch_norm": False},
+        {"components": ("linear",)},
+        {"sparse_updates": True},
+        {"categorical_features": [0]},
+    ],
+)
+def test_network_cannot_change_in_a_fit_that_goes_on(changed, data):
+    model = DeepFMClassifier(warm_start=True, max_epochs=1).fit(*data).set_params(**changed)
+    (name,) = changed
+    for go_on in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=f"{name} was .* in the first fit and is .* now"):
+            go_on(*data)
+
+
+def test_penalties_rate_and_precision_may_change_in_a_fit_that_goes_on(data):
+    model = DeepFMClassifier(warm_start=True, max_epochs=1, random_state=0).fit(*data)
+    before = model.module_.table.detach().norm()
+    model.set_params(embedding_l2=100.0, weight_decay=0.1, precision="bfloat16", max_epochs=30)
+    model.fit(*data)
+    assert [g["weight_decay"] for g in model.net_.optimizer_.param_groups] == [100.0, 0.1, 0.0]
+    assert model.net_.precision == "bfloat16"
+    assert model.module_.table.detach().norm() < before / 3
+
+
+def test_pickle_between_two_fits_changes_nothing_with_dropout(data):
+    params = {"warm_start": True, "max_epochs": 2, "dropout": 0.5, "random_state": 0}
+    straight = DeepFMClassifier(**params).fit(*data)
+    loaded = pickle.loads(pickle.dumps(straight))
+    X, y = data
+    np.testing.assert_array_equal(
+        straight.fit(X, y).predict_proba(X), loaded.fit(X, y).predict_proba(X)
+    )
+
+
+def test_fitted_model_holds_no_gradient(data):
+    model = DeepFMClassifier(max_epochs=1).fit(*data)
+    assert all(parameter.grad is None for parameter in model.module_.parameters())
+
+
+def test_training_that_diverges_is_an_error_that_names_the_remedy(data):
+    model = DeepFMClassifier(learning_rate=1e30, max_epochs=3, batch_size=64)
+    with pytest.raises(ValueError, match=r"loss became nan in epoch \d: lower learning_rate"):
+        model.fit(*data)
+    assert not hasattr(model, "net_")
+
+
+def test_balanced_weights_are_refused_in_partial_fit(data):
+    model = DeepFMClassifier(class_weight="balanced")
+    with pytest.raises(ValueError, match="class_weight='balanced' cannot be used with partial_fit"):
+        model.partial_fit(*data, classes=[0, 1])
+
+
+def test_balanced_weights_with_a_class_absent_from_the_validation_rows(data):
+    X, y = data
+    model = DeepFMClassifier(class_weight="balanced", max_epochs=2)
+    model.fit(X, y, X_val=X[y == 1], y_val=y[y == 1])
+    assert np.isfinite(model.validation_scores_).all()
+
+
+def test_classes_of_partial_fit_are_named_in_their_error(data):
+    with pytest.raises(ValueError, match="classes must hold at least 2 classes"):
+        DeepFMClassifier().partial_fit(*data, classes=[1])
+
+
+def test_labels_without_an_order_are_refused(data):
+    X, y = data
+    mixed = np.array([1, "a"], dtype=object)[y]
+    with pytest.raises(ValueError, match="y must hold labels of one sortable type"):
+        DeepFMClassifier().fit(X, mixed)
+
+
+def test_scorer_without_weights_gets_the_repeated_rows():
+    """Equal rows are merged, which a scorer of unweighted rows must not notice."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 4, (300, 2))
+    y = X.sum(1) + rng.integers(0, 2, 300) * 1.0
+    sizes = []
+
+    def scorer(estimator, X, y):
+        sizes.append(len(y))
+        return -np.abs(estimator.predict(X) - y).max()
+
+    params = {"early_stopping": True, "max_epochs": 3, "random_state": 0}
+    by_callable = DeepFMRegressor(scoring=scorer, **params).fit(X, y)
+    by_name = DeepFMRegressor(scoring="neg_max_error", **params).fit(X, y)
+    assert by_callable.validation_scores_ == by_name.validation_scores_
+    assert min(sizes) > 20 > len(np.unique(X, axis=0)) * 0.1
+
+
+def test_scorer_without_weights_is_refused_for_weights_that_are_no_counts():
+    rng = np.random.default_rng(0)
+    X, weight = rng.integers(0, 9, (300, 2)), rng.random(300)
+    model = DeepFMRegressor(scoring="neg_max_error", early_stopping=True, max_epochs=1)
+    with pytest.raises(ValueError, match="scoring='neg_max_error' must take sample_weight"):
+        model.fit(X, X.sum(1) * 1.0, weight)
+
+
+@pytest.mark.parametrize("callback", [LRScheduler, ("rate", LRScheduler)])
+def test_scheduler_given_as_a_class_replaces_the_plateau(callback, data):
+    model = DeepFMClassifier(
+        early_stopping=True, n_iter_no_change=50, max_epochs=6, tol=1e9, callbacks=[callback]
+    )
+    model.fit(*data)
+    # Its default anneals from .1 within bounds; the plateau would divide by 10 each time.
+    assert min(epoch["learning_rate"] for epoch in model.history_) > 1e-2
+
+
+def test_numeric_fields_need_their_values():
+    module = DeepFM(2, 6, slopes={0: 1})
+    index = np.zeros((3, 2), dtype=int)
+    with pytest.raises(ValueError, match="value must hold the numbers of the 1 numeric fields"):
+        module(torch.from_numpy(index))
+
+
+def test_early_stopping_on_few_distinct_rows_stays_calibrated():
+    """Merged rows of both labels must not be split between training and validation."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 8, (12_000, 2))
+    logit = rng.normal(0, 1, (8, 8))[X[:, 0], X[:, 1]] - 1.5
+    y = (rng.random(12_000) < 1 / (1 + np.exp(-logit))).astype(int)
+    model = DeepFMClassifier(early_stopping=True, n_iter_no_change=10, random_state=0).fit(X, y)
+    proba = model.predict_proba(X)[:, 1]
+    assert abs(proba.mean() - y.mean()) < 0.02
