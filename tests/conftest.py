@@ -19,8 +19,8 @@ from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncode
 SMALL = {
     "embed_dim": 8,
     "mlp_dims": (32,),
-    "learning_rate": 0.02,
-    "batch_size": 64,
+    "learning_rate": 0.03,
+    "batch_size": 128,
     "embedding_l2": 1e-2,
     "max_epochs": 8,
 }

@@ -56,7 +56,7 @@ def test_history_records_each_epoch(classifier, X, y):
     assert [epoch["epoch"] for epoch in classifier.history_] == list(range(1, 9))
     assert classifier.loss_curve_ == [epoch["train_loss"] for epoch in classifier.history_]
     assert classifier.loss_curve_[-1] < classifier.loss_curve_[0]
-    assert {epoch["learning_rate"] for epoch in classifier.history_} == {0.02}
+    assert {epoch["learning_rate"] for epoch in classifier.history_} == {0.03}
     assert all(epoch["dur"] > 0 for epoch in classifier.history_)
     assert classifier.validation_scores_ is None
 
