@@ -175,8 +175,9 @@ class BaseDeepFM(BaseEstimator):
             model._start(rows, model._target_class, random)
         rows, factors = model._prepare(rows)
         train, valid = model._validation_rows(rows, validation, factors)
+        scorer = validation_scorer(self.scoring, valid, model._target)
         model._learn(train, random, goes_on=goes_on)
-        model._train(train, valid, self.max_epochs, keep_optimizer=self.warm_start)
+        model._train(train, valid, scorer, self.max_epochs, keep_optimizer=self.warm_start)
         self.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
         return self
 
@@ -191,7 +192,7 @@ class BaseDeepFM(BaseEstimator):
             model._start(rows, target, random)
         rows, _ = model._prepare(rows)
         model._learn(rows, random, goes_on=goes_on)
-        model._train(rows, None, 1, keep_optimizer=True)
+        model._train(rows, None, None, 1, keep_optimizer=True)
         self.__dict__ = model.__dict__
         return self
 
@@ -252,7 +253,7 @@ class BaseDeepFM(BaseEstimator):
             self.net_.grow_table(source, is_new, self._fields.slopes)
         self.net_.frequencies = self._fields.frequencies
 
-    def _train(self, train, valid, n_epochs, *, keep_optimizer):
+    def _train(self, train, valid, scorer, n_epochs, *, keep_optimizer):
         net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
         net.callbacks, net.keep_optimizer = users, keep_optimizer
         net.lr, net.max_epochs, net.precision = self.learning_rate, n_epochs, self.precision
@@ -260,7 +261,7 @@ class BaseDeepFM(BaseEstimator):
         net.batch_size = batch_size(self, len(train))
         callbacks = training_callbacks(
             users,
-            scorer=validation_scorer(self.scoring, valid, self._target),
+            scorer=scorer,
             has_valid=valid is not None,
             patience=self.n_iter_no_change if self.early_stopping else None,
             tol=self.tol,

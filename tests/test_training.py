@@ -246,8 +246,9 @@ def test_regressor_learns_a_weighted_mean(X):
     assert prediction[0] == pytest.approx(np.average(y, weights=weight), abs=1)
 
 
-def test_classifier_starts_at_the_base_rate(X, y):
+def test_classifier_starts_at_the_weighted_base_rate(X):
     model = DeepFMClassifier(max_epochs=1, learning_rate=1e-9, batch_norm=False, random_state=0)
     y = np.arange(len(X)) % 10 == 0
-    proba = model.fit(X, y).predict_proba(X)[:, 1]
-    np.testing.assert_allclose(proba, 0.1, atol=0.01)
+    weight = np.where(y, 2.25, 1)
+    proba = model.fit(X, y, sample_weight=weight).predict_proba(X)[:, 1]
+    np.testing.assert_allclose(proba, 0.2, atol=0.01)
