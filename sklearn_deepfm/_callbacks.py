@@ -162,8 +162,10 @@ class EpochLog(Callback):
 
 
 def _line(epoch: dict[str, Any]) -> str:
-    shown = [("train_loss", "train loss"), ("valid_loss", "valid loss"), (MONITOR, "valid score")]
-    figures = [f"{label} {epoch[key]:.5f}" for key, label in shown if key in epoch]
+    shown = {"train_loss": "train loss", "valid_loss": "valid loss"}
+    if MONITOR in epoch and epoch[MONITOR] != -epoch["valid_loss"]:
+        shown[MONITOR] = "valid score"
+    figures = [f"{label} {epoch[key]:.5f}" for key, label in shown.items() if key in epoch]
     return (
         f"epoch {epoch['epoch']:3d}  {'  '.join(figures)}  "
         f"learning rate {epoch['learning_rate']:.1e}  {epoch['dur']:.1f} s"
