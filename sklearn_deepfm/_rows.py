@@ -135,8 +135,9 @@ def hold_out(rows, fraction, random_state, *, stratify):
     n_groups = group.max() + 1
     if n_groups < 2:
         raise ValueError(
-            f"Early stopping needs at least 2 distinct rows of X to hold one out, got {n_groups}. "
-            f"Set early_stopping=False, or pass validation rows as X_val and y_val."
+            f"Early stopping needs at least 2 distinct rows of X to hold one out, got "
+            f"n_samples = {n_groups} of them. Set early_stopping=False, or pass validation rows "
+            f"as X_val and y_val."
         )
     order = random_state.permutation(n_groups)
     held = order[: np.clip(round(fraction * n_groups), 1, n_groups - 1)]

@@ -293,7 +293,7 @@ def test_auto_early_stopping_is_on_with_validation_rows(fit):
 
 
 def test_verbose_prints_a_line_per_epoch(fit, capsys):
-    model = fit(verbose=1)
+    model = fit(verbose=1, scoring="roc_auc")
     lines = capsys.readouterr().out.splitlines()
     assert [int(line.split()[1]) for line in lines] == list(range(1, model.n_iter_ + 1))
     for line, epoch in zip(lines, model.history_, strict=True):
