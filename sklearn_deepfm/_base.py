@@ -25,18 +25,18 @@ from sklearn_deepfm._prediction import predict_logits
 from sklearn_deepfm._rows import Rows, check_weight, hold_out, merge_repeats, without_zero_weights
 from sklearn_deepfm._targets import check_target
 from sklearn_deepfm._training import (
+    MANY_ROWS,
     batch_size,
     check_same_structure,
     clone_callback,
     is_scoring,
     new_net,
+    patience,
     random_state_of,
     structure_of,
     to_samples,
     validation_scorer,
 )
-
-MANY_ROWS = 10_000  # from here on early_stopping="auto" holds rows out
 
 
 def _are_components(names):
@@ -65,7 +65,7 @@ class BaseDeepFM(BaseEstimator):
         "early_stopping": one_of("auto") | boolean(),
         "scoring": Rule(is_scoring, "'loss', the name of a scikit-learn scorer or a callable"),
         "validation_fraction": real("(0, 1)"),
-        "n_iter_no_change": integer(1),
+        "n_iter_no_change": one_of("auto") | integer(1),
         "tol": real("[0, inf)"),
         "lr_schedule": one_of("plateau", None),
         "sparse_updates": one_of("auto") | boolean(),
@@ -93,7 +93,7 @@ class BaseDeepFM(BaseEstimator):
         early_stopping="auto",
         scoring="loss",
         validation_fraction=0.1,
-        n_iter_no_change=2,
+        n_iter_no_change="auto",
         tol=1e-6,
         lr_schedule="plateau",
         categorical_features="from_dtype",
@@ -263,7 +263,8 @@ class BaseDeepFM(BaseEstimator):
             users,
             scorer=scorer,
             has_valid=valid is not None,
-            patience=self.n_iter_no_change if self.early_stopping else None,
+            patience=patience(self, len(train)),
+            stops=bool(self.early_stopping),
             tol=self.tol,
             plateau=self.lr_schedule == "plateau",
             verbose=self.verbose,

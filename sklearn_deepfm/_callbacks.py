@@ -26,7 +26,8 @@ def training_callbacks(
     *,
     scorer: Callable[[np.ndarray], float] | None,
     has_valid: bool,
-    patience: int | None,
+    patience: int,
+    stops: bool,
     tol: float,
     plateau: bool,
     verbose: int,
@@ -41,13 +42,15 @@ def training_callbacks(
         for the negative validation loss.
     has_valid : bool
         Whether there are validation rows; without them there is nothing to monitor.
-    patience : int or None
-        Epochs without improvement after which training stops; None: it does not.
+    patience : int
+        Epochs without improvement after which training stops.
+    stops : bool
+        Whether it does.
     tol : float
         Least improvement that counts for `patience` and the plateau.
     plateau : bool
-        Whether to divide the learning rate by 10 after an epoch without improvement,
-        unless one of `users` schedules it.
+        Whether to divide the learning rate by 10 after half of `patience`, unless one
+        of `users` schedules it.
     verbose : int
         1 prints a line per epoch, 2 a progress bar as well.
     """
@@ -55,11 +58,11 @@ def training_callbacks(
     callbacks = [*scores, *users] if has_valid else list(users)
     is_scheduled = any(_is_scheduler(user) for user in users)
     if has_valid and plateau and not is_scheduled:
-        callbacks.append(("deepfm_plateau", _plateau(tol)))
+        callbacks.append(("deepfm_plateau", _plateau(patience, tol)))
     if verbose > 1:
         callbacks.append(("deepfm_progress", ProgressBar()))
     callbacks.append(("deepfm_log", EpochLog(verbose > 0)))
-    if has_valid and patience is not None:
+    if has_valid and stops:
         # Last, since it ends an epoch by an exception that later callbacks would miss.
         stop = EarlyStopping(
             MONITOR,
@@ -79,13 +82,13 @@ def _is_scheduler(callback: Any) -> bool:
     return issubclass(kind, LRScheduler)
 
 
-def _plateau(tol: float) -> LRScheduler:
+def _plateau(patience: int, tol: float) -> LRScheduler:
     return LRScheduler(
         ReduceLROnPlateau,
         monitor=MONITOR,
         mode="max",
         factor=0.1,
-        patience=0,
+        patience=max(patience // 2, 1) - 1,  # torch counts from 0
         threshold=tol,
         threshold_mode="abs",
         event_name=None,

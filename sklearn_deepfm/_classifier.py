@@ -65,18 +65,22 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Share of the training rows to hold out, in (0, 1), if `X_val` is not passed.
         Merged rows (see Notes) that differ in y alone are held out together.
         Classes are held out in equal proportion.
-    n_iter_no_change : int, default=2
+    n_iter_no_change : int or "auto", default="auto"
         Epochs in a row without a score better by `tol` after which training stops.
+        "auto" is 2 for more than 10,000 training rows and 10 for fewer, whose epochs
+        have few steps and whose scores are noisy.
     tol : float, default=1e-6
         Least improvement of the score that counts.
     lr_schedule : {"plateau", None}, default="plateau"
-        "plateau" divides the learning rate by 10 after each epoch whose score is no
-        better by `tol`; it needs validation rows. None keeps it constant. An
-        LRScheduler among `callbacks` replaces the schedule.
+        "plateau" divides the learning rate by 10 after half of `n_iter_no_change`
+        epochs (at least 1) in a row without a score better by `tol`; it needs
+        validation rows. None keeps it constant. An LRScheduler among `callbacks`
+        replaces the schedule.
     class_weight : dict, "balanced" or None, default=None
         Factor of the weights of each class, in training and validation: a dict by
         label (1 for those it leaves out), or "balanced" for
-        ``n_samples / (n_classes * bincount(y))`` with weighted counts. It shifts the
+        ``n_samples / (n_classes * bincount(y))`` with weighted counts, in
+        `partial_fit` of all rows seen so far. It shifts the
         probabilities; leave it at None if you need calibrated ones.
     categorical_features : "from_dtype", None or array-like of {bool, int, str}, \
             default="from_dtype"
@@ -199,7 +203,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         early_stopping="auto",
         scoring="loss",
         validation_fraction=0.1,
-        n_iter_no_change=2,
+        n_iter_no_change="auto",
         tol=1e-6,
         lr_schedule="plateau",
         class_weight=None,
@@ -305,11 +309,6 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             )
         if classes is not None and hasattr(self, "net_"):
             self._check_same_classes(np.unique(classes))
-        if isinstance(self.class_weight, str):
-            raise ValueError(
-                "class_weight='balanced' cannot be used with partial_fit, since the classes to "
-                "come are not known: pass a dict, for example from compute_class_weight."
-            )
         return self._partial_fit(
             X, y, sample_weight, lambda _: Labels(np.asarray(classes), "classes")
         )

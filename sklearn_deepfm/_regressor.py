@@ -63,14 +63,17 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         Share of the training rows to hold out, in (0, 1), if `X_val` is not passed.
         Merged rows (see Notes) that differ in y alone are held out together.
         They are drawn at random.
-    n_iter_no_change : int, default=2
+    n_iter_no_change : int or "auto", default="auto"
         Epochs in a row without a score better by `tol` after which training stops.
+        "auto" is 2 for more than 10,000 training rows and 10 for fewer, whose epochs
+        have few steps and whose scores are noisy.
     tol : float, default=1e-6
         Least improvement of the score that counts.
     lr_schedule : {"plateau", None}, default="plateau"
-        "plateau" divides the learning rate by 10 after each epoch whose score is no
-        better by `tol`; it needs validation rows. None keeps it constant. An
-        LRScheduler among `callbacks` replaces the schedule.
+        "plateau" divides the learning rate by 10 after half of `n_iter_no_change`
+        epochs (at least 1) in a row without a score better by `tol`; it needs
+        validation rows. None keeps it constant. An LRScheduler among `callbacks`
+        replaces the schedule.
     categorical_features : "from_dtype", None or array-like of {bool, int, str}, \
             default="from_dtype"
         Which columns hold codes: by type (integers, booleans and categories), none, a

@@ -56,6 +56,7 @@ class Labels:
                 f"{name} must hold at least 2 classes, got 1 class: {self.classes.tolist()[0]!r} "
                 f"(rows of weight 0 do not count). Check how the rows were selected."
             )
+        self._total = np.zeros(len(self.classes))  # weight of the rows seen of each class
 
     @property
     def n_outputs(self):
@@ -87,9 +88,10 @@ class Labels:
         if class_weight is None:
             return None
         if isinstance(class_weight, str):  # "balanced"
-            total = np.bincount(rows.y, weights=rows.weight, minlength=len(labels))
-            mean = total.sum() / len(labels)
-            return np.divide(mean, total, out=np.ones(len(labels)), where=total > 0)
+            seen = np.bincount(rows.y, weights=rows.weight, minlength=len(labels))
+            self._total = self._total + seen
+            mean = self._total.sum() / len(labels)
+            return np.divide(mean, self._total, out=np.ones(len(labels)), where=self._total > 0)
         if unknown := [label for label in class_weight if label not in labels]:
             raise ValueError(
                 f"class_weight must map labels out of {labels} to factors, got {unknown!r} among "

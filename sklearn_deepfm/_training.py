@@ -21,6 +21,7 @@ STRUCTURE = (
     "sparse_updates",
     "device",
 )
+MANY_ROWS = 10_000  # from here on early_stopping="auto" holds rows out
 MAX_REPEATS = 10**6
 MAX_AUTO_BATCH_SIZE = 4096
 # A step on a table of so many times the cells of a batch costs about as much on all rows
@@ -71,6 +72,13 @@ def batch_size(model, n_rows):
     if model.batch_size != "auto":
         return int(model.batch_size)
     return int(np.clip(2 ** int(np.log2(max(n_rows / 256, 1))), 32, MAX_AUTO_BATCH_SIZE))
+
+
+def patience(model, n_rows):
+    """Epochs without gain to wait for; few rows make noisy scores and short epochs."""
+    if model.n_iter_no_change != "auto":
+        return int(model.n_iter_no_change)
+    return 2 if n_rows > MANY_ROWS else 10
 
 
 def is_sparse(model, dims, batch_size):

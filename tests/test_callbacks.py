@@ -173,7 +173,7 @@ def test_held_out_rows_are_a_fraction_stratified_by_class(fraction, n_valid, est
 
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_best_weights_are_restored(early_stopping, fit, data):
-    model = fit(early_stopping=early_stopping)
+    model = fit(early_stopping=early_stopping, n_iter_no_change=2)
     best = np.argmax(model.validation_scores_)
     assert best < model.n_iter_ - 1  # there is something to restore
     loss = log_loss(data[3], model.predict_proba(data[2]))
@@ -189,12 +189,15 @@ def test_training_stops_after_epochs_without_gain(patience, fit):
     assert fit(n_iter_no_change=patience, tol=10).n_iter_ == 1 + patience
 
 
-def test_learning_rate_falls_tenfold_after_an_epoch_without_gain(fit):
-    model = fit(n_iter_no_change=4)
-    expected, best = [0.03], -np.inf
+@pytest.mark.parametrize(("patience", "misses_allowed"), [(2, 0), (3, 0), (4, 1), (6, 2)])
+def test_learning_rate_falls_tenfold_after_half_the_patience(patience, misses_allowed, fit):
+    model = fit(n_iter_no_change=patience, max_epochs=16)
+    expected, best, misses = [0.03], -np.inf, 0
     for score in model.validation_scores_:
-        expected.append(expected[-1] / 10 if score <= best + 1e-6 else expected[-1])
-        best = max(best, score)
+        misses = misses + 1 if score <= best + 1e-6 else 0
+        falls = misses > misses_allowed
+        expected.append(expected[-1] / 10 if falls else expected[-1])
+        best, misses = max(best, score), 0 if falls else misses
     np.testing.assert_allclose(recorded(model, "learning_rate"), expected[:-1])
     assert expected[-2] < 0.03
     assert set(recorded(fit(lr_schedule=None), "learning_rate")) == {0.03}
@@ -285,8 +288,10 @@ def test_auto_early_stopping_counts_merged_rows(n_distinct, n_rows, holds_out):
 
 
 def test_auto_early_stopping_is_on_with_validation_rows(fit):
-    model = fit(early_stopping="auto")
-    assert model.n_iter_ == len(model.validation_scores_) < 10
+    model = fit(early_stopping="auto", max_epochs=40)
+    best = np.argmax(model.validation_scores_)
+    # "auto" waits for 10 epochs on few rows.
+    assert model.n_iter_ == len(model.validation_scores_) == best + 11 < 40
 
 
 # What is printed

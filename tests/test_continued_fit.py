@@ -98,10 +98,19 @@ def test_training_that_diverges_is_an_error_that_names_the_remedy(data):
     assert not hasattr(model, "net_")
 
 
-def test_balanced_weights_are_refused_in_partial_fit(data):
-    model = DeepFMClassifier(class_weight="balanced")
-    with pytest.raises(ValueError, match="class_weight='balanced' cannot be used with partial_fit"):
-        model.partial_fit(*data, classes=[0, 1])
+def test_balanced_weights_of_partial_fit_go_by_all_rows_so_far(data):
+    """Balanced within each call, a batch of one class would count like any other."""
+    X, y = data
+    order = np.argsort(y, kind="stable")
+    n_zeros = (y == 0).sum()
+    parts = [order[:n_zeros], order[n_zeros : n_zeros + 20]]
+    balanced, by_hand = (DeepFMClassifier(random_state=0) for _ in range(2))
+    balanced.set_params(class_weight="balanced")
+    factors = [{}, {0: (n_zeros + 20) / 2 / n_zeros, 1: (n_zeros + 20) / 2 / 20}]
+    for part, class_weight in zip(parts, factors, strict=True):
+        balanced.partial_fit(X[part], y[part], classes=[0, 1])
+        by_hand.set_params(class_weight=class_weight).partial_fit(X[part], y[part], classes=[0, 1])
+    np.testing.assert_allclose(balanced.predict_proba(X), by_hand.predict_proba(X), atol=1e-6)
 
 
 def test_balanced_weights_with_a_class_absent_from_the_validation_rows(data):

@@ -246,5 +246,7 @@ def test_warning_of_small_classes_points_at_the_call_of_fit():
 
 
 def test_single_row_cannot_be_held_out():
-    with pytest.raises(ValueError, match="needs at least 2 distinct rows .* got 1. Set early_stop"):
+    with pytest.raises(
+        ValueError, match="needs at least 2 distinct rows .* got n_samples = 1 of them"
+    ):
         hold_out(numbered(1), 0.1, np.random.RandomState(0), stratify=True)
