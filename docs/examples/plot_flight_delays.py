@@ -99,7 +99,8 @@ for name, p in proba.items():
     CalibrationDisplay.from_predictions(
         y_test, p, name=name, n_bins=20, strategy="quantile", ax=right
     )
-left.legend([f"{name}: AUC {roc_auc_score(y_test, p):.4f}" for name, p in proba.items()])
+labels = [f"{name}: AUC {roc_auc_score(y_test, p):.4f}" for name, p in proba.items()]
+left.legend(labels, loc="lower right")
 left.set_title("Ranking")
 right.set_title("Calibration")
 figure.savefig("flight_delays.png", dpi=150)
