@@ -144,7 +144,7 @@ class BestWeights(Callback):
 
 
 class EpochLog(Callback):
-    """Record the learning rate of each epoch, and print a line for it if asked to."""
+    """Record the learning rate of each epoch, refuse a loss that is no number, print a line."""
 
     def __init__(self, prints: bool) -> None:
         self.prints = prints
@@ -153,6 +153,7 @@ class EpochLog(Callback):
         net.history.record("learning_rate", net.optimizer_.param_groups[0]["lr"])
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Raise a ValueError if training has diverged; else print if asked to."""
         epoch = net.history[-1]
         if not np.isfinite(epoch["train_loss"]):
             raise ValueError(

@@ -69,6 +69,7 @@ class Dropout(nn.Module):
         self._randomness = randomness
 
     def forward(self, input: Tensor) -> Tensor:
+        """Zero units at random and scale up the others; in eval mode, change nothing."""
         if not self.training or self._n_dropped == 0:
             return input
         words = torch.empty(-(-input.numel() // 4), dtype=torch.int64, device=input.device)

@@ -77,6 +77,7 @@ class DeepFMNet(NeuralNet):
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> "DeepFMNet":
+        """Three groups of parameters: the table, the MLP's weights, and what has no penalty."""
         module = self.module_
         weights = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
         known = {id(module.table), *map(id, weights)}
