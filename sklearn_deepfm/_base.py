@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_deepfm._callbacks import is_callback, training_callbacks
-from sklearn_deepfm._columns import read_columns, which_hold_codes
+from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
 from sklearn_deepfm._fields import Fields
 from sklearn_deepfm._module import COMPONENTS
 from sklearn_deepfm._parameters import (
@@ -36,6 +36,7 @@ from sklearn_deepfm._training import (
     structure_of,
     to_samples,
     validation_scorer,
+    warn_of_slow_bfloat16,
 )
 
 
@@ -69,6 +70,7 @@ class BaseDeepFM(BaseEstimator):
         "tol": real("[0, inf)"),
         "lr_schedule": one_of("plateau", None),
         "sparse_updates": one_of("auto") | boolean(),
+        "table_optimizer": one_of("adam", "adagrad"),
         "precision": one_of("float32", "bfloat16"),
         "device": instance(str, "the name of a device: 'cpu', 'cuda', 'cuda:1', 'mps' or 'auto'"),
         "callbacks": one_of(None)
@@ -98,6 +100,7 @@ class BaseDeepFM(BaseEstimator):
         lr_schedule="plateau",
         categorical_features="from_dtype",
         sparse_updates="auto",
+        table_optimizer="adam",
         precision="float32",
         device="cpu",
         callbacks=None,
@@ -123,6 +126,7 @@ class BaseDeepFM(BaseEstimator):
         self.lr_schedule = lr_schedule
         self.categorical_features = categorical_features
         self.sparse_updates = sparse_updates
+        self.table_optimizer = table_optimizer
         self.precision = precision
         self.device = device
         self.callbacks = callbacks
@@ -255,6 +259,7 @@ class BaseDeepFM(BaseEstimator):
 
     def _train(self, train, valid, scorer, n_epochs, *, keep_optimizer):
         net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
+        warn_of_slow_bfloat16(self.precision, net.device)
         net.callbacks, net.keep_optimizer = users, keep_optimizer
         net.lr, net.max_epochs, net.precision = self.learning_rate, n_epochs, self.precision
         net.embedding_l2, net.weight_decay = float(self.embedding_l2), float(self.weight_decay)
@@ -287,8 +292,8 @@ class BaseDeepFM(BaseEstimator):
     def _logits(self, X):
         """Sum of all terms, float64 of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
-        columns = read_columns(self, X, reset=False)
-        return predict_logits(self.module_, self._fields, columns, self.net_.device)
+        cells = read_cells(self, X)
+        return predict_logits(self.module_, self._fields, cells, self.net_.device)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,7 +1,7 @@
 """Samples as tensors, and batches that are slices of them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ Batch = tuple[dict[str, Tensor], Tensor | None]
 
 @dataclass(frozen=True)
 class Samples:
-    """A set of samples in tensors of equal length, all on one device.
+    """A set of samples in tensors of equal length.
 
     Parameters
     ----------
@@ -20,17 +20,26 @@ class Samples:
     y : Tensor of shape (n_samples,) or None
     weight : Tensor of shape (n_samples,) or None
         Weights of mean 1; None where all are 1.
+    device : str or None
+        Where rows go when they are taken; None leaves them where the tensors are.
     """
 
     index: Tensor
     value: Tensor | None = None
     y: Tensor | None = None
     weight: Tensor | None = None
+    device: str | None = None
 
     def __len__(self) -> int:
         return len(self.index)
 
     def to(self, device: str) -> "Samples":
+        """The samples on a device; a GPU that has no room for them gets each batch anew."""
+        tensors = (self.index, self.value, self.y, self.weight)
+        n_bytes = sum(tensor.nbytes for tensor in tensors if tensor is not None)
+        if device.startswith("cuda") and n_bytes > _room(device):
+            return replace(self, device=device)
+
         def move(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.to(device)
 
@@ -39,8 +48,20 @@ class Samples:
     def take(self, rows: Tensor | slice) -> Batch:
         """Inputs, with the weight among them if there is one, and targets."""
         named = {"index": self.index, "value": self.value, "weight": self.weight}
-        x = {name: tensor[rows] for name, tensor in named.items() if tensor is not None}
-        return x, None if self.y is None else self.y[rows]
+        x = {name: self._rows(tensor, rows) for name, tensor in named.items() if tensor is not None}
+        return x, None if self.y is None else self._rows(self.y, rows)
+
+    def _rows(self, tensor: Tensor, rows: Tensor | slice) -> Tensor:
+        taken = tensor[rows] if isinstance(rows, slice) else tensor.index_select(0, rows)
+        if self.device is None:
+            return taken
+        return taken.pin_memory().to(self.device, non_blocking=True)
+
+
+def _room(device: str) -> int:
+    """Bytes of a GPU's memory that samples may take: half of what is free."""
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free // 2
 
 
 class Batches:

@@ -11,6 +11,8 @@ from skorch.utils import noop
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from sklearn_deepfm._weights_copy import WeightsCopy
+
 MONITOR = "valid_score"
 
 
@@ -124,23 +126,29 @@ class BestWeights(Callback):
 
     def on_train_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         self.best_score_ = -np.inf
-        self._weights: dict[str, Tensor] | None = None
+        self._copy: WeightsCopy | None = None
         self._is_last = False
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        if self._is_last:  # only now are the best weights about to change
+            self._drop()
+            self._copy = WeightsCopy(net.module_.state_dict())
         self._is_last = False
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         score = net.history[-1, MONITOR]
         if score > self.best_score_:
             self.best_score_, self._is_last = score, True
-            state = net.module_.state_dict()
-            self._weights = {name: tensor.clone() for name, tensor in state.items()}
 
     def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
-        if self._weights is not None and not self._is_last:
-            net.module_.load_state_dict(self._weights)
-        self._weights = None
+        if self._copy is not None and not self._is_last:
+            self._copy.restore(net.module_.state_dict())
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._copy is not None:
+            self._copy.close()
+        self._copy = None
 
 
 class EpochLog(Callback):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
 
-from sklearn_deepfm._tables import validate_names
+from sklearn_deepfm._tables import has_columns_of_fit, validate_names
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,43 @@ def read_columns(estimator, X, *, reset):
         If a column holds strings, dates, infinity or anything else that is neither
         a code nor a number, or the columns are not those of fit.
     """
-    name = type(estimator).__name__
+    return _columns_of(estimator, _validated(estimator, X, reset=reset))
+
+
+def read_cells(estimator, X):
+    """The same at a call after fit, but for a matrix of integers that fit int64: it stays whole."""
+    table = _validated(estimator, X, reset=False)
+    if isinstance(table, np.ndarray) and table.dtype.kind in "iu" and table.dtype != np.uint64:
+        return table
+    return _columns_of(estimator, table)
+
+
+def _validated(estimator, X, *, reset):
+    """A data frame opened with narwhals, or else a matrix."""
+    if _is_matrix(X) and not reset and has_columns_of_fit(estimator, X):
+        return X
     frame = nw.from_native(X, eager_only=True, pass_through=True)
     if not isinstance(frame, nw.DataFrame):
-        X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite=False)
-        return [_column_of_array(name, j, X[:, j]) for j in range(X.shape[1])]
+        return validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite=False)
     if len(frame) == 0 or len(frame.columns) == 0:
         raise ValueError(
             f"Found a table with {len(frame)} sample(s) and {len(frame.columns)} feature(s), "
-            f"while a minimum of 1 of each is required by {name}."
+            f"while a minimum of 1 of each is required by {type(estimator).__name__}."
         )
     validate_names(estimator, frame, reset=reset)
-    return [_column_of_series(name, series) for series in frame.iter_columns()]
+    return frame
+
+
+def _is_matrix(X):
+    """Whether X is an array that scikit-learn's checks pass as it is, but for its columns."""
+    return type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in "biuf" and len(X) > 0
+
+
+def _columns_of(estimator, table):
+    name = type(estimator).__name__
+    if isinstance(table, np.ndarray):
+        return [_column_of_array(name, j, values) for j, values in enumerate(table.T)]
+    return [_column_of_series(name, series) for series in table.iter_columns()]
 
 
 def which_hold_codes(columns, categorical_features):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from operator import methodcaller
 from typing import Any
 
@@ -12,17 +13,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sklearn_deepfm._number_map import NumberMap
 from sklearn_deepfm._tables import EXACT_FLOAT, Column
 
 MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
+_NOT_FOUND = -1
 
 _MAX_AUTO_BINS, _AUTO_ROWS_PER_BIN = 255, 20
 
 _AS_PYTHON = methodcaller("as_py")
 
 # A binary search reads some microseconds a value, a hash table is built at some nanoseconds a
-# category: below one value per so many categories (measured) searching wins.
-_CATEGORIES_PER_SEARCHED_VALUE = 128
+# category: below one value per so many categories (measured), and for one or two, searching wins.
+_CATEGORIES_PER_SEARCHED_VALUE, _ALWAYS_SEARCHED_VALUES = 128, 2
 
 # From so many rows on, warn when more than such a share of them has a value of its own (fit), or
 # a value that fit did not see (transform).
@@ -71,13 +74,13 @@ class Vocabulary:
 
     def _counted(self, arrived: pa.Array, arrived_counts: np.ndarray) -> Vocabulary:
         positions = _positions(arrived, self.values)
-        is_new = pc.is_null(positions)
+        is_new = positions == len(self.values)
         counts = self.counts.copy()
-        counts[positions.drop_null().to_numpy()] += arrived_counts[~is_new.to_numpy(False)]
-        new = arrived.filter(is_new)
+        counts[positions[~is_new]] += arrived_counts[~is_new]
+        new = arrived.filter(pa.array(is_new))
         values = pa.concat_arrays([self.values, new])
         order = pc.sort_indices(values)
-        counts = np.concatenate([counts, arrived_counts[is_new.to_numpy(False)]])
+        counts = np.concatenate([counts, arrived_counts[is_new]])
         codes = np.concatenate([self.codes, np.full(len(new), UNKNOWN, np.int32)])
         index = order.to_numpy()
         return Vocabulary(self.kind, values.take(order), counts[index], codes[index])
@@ -106,24 +109,50 @@ class Vocabulary:
 
     def encode(self, column: Column) -> tuple[np.ndarray, int]:
         """The code of each value, and how many values fit never saw."""
-        positions = self._find(column.values)
-        if not positions.null_count:
-            return self.codes[positions.to_numpy()], 0
-        found = positions.fill_null(len(self.codes)).to_numpy()
-        codes = np.append(self.codes, np.int32(UNKNOWN))[found]
-        if column.values.null_count:
-            codes[column.values.is_null().to_numpy(False)] = MISSING
-        return codes, positions.null_count - column.values.null_count
+        values = column.values
+        codes = self._codes_of(values)
+        is_strange = codes == _NOT_FOUND
+        n_strange = int(np.count_nonzero(is_strange))
+        if n_strange:
+            codes[is_strange] = UNKNOWN
+            if values.null_count:
+                codes[values.is_null().to_numpy(False)] = MISSING
+        return codes, n_strange - values.null_count
 
-    def _find(self, values: pa.Array) -> pa.Array:
+    def _codes_of(self, values: pa.Array) -> np.ndarray:
+        """The code of each value, _NOT_FOUND for missing ones and those that fit never saw."""
         if not len(self.values):
-            return pa.nulls(len(values), pa.int32())
+            return np.full(len(values), _NOT_FOUND, np.int32)
         if pa.types.is_dictionary(values.type):
             # A slice of a category column still carries all categories of the whole.
             if len(values) < len(values.dictionary):
-                return self._find(values.dictionary_decode())
-            return self._find(values.dictionary).take(values.indices)
-        return _positions(_cast_where_exact(values, self.values.type), self.values)
+                return self._codes_of(values.dictionary_decode())
+            codes = np.append(self._codes_of(values.dictionary), np.int32(_NOT_FOUND))
+            return codes[_filled(values.indices, len(values.dictionary))]
+        values = _cast_where_exact(values, self.values.type)
+        if self._map is None:
+            return self._code_at[_positions(values, self.values)]
+        codes = self._map(_filled(values, 0))
+        if values.null_count:
+            codes[values.is_null().to_numpy(False)] = _NOT_FOUND
+        return codes
+
+    @cached_property
+    def _code_at(self) -> np.ndarray:
+        """The code at each position, and one for a value that has none."""
+        return np.append(self.codes, np.int32(_NOT_FOUND))
+
+    @cached_property
+    def _map(self) -> NumberMap | None:
+        """From whole numbers to codes, where they lie dense."""
+        if not pa.types.is_int64(self.values.type):
+            return None
+        numbers = self.values.to_numpy()
+        return NumberMap(numbers, self.codes, _NOT_FOUND) if NumberMap.suits(numbers) else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What was learned; what is made of it for looking up is made anew when it is needed."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 NOTHING_KNOWN = Vocabulary(None, pa.nulls(0), np.empty(0, np.int64), np.empty(0, np.int32))
@@ -152,21 +181,27 @@ def _range(type_: pa.DataType) -> tuple[int, int]:
     return int(bounds.min), int(bounds.max)
 
 
-def _positions(values: pa.Array, ascending: pa.Array) -> pa.Array:
-    """Where each value stands in `ascending`; null for a value that does not, and for null."""
-    if len(values) * _CATEGORIES_PER_SEARCHED_VALUE > len(ascending):
-        return pc.index_in(values, value_set=ascending)
-    found = [_search(ascending, value) for value in values.to_pylist()]
-    return pa.array(found, pa.int32())
+def _positions(values: pa.Array, ascending: pa.Array) -> np.ndarray:
+    """Where each value stands in `ascending`; its length for one that does not, and for null."""
+    if (len(values) - _ALWAYS_SEARCHED_VALUES) * _CATEGORIES_PER_SEARCHED_VALUE > len(ascending):
+        return _filled(pc.index_in(values, value_set=ascending), len(ascending))
+    return np.array([_search(ascending, value) for value in values.to_pylist()], np.int64)
 
 
-def _search(ascending: pa.Array, value: Any) -> int | None:
+def _search(ascending: pa.Array, value: Any) -> int:
     if value is None:
-        return None
+        return len(ascending)
     position = bisect_left(ascending, value, key=_AS_PYTHON)
-    if position == len(ascending) or ascending[position].as_py() != value:
-        return None
-    return position
+    if position < len(ascending) and ascending[position].as_py() == value:
+        return position
+    return len(ascending)
+
+
+def _filled(numbers: pa.Array, missing: int) -> np.ndarray:
+    """Whole numbers as an array, with one in place of null."""
+    if numbers.null_count:
+        numbers = numbers.cast(pa.int64()).fill_null(missing)
+    return numbers.to_numpy()
 
 
 @dataclass(frozen=True, eq=False)

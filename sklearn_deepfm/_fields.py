@@ -1,10 +1,13 @@
 """What an estimator makes of its columns: kinds of fields, and codes as rows of one table."""
 
 import copy
+from functools import cached_property
 
 import numpy as np
 
+from sklearn_deepfm._columns import Column
 from sklearn_deepfm._index_field import FALLBACK_ROW, IndexField
+from sklearn_deepfm._number_map import NumberMaps
 
 
 class NumericField:
@@ -75,15 +78,29 @@ class Fields:
         for field, column in zip(self._fields, columns, strict=True):
             field.grow(column, weight)
 
+    def __getstate__(self):
+        """The fields alone: a copy may change them, and works out afresh what follows from them."""
+        return {"_fields": self._fields}
+
     @property
     def dims(self):
         """Rows of each field, an int64 array of shape (n_fields,)."""
         return np.array([field.n_rows for field in self._fields], dtype=np.int64)
 
-    @property
+    @cached_property
     def offsets(self):
         """First row of each field, an int64 array of shape (n_fields,)."""
         return np.cumsum(self.dims) - self.dims
+
+    @cached_property
+    def _maps(self):
+        """From a matrix of codes to rows of the table at once; None unless all fields allow."""
+        maps = [
+            field.map
+            for field in self._fields
+            if isinstance(field, IndexField) and field.map and field.categories is None
+        ]
+        return NumberMaps(maps, self.offsets) if len(maps) == len(self._fields) else None
 
     @property
     def slopes(self):
@@ -134,8 +151,13 @@ class Fields:
             for field, column in zip(self._fields, columns, strict=True)
         ]
 
-    def encode(self, columns):
-        """Turn columns into what the network takes.
+    def encode(self, cells):
+        """Turn cells into what the network takes.
+
+        Parameters
+        ----------
+        cells : list of Column, or ndarray of shape (n_samples, n_fields)
+            A matrix holds integers that fit int64.
 
         Returns
         -------
@@ -144,6 +166,11 @@ class Fields:
         value : ndarray of shape (n_samples, n_numeric_fields), float32, or None
             Standardised values of the numeric fields; None if there is none.
         """
+        columns = cells
+        if isinstance(cells, np.ndarray):
+            if self._maps is not None:
+                return self._maps(cells), None
+            columns = [Column(j, values) for j, values in enumerate(cells.T)]
         index = np.empty((len(columns[0]), len(columns)), dtype=np.int32)
         values = []
         for position, (field, column) in enumerate(zip(self._fields, columns, strict=True)):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_deepfm._columns import Column
+from sklearn_deepfm._number_map import NumberMap
 
 FALLBACK_ROW = 0
 _KINDS = {"string": "strings", "integer": "numbers", "floating": "numbers", "boolean": "numbers"}
@@ -22,6 +23,7 @@ class IndexField:
         self.codes = np.empty(0, dtype=np.int64)  # sorted
         self.rows = np.empty(0, dtype=np.int32)  # row of each of them
         self.missing_row = FALLBACK_ROW
+        self.map = None  # from code to row, where the codes lie dense
         self.frequency = np.zeros(1)  # total weight of each row
         self.categories = None  # values behind the codes of a categorical column
 
@@ -44,7 +46,8 @@ class IndexField:
             self.missing_row, n_rows = n_rows, n_rows + 1
         order = np.argsort(codes)
         self.codes, self.rows = codes[order], rows[order]
-        self._build_lookup()
+        is_dense = NumberMap.suits(self.codes)
+        self.map = NumberMap(self.codes, self.rows, FALLBACK_ROW) if is_dense else None
         rows = self._rows_of(values, missing)
         counts = np.bincount(rows, weights=weight, minlength=n_rows).astype(np.float64)
         counts[: self.n_rows] += self.frequency
@@ -107,21 +110,9 @@ class IndexField:
             f"had, or encode the table with OrdinalFieldEncoder before it reaches the estimator."
         )
 
-    def _build_lookup(self):
-        """Prepare a look-up that is direct where the codes are dense enough."""
-        self._first = int(self.codes[0]) if len(self.codes) else 0
-        span = int(self.codes[-1]) - self._first + 1 if len(self.codes) else 0
-        self._direct = None
-        fits_int64 = abs(self._first) + span < 2**63
-        if span <= 4 * len(self.codes) + 1024 and fits_int64:
-            self._direct = np.full(span + 2, FALLBACK_ROW, dtype=np.int32)
-            self._direct[self.codes - self._first + 1] = self.rows
-
     def _rows_of(self, values, missing):
-        if self._direct is not None:
-            # The first and the last entry catch whatever lies outside of the codes.
-            last = self._first + len(self._direct) - 2
-            rows = self._direct[np.clip(values, self._first - 1, last) - (self._first - 1)]
+        if self.map is not None:
+            rows = self.map(values)
         else:
             position = np.searchsorted(self.codes, values).clip(max=len(self.codes) - 1)
             rows = np.where(self.codes[position] == values, self.rows[position], FALLBACK_ROW)

@@ -49,11 +49,17 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.training and len(input) == 1:
-            return F.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-            )
-        return super().forward(input)
+        is_training = self.training and len(input) > 1
+        return F.batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            is_training,
+            0.1,
+            self.eps,
+        )
 
 
 class Dropout(nn.Module):
@@ -75,5 +81,5 @@ class Dropout(nn.Module):
         words = torch.empty(-(-input.numel() // 4), dtype=torch.int64, device=input.device)
         words.random_(-(2**63), None, generator=self._randomness.on(input.device))
         bits = words.view(torch.int16)[: input.numel()].view(input.shape)
-        keep = (bits >= self._n_dropped - 2**15).to(input.dtype)
+        keep = torch.ge(bits, self._n_dropped - 2**15, out=torch.empty_like(input))
         return input * keep.mul_(2**16 / (2**16 - self._n_dropped))

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sklearn_deepfm._layers import BatchNorm, Dropout, Randomness, linear
+from sklearn_deepfm._lookup import DistinctRows, Layout, Touched, field_terms
 
 COMPONENTS = ("linear", "fm", "deep")
 EMBEDDING_STD = 1e-2
@@ -73,10 +73,9 @@ class DeepFM(nn.Module):
         is).
     bias : Parameter of shape (n_outputs,)
         The global bias `b`.
-    touched : tuple of (Tensor of shape (n_rows,), Tensor of shape (n_rows, width)) or None
-        With `sparse`, the distinct rows of the last training batch: their
-        positions in the table and a leaf tensor of their values that carries the
-        gradient.
+    touched : Touched or None
+        With `sparse`, the rows of the last training batch: their `positions` in the
+        table and a leaf tensor of their values, `rows`, that carries the gradient.
 
     References
     ----------
@@ -122,7 +121,8 @@ class DeepFM(nn.Module):
         self.n_outputs = n_outputs
         self.components = tuple(name for name in COMPONENTS if name in components)
         self.sparse = sparse
-        self.touched: tuple[Tensor, Tensor] | None = None
+        self.touched: Touched | None = None
+        self._distinct = DistinctRows()
         self._randomness = Randomness(seed)
 
         self._n_first = n_outputs if "linear" in components else 0
@@ -151,12 +151,16 @@ class DeepFM(nn.Module):
         self.register_buffer("_numeric_fields", fields.to(device, torch.int64), persistent=False)
         self.register_buffer("_slope_rows", rows.to(device, torch.int64), persistent=False)
 
+    def release(self) -> None:
+        """Let go of what training steps with `sparse` keep beside the parameters."""
+        self.touched, self._distinct = None, DistinctRows()
+
     def reset_parameters(self) -> None:
         """Draw all parameters anew: small embeddings, first order and bias at 0."""
         generator = self._randomness.on(self.table.device)
         with torch.no_grad():
+            self.table.normal_(std=EMBEDDING_STD, generator=generator)
             self.table[:, : self._n_first] = 0
-            self.table[:, self._n_first :].normal_(std=EMBEDDING_STD, generator=generator)
             self.bias.zero_()
             if hasattr(self, "fm_scale"):
                 # Equal scales would cancel in the gradient of a softmax, which does
@@ -205,15 +209,14 @@ class DeepFM(nn.Module):
         -------
         logits : Tensor of shape (batch, n_outputs)
         """
-        rows = self._lookup(index, value)  # (batch, n_fields, width)
-        first, embedding = rows[..., : self._n_first], rows[..., self._n_first :]
+        first, squares, embedding = self._terms(index, value)
         # Paper: equation 2 has no global bias; without one the base rate has to be
         # spread over first-order weights.
         logits = self.bias.expand(len(index), -1)  # (batch, n_outputs)
         if "linear" in self.components:
-            logits = logits + first.sum(1)
+            logits = logits + first
         if "fm" in self.components:
-            logits = logits + self._second_order(embedding)
+            logits = logits + self._second_order(squares)
         if "deep" in self.components:
             # Paper: the text also puts a sigmoid inside y_DNN; the sum is of logits.
             logits = logits + self.mlp(embedding.flatten(1))
@@ -242,32 +245,26 @@ class DeepFM(nn.Module):
         finally:
             self.train(training)
 
-    def _lookup(self, index: Tensor, value: Tensor | None) -> Tensor:
+    def _terms(self, index: Tensor, value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Gather (w_i, v_i) of every field once, for first order, FM and MLP alike."""
         table: Tensor = self.table
         slope_rows = self._slope_rows
-        if self.training:
+        if value is None and len(slope_rows):
+            raise ValueError(
+                f"value must hold the numbers of the {len(slope_rows)} numeric fields, got None."
+            )
+        if self.training and self.touched is not None:
             self.touched = None  # and stays so if the table is frozen
         if self.sparse and table.requires_grad and torch.is_grad_enabled() and self.training:
             wanted = torch.cat([index.flatten().long(), slope_rows])
-            positions, inverse = torch.unique(wanted, return_inverse=True)
-            table = self.table.detach()[positions].requires_grad_()
-            self.touched = positions, table
-            index, slope_rows = inverse[: index.numel()].view_as(index), inverse[index.numel() :]
-        rows = F.embedding(index, table)
-        if value is None:
-            if len(slope_rows):
-                raise ValueError(
-                    f"value must hold the numbers of the {len(slope_rows)} numeric fields, "
-                    f"got None."
-                )
-            return rows
-        slopes = F.embedding(slope_rows, table)  # (n_numeric_fields, width)
-        return rows.index_add(1, self._numeric_fields, value.unsqueeze(-1) * slopes)
+            self.touched, slot = self._distinct.touch(table, wanted)
+            table = self.touched.rows
+            index, slope_rows = slot[: index.numel()].view_as(index), slot[index.numel() :]
+        layout = Layout(self._n_first, self._numeric_fields, slope_rows)
+        return field_terms(table, index, value, layout)
 
-    def _second_order(self, embedding: Tensor) -> Tensor:
+    def _second_order(self, squares: Tensor) -> Tensor:
         """Sum of <v_i, v_j> over the pairs i < j, in time linear in the fields [1]_."""
-        squares = embedding.sum(1).square() - embedding.square().sum(1)  # (batch, embed_dim)
         if self.n_outputs == 1:
             return 0.5 * squares.sum(1, keepdim=True)
         return 0.5 * squares @ self.fm_scale.T
@@ -290,7 +287,7 @@ def _mlp(
         layers.append(linear(n_in, n_out))
         if batch_norm:
             layers.append(BatchNorm(n_out))
-        layers += [nn.ReLU(), Dropout(dropout, randomness)]
+        layers += [nn.ReLU(inplace=True), Dropout(dropout, randomness)]
     # No bias: the module has one already, and contributions should name only one.
     layers.append(linear(dims[-1], n_outputs, bias=False))
     return nn.Sequential(*layers)

@@ -28,6 +28,8 @@ class DeepFMNet(NeuralNet):
         Factor lambda of the penalty (lambda/2)*||table||^2 added to the mean loss.
     weight_decay : float
         The same for the weights of the MLP's layers.
+    table_optimizer : {"adam", "adagrad"}
+        Rule of the table's rows, where only those of a batch are updated.
     precision : {"float32", "bfloat16"}
         Of the matrix products while training.
     initial_bias : sequence of float
@@ -47,6 +49,7 @@ class DeepFMNet(NeuralNet):
         *,
         embedding_l2: float = 0.0,
         weight_decay: float = 0.0,
+        table_optimizer: str = "adam",
         precision: str = "float32",
         initial_bias: Iterable[float] = (0.0,),
         frequencies: Iterable[tuple[int, np.ndarray]] = (),
@@ -56,6 +59,7 @@ class DeepFMNet(NeuralNet):
     ) -> None:
         self.embedding_l2 = embedding_l2
         self.weight_decay = weight_decay
+        self.table_optimizer = table_optimizer
         self.precision = precision
         self.initial_bias = initial_bias
         self.frequencies = frequencies
@@ -77,23 +81,33 @@ class DeepFMNet(NeuralNet):
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> "DeepFMNet":
-        """Three groups of parameters: the table, the MLP's weights, and what has no penalty."""
         module = self.module_
-        weights = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
-        known = {id(module.table), *map(id, weights)}
-        others = [p for p in module.parameters() if id(p) not in known]
-        groups = [
-            {"params": [module.table], "weight_decay": self.embedding_l2, "rows": module.sparse},
-            {"params": weights, "weight_decay": self.weight_decay},
-            {"params": others},
-        ]
         self.optimizer_ = RowSparseAdam(
-            groups,
+            self._parameter_groups(),
             touched=lambda: module.touched,
             fused=True,
             lr=self.lr,
         )
         return self
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """The table, the MLP's weights, and what has no penalty; few, since each takes time."""
+        module = self.module_
+        weights = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
+        known = {id(module.table), *map(id, weights)}
+        others = [p for p in module.parameters() if id(p) not in known]
+        rule = self.table_optimizer if module.sparse else None
+        table = {"params": [module.table], "weight_decay": self.embedding_l2, "rows": rule}
+        if self.weight_decay == 0:
+            return [table, {"params": weights + others}]
+        return [table, {"params": weights, "weight_decay": self.weight_decay}, {"params": others}]
+
+    def _restart_optimizer(self) -> None:
+        """Set learning rate and penalties as they are now; the moments stay."""
+        optimizer = self.optimizer_
+        groups, optimizer.param_groups = self._parameter_groups(), []
+        for group in groups:
+            optimizer.add_param_group({"lr": self.lr, **group})
 
     def grow_table(self, source: np.ndarray, is_new: np.ndarray, slopes: dict[int, int]) -> None:
         """Replace the table by ``table[source]``, where `is_new` rows have not been trained."""
@@ -115,9 +129,7 @@ class DeepFMNet(NeuralNet):
             self.initialize_callbacks()
         else:
             self.initialize()
-        penalties = (self.embedding_l2, self.weight_decay, 0.0)
-        for group, penalty in zip(self.optimizer_.param_groups, penalties, strict=True):
-            group.update(lr=self.lr, weight_decay=penalty)
+        self._restart_optimizer()
         try:
             self.partial_fit((train, valid))
         finally:
@@ -139,6 +151,16 @@ class DeepFMNet(NeuralNet):
         if training:
             return Batches(dataset, self.batch_size, self.order_)
         return Batches(dataset, max(self.batch_size, VALID_BATCH_SIZE))
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        """Compute output, loss and gradient of a batch."""
+        if not self.module_.training:  # to say so to every layer in every step takes time
+            self.module_.train()
+        x, y = batch
+        y_pred = self.infer(x, **fit_params)
+        loss = self.get_loss(y_pred, y, X=x, training=True)
+        loss.backward()
+        return {"loss": loss, "y_pred": y_pred}
 
     def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Tensor:
         inputs = {name: tensor for name, tensor in x.items() if name != "weight"}
@@ -162,14 +184,35 @@ class DeepFMNet(NeuralNet):
             else:
                 yield name, parameter
 
-    def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
+    ) -> None:
+        """One pass over the batches, without waiting for a GPU after each of them.
+
+        There the losses of the batches are tensors until the epoch ends.
+        """
         if not training:
             self.refresh_unseen()
-        super().run_single_epoch(iterator, training, *args, **kwargs)
+        name, recorded = f"{prefix}_loss", []
+        for batch in iterator or ():
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            loss = step["loss"].detach()
+            self.history.record_batch(name, loss.item() if loss.device.type == "cpu" else loss)
+            self.history.record_batch(f"{prefix}_batch_size", len(batch[0]["index"]))
+            recorded.append(self.history[-1]["batches"][-1])
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        on_device = [row for row in recorded if torch.is_tensor(row[name])]
+        if on_device:
+            losses = torch.stack([row[name] for row in on_device]).tolist()
+            for row, loss in zip(on_device, losses, strict=True):
+                row[name] = loss
+        if iterator is not None:
+            self.history.record(f"{prefix}_batch_count", len(recorded))
 
     def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         self.refresh_unseen()
-        self.module_.touched = None
+        self.module_.release()
         self.module_.eval()
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Adam that updates only those rows of the embedding table that a batch touches."""
+"""Optimizers that update only those rows of the embedding table that a batch touches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,30 +6,44 @@ from typing import Any
 import torch
 from torch import Tensor
 
-TouchedRows = Callable[[], tuple[Tensor, Tensor] | None]
+from sklearn_deepfm._lookup import Touched
+
+ADAGRAD_RATE = 50  # times Adam's: a step of Adagrad shrinks with the steps already taken
+LONGEST_MEMORY = 200  # steps after which less than 1e-9 of a first moment is left
 
 
 class RowSparseAdam(torch.optim.Adam):
-    """Adam, with L2 and moments caught up for the steps a row was not touched.
+    """Adam for the weights of the MLP, and a rule by rows for the embedding table.
 
-    A row last touched `g` steps ago takes Adam's step with the gradient
-    ``grad + g * weight_decay * row`` after its first moment has decayed by
-    ``beta1 ** g`` and its second by ``beta2 ** g``. This is not dense Adam: there an
-    untouched row goes on moving along its momentum, here it waits. All other
-    parameters are updated as :class:`torch.optim.Adam` does.
+    A row last touched `g` steps ago takes its step with the gradient
+    ``grad + g * weight_decay * row``, so that the L2 of the steps it missed is caught
+    up. The rule "adam" first lets it move along its momentum for the ``g - 1`` steps
+    missed, as dense Adam does, that is by ``beta1 + .. + beta1 ** (g - 1)`` times
+    ``lr * mean / (sqrt(square) + eps)``, and then lets its first moment decay by
+    ``beta1 ** g`` and its second by ``beta2 ** g``. This is not quite dense Adam, since
+    the batch that touches a row sees it before it moves. The rule "adagrad" divides by
+    the root of the sum of the row's mean squared gradients [1]_, one number for each
+    row where Adam keeps two for each weight; its learning rate is 50 times as high.
 
     Parameters
     ----------
     params : iterable of dict
-        Parameter groups. The one with ``rows=True`` holds the table alone.
+        Parameter groups. The one with ``rows="adam"`` or ``rows="adagrad"`` holds the
+        table alone; all others are updated as by :class:`torch.optim.Adam`.
     touched : callable
-        Returns the distinct rows of the last batch: their positions, and a tensor of
-        their values with its gradient. None: no row.
+        Returns the rows of the last batch, with their gradient. None: no row.
     **kwargs
         As for :class:`torch.optim.Adam`.
+
+    References
+    ----------
+    .. [1] M. Naumov et al., "Deep Learning Recommendation Model for Personalization
+       and Recommendation Systems", 2019. https://arxiv.org/abs/1906.00091
     """
 
-    def __init__(self, params: list[dict], *, touched: TouchedRows, **kwargs: Any) -> None:
+    def __init__(
+        self, params: list[dict], *, touched: Callable[[], Touched | None], **kwargs: Any
+    ) -> None:
         super().__init__(params, **kwargs)
         self._touched = touched
 
@@ -42,7 +56,7 @@ class RowSparseAdam(torch.optim.Adam):
                 loss = closure()
         for group in self.param_groups:
             if group.get("rows") and (touched := self._touched()) is not None:
-                self._step_rows(group, *touched)
+                self._step_rows(group, touched)
         super().step()
         return loss
 
@@ -54,28 +68,75 @@ class RowSparseAdam(torch.optim.Adam):
                 table = self.param_groups[0]["params"][position]
                 self.state[table]["last_step"] = saved["last_step"].to(table.device)
 
-    def _step_rows(self, group: dict, positions: Tensor, rows: Tensor) -> None:
+    def _step_rows(self, group: dict, touched: Touched) -> None:
         (table,) = group["params"]
+        positions, rows = touched.positions, touched.rows
+        begin, update = _RULES[group["rows"]]
         state = self.state[table]
         if not state:
             state["step"] = torch.tensor(0.0)
             state["last_step"] = torch.zeros(len(table), dtype=torch.int32, device=table.device)
-            state["exp_avg"] = torch.zeros_like(table)
-            state["exp_avg_sq"] = torch.zeros_like(table)
+            state.update(begin(table))
         state["step"] += 1
         step = int(state["step"])
-        gap = (step - state["last_step"][positions]).to(table.dtype).unsqueeze(1)
-        state["last_step"][positions] = step
+        gap = (step - state["last_step"].index_select(0, positions)).to(rows.dtype).unsqueeze(1)
+        grad = rows.grad.addcmul(gap, rows, value=group["weight_decay"])  # type: ignore[union-attr]
+        names = [name for name in state if name not in ("step", "last_step")]
+        moments = [state[name].index_select(0, positions) for name in names]
+        new = update(rows, grad, gap, step, group, *moments)
 
-        beta1, beta2 = group["betas"]
-        grad = rows.grad + group["weight_decay"] * gap * rows  # type: ignore[operator]
-        mean = state["exp_avg"][positions] * beta1**gap + (1 - beta1) * grad
-        square = state["exp_avg_sq"][positions] * beta2**gap + (1 - beta2) * grad.square()
-        state["exp_avg"][positions] = mean
-        state["exp_avg_sq"][positions] = square
+        state["last_step"].index_fill_(0, positions, step)
+        targets = [*(state[name] for name in names), table]
+        for target, values in zip(targets, [*moments, new], strict=True):
+            if touched.source is not None:
+                values = values.index_select(0, touched.source)
+            target.index_copy_(0, positions, values)
 
-        mean_hat, square_hat = mean / (1 - beta1**step), square / (1 - beta2**step)
-        table[positions] = rows - group["lr"] * mean_hat / (square_hat.sqrt() + group["eps"])
+
+def _begin_adam(table: Tensor) -> dict[str, Tensor]:
+    return {"exp_avg": torch.zeros_like(table), "exp_avg_sq": torch.zeros_like(table)}
+
+
+def _update_adam(
+    rows: Tensor,
+    grad: Tensor,
+    gap: Tensor,
+    step: int,
+    group: dict,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+) -> Tensor:
+    """Bring the moments up to date, in place, and return the new rows."""
+    lr, eps, (beta1, beta2) = group["lr"], group["eps"], group["betas"]
+    decay = beta1 ** gap.clamp(max=LONGEST_MEMORY)
+    before = max(step - 1, 1)
+    scale = exp_avg_sq.sqrt().mul_((1 - beta2**before) ** -0.5).add_(eps)
+    missed = (beta1 - decay) * (lr / ((1 - beta1) * (1 - beta1**before)))
+    new = torch.addcdiv(rows, missed * exp_avg, scale, value=-1)
+
+    exp_avg.mul_(decay).add_(grad, alpha=1 - beta1)
+    exp_avg_sq.mul_(beta2**gap).addcmul_(grad, grad, value=1 - beta2)
+    scale = torch.sqrt(exp_avg_sq, out=scale).mul_((1 - beta2**step) ** -0.5).add_(eps)
+    return new.addcdiv_(exp_avg, scale, value=-lr / (1 - beta1**step))
+
+
+def _begin_adagrad(table: Tensor) -> dict[str, Tensor]:
+    return {"sum": table.new_zeros(len(table), 1)}
+
+
+def _update_adagrad(
+    rows: Tensor, grad: Tensor, gap: Tensor, step: int, group: dict, sum: Tensor
+) -> Tensor:
+    """Bring the sums of mean squared gradients up to date, in place, and return the new rows."""
+    sum.add_(grad.square().mean(1, keepdim=True))
+    scale = sum.sqrt().add_(group["eps"])
+    return torch.addcdiv(rows, grad, scale, value=-ADAGRAD_RATE * group["lr"])
+
+
+_RULES: dict[str, tuple[Callable[[Tensor], dict[str, Tensor]], Callable[..., Tensor]]] = {
+    "adam": (_begin_adam, _update_adam),
+    "adagrad": (_begin_adagrad, _update_adagrad),
+}
 
 
 def resize_rows(

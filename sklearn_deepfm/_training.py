@@ -1,5 +1,6 @@
 """From prepared rows and an estimator's parameters to a net, its tensors and its scores."""
 
+import warnings
 from inspect import signature
 
 import numpy as np
@@ -19,6 +20,7 @@ STRUCTURE = (
     "components",
     "categorical_features",
     "sparse_updates",
+    "table_optimizer",
     "device",
 )
 MANY_ROWS = 10_000  # from here on early_stopping="auto" holds rows out
@@ -59,6 +61,7 @@ def new_net(model, fields, target, *, random, n_rows):
         criterion=model._criterion(),
         embedding_l2=float(model.embedding_l2),
         weight_decay=float(model.weight_decay),
+        table_optimizer=model.table_optimizer,
         precision=model.precision,
         initial_bias=target.initial_bias.tolist(),
         frequencies=fields.frequencies,
@@ -83,10 +86,33 @@ def patience(model, n_rows):
 
 def is_sparse(model, dims, batch_size):
     """Whether a batch touches so few rows of the table that sorting them out pays."""
+    if model.table_optimizer == "adagrad":
+        if model.sparse_updates is not True and model.sparse_updates != "auto":
+            raise ValueError(
+                f"table_optimizer='adagrad' updates the rows of a batch only, which needs "
+                f"sparse_updates=True or 'auto', got {model.sparse_updates!r}."
+            )
+        return True
     if model.sparse_updates != "auto":
         return bool(model.sparse_updates)
     n_features, n_touched = dims.sum(), batch_size * len(dims)
     return bool(n_features > max(SPARSE_ABOVE * n_touched, SPARSE_MIN_FEATURES))
+
+
+def warn_of_slow_bfloat16(precision, device):
+    """Say so where the CPU has no instructions for products of bfloat16."""
+    if precision == "bfloat16" and device == "cpu" and _cpu_capability() == "AVX2":
+        warnings.warn(
+            "precision='bfloat16' is many times slower than 'float32' on this CPU, which has no "
+            "instructions for it. Set precision='float32', or train on a CPU with AVX-512 or AMX, "
+            "or on a GPU.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+
+def _cpu_capability():
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def to_samples(rows, fields, target, device):

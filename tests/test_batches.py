@@ -1,10 +1,12 @@
 """Batches: every row once in each pass, with all that belongs to it."""
 
+from dataclasses import replace
 from itertools import chain
 
 import pytest
 import torch
 
+from sklearn_deepfm import _batches
 from sklearn_deepfm._batches import Batches, Samples
 
 
@@ -78,3 +80,28 @@ def test_move_to_a_device_takes_everything_along():
     tensors = (moved.index, moved.value, moved.y, moved.weight)
     assert {tensor.device.type for tensor in tensors} == {"meta"}
     assert Samples(torch.zeros(3, 2)).to("meta").value is None
+
+
+def test_rows_that_find_no_room_on_a_gpu_stay_on_the_host(monkeypatch):
+    samples = samples_of(10)
+    n_bytes = 10 * (2 * 4 + 4 + 8 + 4)
+    monkeypatch.setattr(_batches, "_room", lambda device: n_bytes - 1)
+    there = samples.to("cuda")
+    assert there.device == "cuda"
+    assert there.index is samples.index
+    assert samples.to("cpu").device is None
+
+
+def test_batches_of_rows_on_the_host_are_sent_from_pinned_memory(monkeypatch):
+    sent = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(
+        torch.Tensor,
+        "to",
+        lambda tensor, device, non_blocking: sent.append((device, non_blocking)) or tensor,
+    )
+    samples = replace(samples_of(10), device="cuda:1")
+    x, y = samples.take(torch.tensor([7, 2]))
+    assert x["index"][:, 0].tolist() == [7, 2]
+    assert y.tolist() == [1, 2]
+    assert sent == [("cuda:1", True)] * 4

@@ -48,10 +48,11 @@ def recorded(model, name):
 
 
 def test_lr_scheduler_of_the_user_replaces_the_plateau(fit):
-    model = fit(callbacks=[LRScheduler("StepLR", step_size=1, gamma=0.95)], early_stopping=False)
+    params = {"early_stopping": False, "tol": 1e9}  # never a gain
+    model = fit(callbacks=[LRScheduler("StepLR", step_size=1, gamma=0.95)], **params)
     np.testing.assert_allclose(recorded(model, "learning_rate"), 0.03 * 0.95 ** np.arange(10))
     # Without it the schedule would have stepped in.
-    assert recorded(fit(early_stopping=False), "learning_rate")[-1] < 0.03 * 0.95**9
+    assert recorded(fit(**params), "learning_rate")[-1] < 0.03 * 0.95**9
 
 
 def test_checkpoint_writes_weights_that_load(fit, tmp_path):
@@ -252,12 +253,12 @@ def test_regressor_is_scored_in_the_unit_of_its_target(regressor, data):
 @pytest.mark.parametrize("scoring", ["loss", "neg_log_loss"])
 def test_weights_of_validation_rows_enter_their_score(scoring, fit, data):
     weights = np.random.default_rng(0).uniform(0, 3, len(data[3]))
-    weights[:20] = 0
+    weights[data[3] == "no"] /= 100
     model = fit(weights, scoring=scoring, early_stopping=False)
     proba = model.predict_proba(data[2])
     loss = log_loss(data[3], proba, sample_weight=weights)
     assert -max(model.validation_scores_) == pytest.approx(loss, abs=1e-6)
-    assert abs(loss - log_loss(data[3], proba)) > 1e-3
+    assert abs(loss - log_loss(data[3], proba)) > 1e-4
 
 
 @pytest.mark.parametrize("class_weight", [{"yes": 5}, "balanced"])

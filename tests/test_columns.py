@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 
 from sklearn_deepfm import DeepFMClassifier
-from sklearn_deepfm._columns import Column, read_columns
+from sklearn_deepfm._columns import Column, read_cells, read_columns
 
 LIBRARIES = {
     "pandas": pd.DataFrame,
@@ -229,6 +229,31 @@ def test_number_of_columns_is_compared():
     read(np.ones((2, 2)), estimator)
     with pytest.raises(ValueError, match="has 3 features, but DeepFMClassifier is expecting 2"):
         read(np.ones((2, 3)), estimator, reset=False)
+
+
+def test_names_are_compared_with_a_matrix():
+    estimator = DeepFMClassifier()
+    read(pd.DataFrame({"a": [1], "b": [2]}), estimator)
+    with pytest.warns(UserWarning, match="X does not have valid feature names"):
+        read(np.ones((1, 2), dtype=int), estimator, reset=False)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint32", "int64"])
+def test_matrix_of_integers_stays_whole_after_fit(dtype):
+    estimator, X = DeepFMClassifier(), np.array([[1, 2], [3, 4]], dtype=dtype)
+    read(X, estimator)
+    assert read_cells(estimator, X) is X
+    with pytest.raises(ValueError, match="has 1 features, but DeepFMClassifier is expecting 2"):
+        read_cells(estimator, X[:, :1])
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        read_cells(estimator, X[:0])
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint64", "float64", object])
+def test_any_other_matrix_is_read_by_column_after_fit(dtype):
+    estimator, X = DeepFMClassifier(), np.array([[1, 0], [1, 1]], dtype=dtype)
+    read(X, estimator)
+    assert [cells(column) for column in read_cells(estimator, X)] == X.T.tolist()
 
 
 def test_rows_of_a_column_keep_their_missing_cells_and_categories():

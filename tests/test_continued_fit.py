@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from skorch.callbacks import Callback, LRScheduler
 
 from sklearn_deepfm import DeepFM, DeepFMClassifier, DeepFMRegressor
@@ -66,6 +67,7 @@ def test_network_cannot_change_in_a_fit_that_goes_on(changed, data):
             go_on(*data)
 
 
+@pytest.mark.filterwarnings("ignore:precision='bfloat16' is many times slower")
 def test_penalties_rate_and_precision_may_change_in_a_fit_that_goes_on(data):
     model = DeepFMClassifier(warm_start=True, max_epochs=1, random_state=0).fit(*data)
     before = model.module_.table.detach().norm()
@@ -181,6 +183,10 @@ def test_early_stopping_on_few_distinct_rows_stays_calibrated():
     X = rng.integers(0, 8, (12_000, 2))
     logit = rng.normal(0, 1, (8, 8))[X[:, 0], X[:, 1]] - 1.5
     y = (rng.random(12_000) < 1 / (1 + np.exp(-logit))).astype(int)
-    model = DeepFMClassifier(early_stopping=True, n_iter_no_change=10, random_state=0).fit(X, y)
-    proba = model.predict_proba(X)[:, 1]
-    assert abs(proba.mean() - y.mean()) < 0.02
+    model = DeepFMClassifier(early_stopping=True, n_iter_no_change=10)
+    proba = [
+        clone(model).set_params(random_state=seed).fit(X, y).predict_proba(X)[:, 1]
+        for seed in range(8)
+    ]
+    # Torn apart they shift it by .07; a single fit strays by about .03.
+    assert abs(np.mean(proba) - y.mean()) < 0.02

@@ -191,18 +191,38 @@ def test_codes_equal_those_of_slow_encoder_over_partial_fits(seed, kind, params)
     assert encoder.n_samples_seen_ == 271
 
 
-@pytest.mark.parametrize("kind", ["strings", "whole numbers"])
+@pytest.mark.parametrize("kind", ["strings", "whole numbers", "whole numbers far apart"])
 def test_few_rows_get_the_codes_of_many(kind):
     rng = np.random.default_rng(0)
-    numbers = np.repeat(rng.permutation(5000), 2)
+    numbers = np.repeat(rng.permutation(5000), 2) * (10**9 if kind.endswith("apart") else 1)
     values = [f"v{number}" if kind == "strings" else int(number) for number in numbers]
     encoder = OrdinalFieldEncoder().fit(_frame(values, kind))
-    unseen = "v" if kind == "strings" else 5000
+    unseen = "v" if kind == "strings" else 5001
     new = [*values[::7], unseen, None]
     together = encoder.transform(_frame(new, kind))
     one_by_one = [encoder.transform(_frame([value], kind)) for value in new[-60:]]
     assert_array_equal(np.concatenate(one_by_one), together[-60:])
     assert together[-2:, 0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("make", TABLES.values(), ids=TABLES)
+def test_row_alone_gets_its_codes(make):
+    table = make()
+    encoder = OrdinalFieldEncoder().fit(table)
+    for k, codes in enumerate(CODES):
+        row = table.iloc[[k]] if isinstance(table, pd.DataFrame) else table[k : k + 1]
+        assert_array_equal(encoder.transform(row), [codes])
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "Float64", "float64", "category"])
+def test_whole_numbers_outside_of_those_of_fit_are_unknown(dtype):
+    encoder = OrdinalFieldEncoder(min_frequency=2).fit(pd.DataFrame({"a": [-3, -3, 5, 5, 6]}))
+    values = [-3, 5, 6, None, -4, 0, 7, 2**53 - 1, -(2**53) + 1, 5]
+    codes = [2, 3, 1, 0, 1, 1, 1, 1, 1, 3]
+    frame = pd.DataFrame({"a": pd.Series(values, dtype="Int64").astype(dtype)})
+    assert encoder.transform(frame)[:, 0].tolist() == codes
+    alone = [encoder.transform(frame.iloc[[k]])[0, 0] for k in range(len(frame))]
+    assert alone == codes
 
 
 def test_fit_gives_same_codes_for_any_order_of_rows():
@@ -496,6 +516,13 @@ def test_pickle_and_clone_keep_what_they_should():
     assert clone(encoder).get_params() == encoder.get_params()
     assert not hasattr(clone(encoder), "field_dims_")
     assert "OrdinalFieldEncoder" in estimator_html_repr(encoder)
+
+
+def test_pickle_leaves_out_what_transform_made_for_looking_up():
+    encoder = OrdinalFieldEncoder().fit(pd.DataFrame(TABLE))
+    size = len(pickle.dumps(encoder))
+    encoder.transform(pd.DataFrame(TABLE))
+    assert len(pickle.dumps(encoder)) == size
 
 
 def test_threads_share_one_encoder():

@@ -1,6 +1,7 @@
 """All fields of a table side by side: the layout of their rows, and how it grows."""
 
 import copy
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -98,3 +99,35 @@ def test_growth_widens_the_range_and_keeps_the_scale():
     assert old.encode([numbers([9.0])])[1].item() == 1
     assert new.encode([numbers([9.0])])[1].item() == 5
     assert is_new.tolist() == [False, False, True]
+
+
+# Matrices of codes
+
+
+def fields_of(X):
+    return Fields([Column(j, X[:, j]) for j in range(X.shape[1])], [True] * X.shape[1], None)
+
+
+@pytest.mark.parametrize("scale", [1, 10**9])  # dense codes and codes far apart
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64])
+def test_matrix_is_encoded_as_its_columns(dtype, scale, rng):
+    fields = fields_of(rng.integers(0, 40, (100, 5)) * np.array([1, 1, 1, 1, scale]))
+    info = np.iinfo(dtype)
+    X = rng.integers(0, 60, (50, 5)).astype(dtype)
+    X[0], X[1] = info.min, info.max
+    index, value = fields.encode(X)
+    assert value is None
+    assert_array_equal(index, fields.encode([Column(j, X[:, j]) for j in range(5)])[0])
+
+
+def test_copies_work_out_afresh_what_follows_from_the_fields(rng):
+    X = rng.integers(0, 40, (100, 3))
+    fields = fields_of(X)
+    unused = pickle.dumps(fields)
+    before, _ = fields.encode(X)
+    assert len(pickle.dumps(fields)) == len(unused)
+    assert_array_equal(pickle.loads(pickle.dumps(fields)).encode(X)[0], before)
+    new, _, _ = fields.grown([Column(j, np.array([100 + j])) for j in range(3)], None)
+    assert_array_equal(new.offsets, fields.offsets + np.arange(3))
+    assert_array_equal(new.encode(X)[0], before + np.arange(3))
+    assert_array_equal(fields.encode(X)[0], before)

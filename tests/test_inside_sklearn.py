@@ -52,6 +52,7 @@ OTHER_VALUES = {
     "class_weight": "balanced",
     "categorical_features": [0],
     "sparse_updates": True,
+    "table_optimizer": "adagrad",
     "precision": "bfloat16",
     "device": "auto",
     "callbacks": [],

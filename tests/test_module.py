@@ -199,14 +199,21 @@ def test_embeddings_start_small_whatever_the_vocabulary(n_features):
     assert (module.bias == 0).all()
 
 
-def test_one_gather_serves_first_order_fm_and_mlp(monkeypatch):
+@pytest.mark.parametrize("mode", ["eval", "sparse"])
+def test_one_gather_serves_first_order_fm_and_mlp(mode, monkeypatch):
+    module = make(sparse=mode == "sparse").train(mode == "sparse")
     gathered = []
-    embedding = nn.functional.embedding
-    monkeypatch.setattr(
-        nn.functional, "embedding", lambda *args: gathered.append(args[0].shape) or embedding(*args)
-    )
-    make()(indices())
-    assert gathered == [(7, 3)]
+    for owner, name in ((torch.Tensor, "index_select"), (torch, "embedding")):
+        function = getattr(owner, name)
+
+        def recorded(table, *args, function=function, **kwargs):
+            gathered.append(table.data_ptr() == module.table.data_ptr())
+            return function(table, *args, **kwargs)
+
+        monkeypatch.setattr(owner, name, recorded)
+    with torch.set_grad_enabled(mode == "sparse"):
+        module(indices())
+    assert sum(gathered) == 1
 
 
 def test_softmax_gradient_reaches_the_embeddings_from_the_start():
@@ -282,7 +289,7 @@ def test_sparse_step_has_the_gradient_of_the_dense_one(n_outputs):
     torch.testing.assert_close(logits, dense(index, value))
     logits.square().sum().backward()
     dense(index, value).square().sum().backward()
-    positions, rows = sparse.touched
+    positions, rows, _ = sparse.touched
     assert positions.tolist() == sorted({*index.flatten().tolist(), 1})
     assert sparse.table.grad is None
     torch.testing.assert_close(rows.grad, dense.table.grad[positions])

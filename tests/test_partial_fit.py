@@ -151,7 +151,7 @@ def test_without_warm_start_fit_starts_over(classifier, then):
 
 def test_warm_start_restarts_the_learning_rate_and_the_best_score(classifier, then):
     X, y = then
-    classifier.set_params(warm_start=True, embedding_l2=0, n_iter_no_change=3)
+    classifier.set_params(warm_start=True, n_iter_no_change=3, tol=1e9)
     validation = {"X_val": X[900:], "y_val": y[900:]}
     classifier.fit(X[:900], y[:900], **validation)
     n_first = classifier.n_iter_

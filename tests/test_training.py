@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss
 from skorch.callbacks import Callback
 
-from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, _training
 
 
 @pytest.fixture
@@ -86,6 +87,7 @@ def test_row_sparse_updates_learn_as_well_as_dense_ones(classifier, X, y):
     assert sparse.loss_curve_ != dense.loss_curve_
 
 
+@pytest.mark.filterwarnings("ignore:precision='bfloat16' is many times slower")
 def test_bfloat16_trains_and_predictions_are_float32(classifier, X, y):
     exact, low = (
         clone(classifier).set_params(precision=name).fit(X, y) for name in ("float32", "bfloat16")
@@ -252,3 +254,46 @@ def test_classifier_starts_at_the_weighted_base_rate(X):
     weight = np.where(y, 2.25, 1)
     proba = model.fit(X, y, sample_weight=weight).predict_proba(X)[:, 1]
     np.testing.assert_allclose(proba, 0.2, atol=0.01)
+
+
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+def test_cpu_without_bfloat16_warns(capability, classifier, X, y, monkeypatch, recwarn):
+    monkeypatch.setattr(_training, "_cpu_capability", lambda: capability)
+    classifier.set_params(max_epochs=1).fit(X, y)
+    assert not recwarn.list
+    classifier.set_params(precision="bfloat16").fit(X, y)
+    assert [str(w.message)[:40] for w in recwarn] == [
+        "precision='bfloat16' is many times slower"[:40]
+    ] * (capability == "AVX2")
+
+
+def test_adagrad_learns_and_keeps_one_number_a_row(classifier, X, y):
+    classifier.set_params(table_optimizer="adagrad", warm_start=True).fit(X, y)
+    (table,) = classifier.net_.optimizer_.param_groups[0]["params"]
+    state = classifier.net_.optimizer_.state[table]
+    assert {name: tuple(t.shape) for name, t in state.items() if t.ndim} == {
+        "last_step": (len(table),),
+        "sum": (len(table), 1),
+    }
+    assert classifier.loss_curve_[-1] < 0.7 * classifier.loss_curve_[0]
+
+
+def test_adagrad_is_for_the_rows_of_a_batch(classifier, X, y):
+    classifier.set_params(table_optimizer="adagrad", sparse_updates=False)
+    with pytest.raises(ValueError, match="needs sparse_updates=True or 'auto', got False"):
+        classifier.fit(X, y)
+
+
+def test_fits_in_threads_equal_fits_in_turn(classifier, X, y):
+    models = [clone(classifier).set_params(random_state=seed, max_epochs=2) for seed in range(4)]
+    in_turn = [clone(model).fit(X, y).predict_proba(X) for model in models]
+    with ThreadPoolExecutor(4) as pool:
+        fitted = list(pool.map(lambda model: model.fit(X, y), models))
+    for model, expected in zip(fitted, in_turn, strict=True):
+        np.testing.assert_array_equal(model.predict_proba(X), expected)
+
+
+def test_fit_leaves_the_number_of_threads_alone(classifier, X, y):
+    before = torch.get_num_threads(), torch.get_num_interop_threads()
+    classifier.set_params(max_epochs=1, sparse_updates=True).fit(X, y).predict(X)
+    assert (torch.get_num_threads(), torch.get_num_interop_threads()) == before

@@ -31,7 +31,7 @@ def read(folder):
     return [(table.drop(columns="label"), table["label"].to_numpy()) for table in tables]
 
 
-def fit(train, valid, seed, sparse_updates):
+def fit(train, valid, seed, **params):
     model = DeepFMClassifier(
         embed_dim=10,
         mlp_dims=(400, 400, 400),
@@ -43,8 +43,8 @@ def fit(train, valid, seed, sparse_updates):
         scoring="roc_auc",
         n_iter_no_change=2,
         max_epochs=100,
-        sparse_updates=sparse_updates,
         random_state=seed,
+        **params,
     )
     return model.fit(*train, X_val=valid[0], y_val=valid[1])
 
@@ -69,7 +69,7 @@ def main():
     print(f"\n{'seed':>4}{'epochs':>8}{'fit, s':>8}{'test AUC':>10}{'log-loss':>10}")
     for seed in range(options.seeds):
         start = time.perf_counter()
-        model = fit(train, valid, seed, options.sparse_updates)
+        model = fit(train, valid, seed, sparse_updates=options.sparse_updates)
         seconds = time.perf_counter() - start
         proba = model.predict_proba(test)[:, 1]
         scores.append((roc_auc_score(y_test, proba), log_loss(y_test, proba)))
