@@ -249,17 +249,21 @@ class BaseDeepFM(BaseEstimator):
         if not goes_on:
             self._fields = Fields(train.columns, self._is_index, train.weight)
             self._target.fit(train)
-            self.net_ = new_net(self, self._fields, self._target, random=random, n_rows=len(train))
+            self.net_ = new_net(self, self._fields, self._target, random=random)
             return
         check_same_structure(self, self._structure)
-        self._fields, source, is_new = self._fields.grown(train.columns, train.weight)
+        fields, source, is_new = self._fields.grown(train.columns, train.weight)
         if is_new.any():
-            self.net_.grow_table(source, is_new, self._fields.slopes)
-        self.net_.frequencies = self._fields.frequencies
+            self.net_.grow_table(source, is_new, fields.slopes)
+        self._fields, self.net_.frequencies = fields, fields.frequencies
 
     def _train(self, train, valid, scorer, n_epochs, *, keep_optimizer):
         net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
         warn_of_slow_bfloat16(self.precision, net.device)
+        samples = [
+            None if rows is None else to_samples(rows, self._fields, self._target, net.device)
+            for rows in (train, valid)
+        ]
         net.callbacks, net.keep_optimizer = users, keep_optimizer
         net.lr, net.max_epochs, net.precision = self.learning_rate, n_epochs, self.precision
         net.embedding_l2, net.weight_decay = float(self.embedding_l2), float(self.weight_decay)
@@ -274,10 +278,6 @@ class BaseDeepFM(BaseEstimator):
             plateau=self.lr_schedule == "plateau",
             verbose=self.verbose,
         )
-        samples = [
-            None if rows is None else to_samples(rows, self._fields, self._target, net.device)
-            for rows in (train, valid)
-        ]
         net.train(*samples, callbacks)
         if net.interrupted_:
             warnings.warn(
@@ -292,8 +292,8 @@ class BaseDeepFM(BaseEstimator):
     def _logits(self, X):
         """Sum of all terms, float64 of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
-        cells = read_cells(self, X)
-        return predict_logits(self.module_, self._fields, cells, self.net_.device)
+        net, fields = self.net_, self._fields
+        return predict_logits(net.module_, fields, read_cells(self, X), net.device)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

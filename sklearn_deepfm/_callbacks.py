@@ -145,6 +145,9 @@ class BestWeights(Callback):
             self._copy.restore(net.module_.state_dict())
         self._drop()
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_copy": None}  # which may be open files
+
     def _drop(self) -> None:
         if self._copy is not None:
             self._copy.close()

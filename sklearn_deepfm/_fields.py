@@ -129,13 +129,16 @@ class Fields:
             A new object; this one stays as it is.
         source : ndarray of shape (n_features,)
             Row of the table so far with which each row of the new one starts: the row
-            itself, or the first one of its field.
+            itself, or the first one of its field. Empty if no row was added.
         is_new : ndarray of bool of shape (n_features,)
+            Empty if no row was added.
         """
         new = copy.copy(self)
         new._fields = [copy.copy(field) for field in self._fields]
         for field, column in zip(new._fields, columns, strict=True):
             field.grow(column, weight)
+        if (new.dims == self.dims).all():
+            return new, np.empty(0, dtype=np.int64), np.empty(0, dtype=bool)
         n_rows = self.dims.sum()
         kept = np.repeat(new.offsets - self.offsets, self.dims) + np.arange(n_rows)
         source, is_new = np.repeat(self.offsets, new.dims), np.ones(new.dims.sum(), dtype=bool)

@@ -38,20 +38,26 @@ class IndexField:
         """
         values, missing, _ = self._codes_of(column, learn=True)
         known = values if missing is None else values[~missing]
-        new = np.setdiff1d(known, self.codes)
-        codes = np.concatenate([self.codes, new])
-        rows = np.concatenate([self.rows, self.n_rows + np.arange(len(new), dtype=np.int32)])
+        if len(self.codes):
+            known = known[self._rows_of(known, None) == FALLBACK_ROW]
+        new = np.unique(known)
         n_rows = self.n_rows + len(new)
         if self.missing_row == FALLBACK_ROW and missing is not None and missing.any():
             self.missing_row, n_rows = n_rows, n_rows + 1
-        order = np.argsort(codes)
-        self.codes, self.rows = codes[order], rows[order]
-        is_dense = NumberMap.suits(self.codes)
-        self.map = NumberMap(self.codes, self.rows, FALLBACK_ROW) if is_dense else None
+        if len(new) or self.map is None:
+            self._add_codes(new)
         rows = self._rows_of(values, missing)
         counts = np.bincount(rows, weights=weight, minlength=n_rows).astype(np.float64)
         counts[: self.n_rows] += self.frequency
         self.frequency = counts
+
+    def _add_codes(self, new):
+        codes = np.concatenate([self.codes, new])
+        rows = np.concatenate([self.rows, self.n_rows + np.arange(len(new), dtype=np.int32)])
+        order = np.argsort(codes)
+        self.codes, self.rows = codes[order], rows[order]
+        is_dense = NumberMap.suits(self.codes)
+        self.map = NumberMap(self.codes, self.rows, FALLBACK_ROW) if is_dense else None
 
     def encode(self, column):
         """Local row of each cell, and no value."""

@@ -45,7 +45,8 @@ class Randomness:
 class BatchNorm(nn.BatchNorm1d):
     """BatchNorm that takes its running statistics for a batch of one row.
 
-    Input and output: (batch, n_units). One row has no variance; torch raises there.
+    Input and output: (batch, n_units). One row has no variance; torch raises there. Batches
+    are not counted: `num_batches_tracked` stays 0.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ class BatchNorm(nn.BatchNorm1d):
             self.weight,
             self.bias,
             is_training,
-            0.1,
+            self.momentum or 0.0,
             self.eps,
         )
 

@@ -41,6 +41,9 @@ class DistinctRows:
     def __init__(self) -> None:
         self._scratch: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_scratch": None}
+
     def touch(self, table: Tensor, wanted: Tensor) -> tuple[Touched, Tensor]:
         """Take the wanted rows out of a table.
 
@@ -75,7 +78,9 @@ class DistinctRows:
 
     def _on_device(self, n_features: int, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # As many slots as cells: their number is known without waiting for the device.
-        if not torch.is_tensor(self._scratch) or len(self._scratch) != n_features:
+        scratch = self._scratch
+        is_tensor = torch.is_tensor(scratch) and scratch.device == wanted.device
+        if not is_tensor or len(scratch) != n_features:
             self._scratch = torch.empty(n_features, dtype=torch.int64, device=wanted.device)
         self._scratch[wanted] = torch.arange(len(wanted), device=wanted.device)
         slot = self._scratch.index_select(0, wanted)
@@ -124,7 +129,8 @@ def field_terms(
     embedding : Tensor of shape (batch, n_fields, embed_dim)
         The embeddings v_f.
     """
-    if torch.is_grad_enabled() and table.requires_grad:
+    by_hand = torch.is_grad_enabled() and table.requires_grad and len(table) <= index.numel()
+    if by_hand and (value is None or not value.requires_grad):
         terms: tuple[Tensor, Tensor, Tensor] = FieldTerms.apply(table, index, value, layout)
         return terms
     total, squares, embedding = _forward(table, index, value, layout)
@@ -132,7 +138,7 @@ def field_terms(
 
 
 class FieldTerms(torch.autograd.Function):
-    """The terms of the fields with a gradient that is written down.
+    """The terms of the fields with a gradient that is written down, for a table of few rows.
 
     Left to autograd, each operation would take a pass over all embeddings of the
     batch, forth and back. The gradient of the squares with respect to v_f is
@@ -154,27 +160,30 @@ class FieldTerms(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
-        ctx: Any, grad_first: Tensor, grad_squares: Tensor, grad_embedding: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        table, index, value, embedding, total = ctx.saved_tensors
-        n_first, numeric, slope_rows = ctx.layout
-        total, factor = total[:, n_first:], 2 * grad_squares  # (batch, embed_dim)
-        if value is not None:
-            others = total.unsqueeze(1) - embedding.index_select(1, numeric)
-            grad = grad_embedding.index_select(1, numeric) + factor.unsqueeze(1) * others
-            slope_grad = [value.T @ grad_first, torch.einsum("bn,bnd->nd", value, grad)]
-            scaled = value.unsqueeze(-1) * table.index_select(0, slope_rows)[:, n_first:]
-            grad_embedding = grad_embedding.index_add(1, numeric, -factor.unsqueeze(1) * scaled)
-        # v_f is the same in all cells that hold its row: only its factor has to be summed.
-        of_samples = torch.cat([grad_first, factor * total, factor], dim=1)
-        of_samples, of_cells = _sum_by_row(of_samples, grad_embedding, index, len(table))
-        first, common, factor = of_samples.tensor_split([n_first, n_first + factor.shape[1]], dim=1)
-        second = of_cells.add_(common).addcmul_(table[:, n_first:], factor, value=-1)
-        table_grad = torch.cat([first, second], dim=1)
-        if value is not None:
-            table_grad.index_add_(0, slope_rows, torch.cat(slope_grad, dim=1))
-        return table_grad, None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        with torch.autocast(grads[0].device.type, enabled=False):
+            return _backward(ctx, *grads), None, None, None
+
+
+def _backward(ctx: Any, grad_first: Tensor, grad_squares: Tensor, grad_embedding: Tensor) -> Tensor:
+    table, index, value, embedding, total = ctx.saved_tensors
+    n_first, numeric, slope_rows = ctx.layout
+    total, factor = total[:, n_first:], 2 * grad_squares  # (batch, embed_dim)
+    if value is not None:
+        others = total.unsqueeze(1) - embedding.index_select(1, numeric)
+        grad = grad_embedding.index_select(1, numeric) + factor.unsqueeze(1) * others
+        slope_grad = [value.T @ grad_first, torch.einsum("bn,bnd->nd", value, grad)]
+        scaled = value.unsqueeze(-1) * table.index_select(0, slope_rows)[:, n_first:]
+        grad_embedding = grad_embedding.index_add(1, numeric, -factor.unsqueeze(1) * scaled)
+    # v_f is the same in all cells that hold its row: only its factor has to be summed.
+    of_samples = torch.cat([grad_first, factor * total, factor], dim=1)
+    of_samples, of_cells = _sum_by_row(of_samples, grad_embedding, index, len(table))
+    first, common, factor = of_samples.tensor_split([n_first, n_first + factor.shape[1]], dim=1)
+    second = of_cells.add_(common).addcmul_(table[:, n_first:], factor, value=-1)
+    table_grad = torch.cat([first, second], dim=1)
+    if value is not None:
+        table_grad.index_add_(0, slope_rows, torch.cat(slope_grad, dim=1))
+    return table_grad
 
 
 def _forward(
@@ -193,7 +202,8 @@ def _forward_many(table: Tensor, index: Tensor, n_first: int) -> tuple[Tensor, T
     """The same for many cells of a table of few rows: these, and their squares, stay in cache."""
     total = F.embedding_bag(index, table, mode="sum")
     own_squares = F.embedding_bag(index, table.square(), mode="sum")[:, n_first:]
-    embedding = table[:, n_first:].index_select(0, index.flatten()).view(*index.shape, -1)
+    embedding = table[:, n_first:].index_select(0, index.flatten())
+    embedding = embedding.view(*index.shape, table.shape[1] - n_first)
     return total, total[:, n_first:].square() - own_squares, embedding
 
 

@@ -75,7 +75,8 @@ class DeepFM(nn.Module):
         The global bias `b`.
     touched : Touched or None
         With `sparse`, the rows of the last training batch: their `positions` in the
-        table and a leaf tensor of their values, `rows`, that carries the gradient.
+        table and a leaf tensor of their values, `rows`, that carries the gradient. Each
+        call of forward needs its own step.
 
     References
     ----------
@@ -253,7 +254,7 @@ class DeepFM(nn.Module):
             raise ValueError(
                 f"value must hold the numbers of the {len(slope_rows)} numeric fields, got None."
             )
-        if self.training and self.touched is not None:
+        if self.training and torch.is_grad_enabled() and self.touched is not None:
             self.touched = None  # and stays so if the table is frozen
         if self.sparse and table.requires_grad and torch.is_grad_enabled() and self.training:
             wanted = torch.cat([index.flatten().long(), slope_rows])
@@ -267,7 +268,8 @@ class DeepFM(nn.Module):
         """Sum of <v_i, v_j> over the pairs i < j, in time linear in the fields [1]_."""
         if self.n_outputs == 1:
             return 0.5 * squares.sum(1, keepdim=True)
-        return 0.5 * squares @ self.fm_scale.T
+        # No matrix product, which autocast would compute in bfloat16.
+        return 0.5 * (squares.unsqueeze(1) * self.fm_scale).sum(2)
 
 
 def to_proba(logits: Tensor) -> Tensor:

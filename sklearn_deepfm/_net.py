@@ -180,7 +180,7 @@ class DeepFMNet(NeuralNet):
         """Parameters by name; in a row-sparse step the table's touched rows stand for it."""
         for name, parameter in super().get_all_learnable_params():
             if name == "table" and self.module_.touched is not None:
-                yield name, self.module_.touched[1]
+                yield name, self.module_.touched.rows
             else:
                 yield name, parameter
 

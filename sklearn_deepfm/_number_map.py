@@ -55,7 +55,7 @@ class NumberMaps:
         self._last = self._first + lengths - 1
         self._shift = self._first - np.array([map_.low for map_ in maps])
         entries = np.concatenate([map_.entries for map_ in maps])
-        self._entries = entries + np.repeat(offsets, lengths).astype(np.int32)
+        self._entries = entries + np.repeat(offsets.astype(np.int32), lengths)
 
     def __call__(self, numbers: np.ndarray) -> np.ndarray:
         """The value of each cell of a matrix of integers that fit int64."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,12 +62,14 @@ class RowSparseAdam(torch.optim.Adam):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state, without torch's conversion of the integer `last_step` to floats."""
+        """Load a state, without what torch does to `step` and `last_step` on the way."""
         super().load_state_dict(state_dict)
         for position, saved in state_dict["state"].items():
             if "last_step" in saved:
                 table = self.param_groups[0]["params"][position]
                 self.state[table]["last_step"] = saved["last_step"].to(table.device)
+                # On the host, or each step would wait for the device.
+                self.state[table]["step"] = saved["step"].cpu()
 
     def _step_rows(self, group: dict, touched: Touched) -> None:
         (table,) = group["params"]
@@ -80,10 +83,11 @@ class RowSparseAdam(torch.optim.Adam):
         state["step"] += 1
         step = int(state["step"])
         gap = (step - state["last_step"].index_select(0, positions)).to(rows.dtype).unsqueeze(1)
-        grad = rows.grad.addcmul(gap, rows, value=group["weight_decay"])  # type: ignore[union-attr]
+        penalty = group["weight_decay"] * rows
         names = [name for name in state if name not in ("step", "last_step")]
         moments = [state[name].index_select(0, positions) for name in names]
-        new = update(rows, grad, gap, step, group, *moments)
+        new = update(rows, rows.grad, penalty, gap, step, group, *moments)
+        rows.grad = None
 
         state["last_step"].index_fill_(0, positions, step)
         targets = [*(state[name] for name in names), table]
@@ -93,13 +97,21 @@ class RowSparseAdam(torch.optim.Adam):
             target.index_copy_(0, positions, values)
 
 
+def _zeros(table: Tensor, width: int) -> Tensor:
+    if table.device.type != "cpu":
+        return table.new_zeros(len(table), width)
+    # NumPy asks for large pages: rows here and there are then found, and first written, sooner.
+    return torch.from_numpy(np.zeros((len(table), width), dtype=np.float32)).to(table.dtype)
+
+
 def _begin_adam(table: Tensor) -> dict[str, Tensor]:
-    return {"exp_avg": torch.zeros_like(table), "exp_avg_sq": torch.zeros_like(table)}
+    return {"exp_avg": _zeros(table, table.shape[1]), "exp_avg_sq": _zeros(table, table.shape[1])}
 
 
 def _update_adam(
     rows: Tensor,
     grad: Tensor,
+    penalty: Tensor,
     gap: Tensor,
     step: int,
     group: dict,
@@ -108,6 +120,7 @@ def _update_adam(
 ) -> Tensor:
     """Bring the moments up to date, in place, and return the new rows."""
     lr, eps, (beta1, beta2) = group["lr"], group["eps"], group["betas"]
+    grad = torch.addcmul(grad, gap, penalty)
     decay = beta1 ** gap.clamp(max=LONGEST_MEMORY)
     before = max(step - 1, 1)
     scale = exp_avg_sq.sqrt().mul_((1 - beta2**before) ** -0.5).add_(eps)
@@ -121,16 +134,18 @@ def _update_adam(
 
 
 def _begin_adagrad(table: Tensor) -> dict[str, Tensor]:
-    return {"sum": table.new_zeros(len(table), 1)}
+    return {"sum": _zeros(table, 1)}
 
 
 def _update_adagrad(
-    rows: Tensor, grad: Tensor, gap: Tensor, step: int, group: dict, sum: Tensor
+    rows: Tensor, grad: Tensor, penalty: Tensor, gap: Tensor, step: int, group: dict, sum: Tensor
 ) -> Tensor:
     """Bring the sums of mean squared gradients up to date, in place, and return the new rows."""
-    sum.add_(grad.square().mean(1, keepdim=True))
+    # The steps missed add their squares one by one: the square of their sum would stall the row.
+    sum.add_(torch.addcmul(grad.square(), gap, penalty.square()).mean(1, keepdim=True))
     scale = sum.sqrt().add_(group["eps"])
-    return torch.addcdiv(rows, grad, scale, value=-ADAGRAD_RATE * group["lr"])
+    caught_up = torch.addcmul(grad, gap, penalty)
+    return torch.addcdiv(rows, caught_up, scale, value=-ADAGRAD_RATE * group["lr"])
 
 
 _RULES: dict[str, tuple[Callable[[Tensor], dict[str, Tensor]], Callable[..., Tensor]]] = {

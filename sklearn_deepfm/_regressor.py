@@ -83,15 +83,15 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     sparse_updates : bool or "auto", default="auto"
         Whether a step updates only those rows of the table that its batch touches
         (True) or all of them (False). "auto" is True when the table has more than
-        131,072 rows and more than 8 times the cells of a batch. See Notes.
+        32,768 rows at the first fit, from where on it is faster. See Notes.
     table_optimizer : {"adam", "adagrad"}, default="adam"
         Rule by which the table is updated. "adagrad" is row-wise Adagrad with 50 times
         the learning rate: it keeps one number for each row where Adam keeps two for each
         weight, a third of the memory of a training table, and updates rows of a batch only.
     precision : {"float32", "bfloat16"}, default="float32"
         Of the MLP's products while training; predictions are always float32. "bfloat16"
-        is faster on CPUs with AVX-512 or AMX and on GPUs, and many times slower on others,
-        where fit warns.
+        is faster on CPUs with AMX or AVX-512 BF16 and on GPUs, and many times slower on
+        CPUs of AVX2 alone, where fit warns.
     device : str, default="cpu"
         "cpu", "cuda", "cuda:1", "mps", or "auto" for the best at hand. A model
         trained on one device can be loaded where there is none.
@@ -157,7 +157,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     With `sparse_updates`, a row that a batch touches for the first time after g steps
     makes up for them at once: it moves along its momentum as far as under dense Adam,
     takes the penalty of g steps, and its moments decay by g steps. It differs from dense
-    Adam in that the batch sees the row as it was before.
+    Adam in that the batch, and predictions, see the row as it was before.
 
     References
     ----------

@@ -26,12 +26,10 @@ STRUCTURE = (
 MANY_ROWS = 10_000  # from here on early_stopping="auto" holds rows out
 MAX_REPEATS = 10**6
 MAX_AUTO_BATCH_SIZE = 4096
-# A step on a table of so many times the cells of a batch costs about as much on all rows
-# as on those that the batch touches, which have to be sorted; small tables are cheap anyway.
-SPARSE_ABOVE, SPARSE_MIN_FEATURES = 8, 2**17
+SPARSE_ABOVE = 2**15  # rows of a table, from which a step on those of a batch is faster than on all
 
 
-def new_net(model, fields, target, *, random, n_rows):
+def new_net(model, fields, target, *, random):
     """An untrained net for the fields and the target.
 
     Parameters
@@ -41,8 +39,6 @@ def new_net(model, fields, target, *, random, n_rows):
     fields : Fields
     target : Labels or Amount
     random : RandomState
-    n_rows : int
-        Training rows, from which the batch size follows if it is "auto".
     """
     dims = fields.dims
     module_seed, order_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
@@ -56,7 +52,7 @@ def new_net(model, fields, target, *, random, n_rows):
         module__batch_norm=bool(model.batch_norm),
         module__components=tuple(name for name in COMPONENTS if name in model.components),
         module__slopes=fields.slopes,
-        module__sparse=is_sparse(model, dims, batch_size(model, n_rows)),
+        module__sparse=is_sparse(model, int(dims.sum())),
         module__seed=module_seed,
         criterion=model._criterion(),
         embedding_l2=float(model.embedding_l2),
@@ -84,8 +80,8 @@ def patience(model, n_rows):
     return 2 if n_rows > MANY_ROWS else 10
 
 
-def is_sparse(model, dims, batch_size):
-    """Whether a batch touches so few rows of the table that sorting them out pays."""
+def is_sparse(model, n_features):
+    """Whether a step updates only those rows of the table that its batch touches."""
     if model.table_optimizer == "adagrad":
         if model.sparse_updates is not True and model.sparse_updates != "auto":
             raise ValueError(
@@ -95,13 +91,12 @@ def is_sparse(model, dims, batch_size):
         return True
     if model.sparse_updates != "auto":
         return bool(model.sparse_updates)
-    n_features, n_touched = dims.sum(), batch_size * len(dims)
-    return bool(n_features > max(SPARSE_ABOVE * n_touched, SPARSE_MIN_FEATURES))
+    return n_features > SPARSE_ABOVE
 
 
 def warn_of_slow_bfloat16(precision, device):
     """Say so where the CPU has no instructions for products of bfloat16."""
-    if precision == "bfloat16" and device == "cpu" and _cpu_capability() == "AVX2":
+    if precision == "bfloat16" and device.startswith("cpu") and _cpu_capability() == "AVX2":
         warnings.warn(
             "precision='bfloat16' is many times slower than 'float32' on this CPU, which has no "
             "instructions for it. Set precision='float32', or train on a CPU with AVX-512 or AMX, "

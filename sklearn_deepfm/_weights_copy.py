@@ -41,13 +41,15 @@ class WeightsCopy:
 def _copy(tensor: Tensor) -> Tensor | IO[bytes]:
     if tensor.nbytes < LARGE:
         return tensor.clone()
-    file = tempfile.TemporaryFile()  # noqa: SIM115, closed by close
+    file = None
     try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115, closed by close
         for part in tensor.view(-1).split(N_AT_ONCE):
             file.write(part.cpu().numpy().data)
         file.flush()
     except OSError:
-        file.close()
+        if file is not None:
+            file.close()
         return tensor.clone()
     return file
 

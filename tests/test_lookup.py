@@ -1,5 +1,7 @@
 """The terms of a batch and their gradient against slow references, by each of the ways to them."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ import torch
 from sklearn_deepfm import _lookup
 from sklearn_deepfm._lookup import DistinctRows, Layout, field_terms
 
-N_ROWS, BATCH, N_FIELDS, N_FIRST, EMBED_DIM = 9, 11, 4, 2, 3
+N_ROWS, BATCH, N_FIELDS = 9, 11, 4
+SIZES = [(2, 3), (1, 0), (0, 3)]  # first-order weights and embedding: FM, LR, DNN
 
 
 @pytest.fixture(params=["few cells", "many cells"])
@@ -17,26 +20,26 @@ def way(request, monkeypatch):
     return request.param
 
 
-def example(seed, with_value, dtype=torch.float64):
+def example(seed, with_value, sizes=(2, 3), dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
-    table = torch.randn(N_ROWS, N_FIRST + EMBED_DIM, generator=generator, dtype=dtype)
+    table = torch.randn(N_ROWS, sum(sizes), generator=generator, dtype=dtype)
     index = torch.randint(0, N_ROWS - 2, (BATCH, N_FIELDS), generator=generator, dtype=torch.int32)
     numeric = [3, 1] if with_value else []
     slope_rows = [N_ROWS - 2, N_ROWS - 1] if with_value else []
     value = torch.randn(BATCH, 2, generator=generator, dtype=dtype) if with_value else None
     fields = torch.tensor(numeric, dtype=torch.int64), torch.tensor(slope_rows, dtype=torch.int64)
-    return table, index, value, Layout(N_FIRST, *fields)
+    return table, index, value, Layout(sizes[0], *fields)
 
 
 def reference(table, index, value, layout):
     """Sample by sample, field by field, pair by pair, in plain torch."""
-    firsts, squares, embeddings = [], [], []
+    firsts, squares, embeddings, n_first = [], [], [], layout.n_first
     for b in range(BATCH):
         rows = [table[index[b, f]] for f in range(N_FIELDS)]
         for n, (field, slope) in enumerate(zip(*layout[1:], strict=True)):
             rows[field] = rows[field] + value[b, n] * table[slope]
-        firsts.append(sum(row[:N_FIRST] for row in rows))
-        v = [row[N_FIRST:] for row in rows]
+        firsts.append(sum(row[:n_first] for row in rows))
+        v = [row[n_first:] for row in rows]
         pairs = [v[f] * v[g] for f in range(N_FIELDS) for g in range(f)]
         squares.append(2 * sum(pairs))
         embeddings.append(torch.stack(v))
@@ -44,9 +47,10 @@ def reference(table, index, value, layout):
 
 
 @pytest.mark.parametrize("with_value", [False, True])
+@pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("seed", range(3))
-def test_terms_and_gradient_equal_the_reference(seed, with_value, way):
-    table, index, value, layout = example(seed, with_value)
+def test_terms_and_gradient_equal_the_reference(seed, sizes, with_value, way):
+    table, index, value, layout = example(seed, with_value, sizes)
     generator = torch.Generator().manual_seed(seed)
     gradients = []
     for function in (field_terms, reference):
@@ -113,3 +117,37 @@ def test_slots_of_one_position_name_the_same_source():
     assert torch.equal(slot, source)
     assert len(set(source[wanted == 4].tolist())) == 1
     assert (positions[source] == positions).all()
+
+
+def test_gradient_reaches_values_and_runs_under_autocast():
+    table, index, value, layout = example(0, True)
+    expected = torch.autograd.grad(
+        reference(table, index, value.requires_grad_(), layout)[1].sum(), value
+    )
+    result = torch.autograd.grad(field_terms(table, index, value, layout)[1].sum(), value)
+    torch.testing.assert_close(result, expected)
+
+    table, index, value, layout = example(0, True, dtype=torch.float32)
+    gradients = []
+    for enabled in (False, True):
+        leaf = table.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            sum(term.sum() for term in field_terms(leaf, index, value, layout)).backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_table_of_many_rows_is_not_squared_whole(monkeypatch):
+    table, index, value, layout = example(0, False)
+    monkeypatch.setattr(_lookup, "FieldTerms", None)  # its cost is that of the table
+    large = torch.cat([table] * 50).requires_grad_()
+    sum(term.sum() for term in field_terms(large, index, value, layout)).backward()
+    leaf = table.clone().requires_grad_()
+    sum(term.sum() for term in reference(leaf, index, value, layout)).backward()
+    torch.testing.assert_close(large.grad[: len(table)], leaf.grad)
+
+
+def test_scratch_is_not_copied():
+    finder = DistinctRows()
+    finder.touch(torch.zeros(100_000, 1), torch.tensor([3, 5]))
+    assert len(pickle.dumps(finder)) < 1000

@@ -64,10 +64,10 @@ def adagrad(table, l2, schedule):
     w, total, last = table.detach().double().numpy().copy(), np.zeros(N_ROWS), np.zeros(N_ROWS)
     for t, (positions, grad) in enumerate(schedule, start=1):
         for i, g in zip(positions, grad.double().numpy(), strict=True):
-            g = g + l2 * (t - last[i]) * w[i]
+            gap = t - last[i]
             last[i] = t
-            total[i] += (g**2).mean()
-            w[i] -= 50 * LR * g / (np.sqrt(total[i]) + EPS)
+            total[i] += (g**2 + gap * (l2 * w[i]) ** 2).mean()
+            w[i] -= 50 * LR * (g + gap * l2 * w[i]) / (np.sqrt(total[i]) + EPS)
     return w
 
 

@@ -166,6 +166,7 @@ def test_bad_random_state_is_refused(value):
         DeepFMClassifier(random_state=value).fit(X, Y)
 
 
+@pytest.mark.filterwarnings("ignore:precision='bfloat16' is many times slower")
 @pytest.mark.parametrize(("name", "value"), pairs(GOOD), ids=repr)
 def test_good_parameter_is_accepted_and_left_as_it_is(name, value):
     model = DeepFMRegressor(**{"max_epochs": 1, "random_state": 0, name: value}).fit(X, Y)

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss
 from skorch.callbacks import Callback
 
-from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, _training
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, _lookup, _training
 
 
 @pytest.fixture
@@ -284,7 +284,10 @@ def test_adagrad_is_for_the_rows_of_a_batch(classifier, X, y):
         classifier.fit(X, y)
 
 
-def test_fits_in_threads_equal_fits_in_turn(classifier, X, y):
+@pytest.mark.parametrize("params", [{}, {"sparse_updates": True}, {"table_optimizer": "adagrad"}])
+def test_fits_in_threads_equal_fits_in_turn(params, classifier, X, y, monkeypatch):
+    monkeypatch.setattr(_lookup, "MANY_CELLS", 0)
+    classifier.set_params(**params)
     models = [clone(classifier).set_params(random_state=seed, max_epochs=2) for seed in range(4)]
     in_turn = [clone(model).fit(X, y).predict_proba(X) for model in models]
     with ThreadPoolExecutor(4) as pool:
@@ -297,3 +300,12 @@ def test_fit_leaves_the_number_of_threads_alone(classifier, X, y):
     before = torch.get_num_threads(), torch.get_num_interop_threads()
     classifier.set_params(max_epochs=1, sparse_updates=True).fit(X, y).predict(X)
     assert (torch.get_num_threads(), torch.get_num_interop_threads()) == before
+
+
+@pytest.mark.parametrize(("n_codes", "expected"), [(32_000, False), (33_000, True)])
+def test_auto_updates_a_batchs_rows_in_large_tables_only(n_codes, expected):
+    X = np.arange(n_codes)[:, None].repeat(2, axis=1) // [1, n_codes]
+    model = DeepFMClassifier(mlp_dims=(), embed_dim=1, max_epochs=1, batch_size=4096)
+    model.set_params(early_stopping=False).fit(X, X[:, 0] % 2)
+    assert model.module_.sparse is expected
+    assert (len(model.module_.table) > 2**15) is expected

@@ -59,12 +59,18 @@ def test_a_copy_can_be_restored_twice(state, on_disk):
     copy.close()
 
 
-def test_full_disk_leaves_the_copy_in_memory(state, on_disk, monkeypatch):
-    class Full(io.BytesIO):
-        def write(self, data):
-            raise OSError(28, "No space left on device")
+class Full(io.BytesIO):
+    def write(self, data):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_weights_copy.tempfile, "TemporaryFile", Full)
+
+def no_folder():
+    raise FileNotFoundError("No usable temporary directory found")
+
+
+@pytest.mark.parametrize("broken", [Full, no_folder])
+def test_without_room_on_disk_the_copy_is_in_memory(broken, state, on_disk, monkeypatch):
+    monkeypatch.setattr(_weights_copy.tempfile, "TemporaryFile", broken)
     before = changed_and_restored(state)
     torch.testing.assert_close(state, before, rtol=0, atol=0)
 
