@@ -91,7 +91,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     sparse_updates : bool or "auto", default="auto"
         Whether a step updates only those rows of the table that its batch touches
         (True) or all of them (False). "auto" is True when the table has more than
-        32,768 rows at the first fit, from where on it is faster. See Notes.
+        65,536 rows at the first fit, from where on it is faster. See Notes.
     table_optimizer : {"adam", "adagrad"}, default="adam"
         Rule by which the table is updated. "adagrad" is row-wise Adagrad with 50 times
         the learning rate: it keeps one number for each row where Adam keeps two for each

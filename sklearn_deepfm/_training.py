@@ -26,7 +26,7 @@ STRUCTURE = (
 MANY_ROWS = 10_000  # from here on early_stopping="auto" holds rows out
 MAX_REPEATS = 10**6
 MAX_AUTO_BATCH_SIZE = 4096
-SPARSE_ABOVE = 2**15  # rows of a table, from which a step on those of a batch is faster than on all
+SPARSE_ABOVE = 2**16  # rows of a table, from which a step on those of a batch is faster than on all
 
 
 def new_net(model, fields, target, *, random):
