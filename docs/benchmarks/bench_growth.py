@@ -77,11 +77,21 @@ def draw(table, path):
             ax.loglog(x, y, "o-", label="measured")
             last = np.array([x[0], x[-1]])
             ax.loglog(last, y[-1] * last / last[-1], ":", color="grey", label="in proportion")
+            ax.set_xticks(x, [_short(value) for value in x], fontsize=8)
+            ax.minorticks_off()
         column[1].set_xlabel(axis)
     axes[0, 0].set_ylabel("fit, s")
     axes[1, 0].set_ylabel("memory, MiB")
     axes[0, 0].legend(frameon=False)
     figure.savefig(path, dpi=120)
+
+
+def _short(number):
+    """Such as 300k for 300,000."""
+    for size, unit in ((10**6, "M"), (10**3, "k")):
+        if number >= size:
+            return f"{number / size:.{3 if number >= 10 * size else 2}g}{unit}"
+    return str(number)
 
 
 def main():
