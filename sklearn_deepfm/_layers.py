@@ -50,6 +50,7 @@ class BatchNorm(nn.BatchNorm1d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise each unit over the batch; in eval mode, by the running statistics."""
         is_training = self.training and len(input) > 1
         return F.batch_norm(
             input,

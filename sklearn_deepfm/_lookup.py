@@ -35,7 +35,8 @@ class DistinctRows:
     """Finds the distinct rows of batches in a scratch array as long as the table.
 
     Each cell writes its number at its row and reads back whose number has stayed
-    there: time linear in the batch, whatever the size of the table, and no sort.
+    there: time linear in the batch, whatever the size of the table. Only the distinct
+    rows are sorted.
     """
 
     def __init__(self) -> None:
@@ -149,6 +150,7 @@ class FieldTerms(torch.autograd.Function):
     def forward(
         ctx: Any, table: Tensor, index: Tensor, value: Tensor | None, layout: Layout
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """First order, squares and embeddings, as :func:`field_terms` gives them."""
         is_small = index.numel() < MANY_CELLS or index.device.type != "cpu"
         if is_small or value is not None:
             total, squares, embedding = _forward(table, index, value, layout)
@@ -161,6 +163,7 @@ class FieldTerms(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """Gradient with respect to the table alone."""
         with torch.autocast(grads[0].device.type, enabled=False):
             return _backward(ctx, *grads), None, None, None
 

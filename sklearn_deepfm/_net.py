@@ -74,6 +74,7 @@ class DeepFMNet(NeuralNet):
     # Building
 
     def initialize_module(self) -> "DeepFMNet":
+        """Build the module, its bias at the base rate, and the generator of the rows' order."""
         super().initialize_module()
         with torch.no_grad():
             self.module_.bias.copy_(torch.tensor(list(self.initial_bias)))
@@ -81,6 +82,7 @@ class DeepFMNet(NeuralNet):
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> "DeepFMNet":
+        """Build the optimizer, which asks the module for the rows that a batch touched."""
         module = self.module_
         self.optimizer_ = RowSparseAdam(
             self._parameter_groups(),

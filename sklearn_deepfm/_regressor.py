@@ -85,13 +85,12 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         (True) or all of them (False). "auto" is True when the table has more than
         65,536 rows at the first fit, from where on it is faster. See Notes.
     table_optimizer : {"adam", "adagrad"}, default="adam"
-        Rule by which the table is updated. "adagrad" is row-wise Adagrad with 50 times
-        the learning rate: it keeps one number for each row where Adam keeps two for each
-        weight, a third of the memory of a training table, and updates rows of a batch only.
+        Rule of the table. "adagrad" is row-wise Adagrad with 50 times the learning rate:
+        one number for each row where Adam keeps two for each weight, hence a third of the
+        memory in training. It updates rows of a batch only.
     precision : {"float32", "bfloat16"}, default="float32"
-        Of the MLP's products while training; predictions are always float32. "bfloat16"
-        is faster on CPUs with AMX or AVX-512 BF16 and on GPUs, and many times slower on
-        CPUs of AVX2 alone, where fit warns.
+        Of the MLP's products in training; predictions are float32. "bfloat16" is faster
+        with AMX, AVX-512 BF16 or a GPU, and far slower with AVX2 alone, where fit warns.
     device : str, default="cpu"
         "cpu", "cuda", "cuda:1", "mps", or "auto" for the best at hand. A model
         trained on one device can be loaded where there is none.

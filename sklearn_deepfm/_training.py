@@ -83,7 +83,7 @@ def patience(model, n_rows):
 def is_sparse(model, n_features):
     """Whether a step updates only those rows of the table that its batch touches."""
     if model.table_optimizer == "adagrad":
-        if model.sparse_updates is not True and model.sparse_updates != "auto":
+        if not model.sparse_updates:
             raise ValueError(
                 f"table_optimizer='adagrad' updates the rows of a batch only, which needs "
                 f"sparse_updates=True or 'auto', got {model.sparse_updates!r}."
@@ -99,8 +99,8 @@ def warn_of_slow_bfloat16(precision, device):
     if precision == "bfloat16" and device.startswith("cpu") and _cpu_capability() == "AVX2":
         warnings.warn(
             "precision='bfloat16' is many times slower than 'float32' on this CPU, which has no "
-            "instructions for it. Set precision='float32', or train on a CPU with AVX-512 or AMX, "
-            "or on a GPU.",
+            "instructions for it. Set precision='float32', or train on a CPU with AMX or "
+            "AVX-512 BF16, or on a GPU.",
             UserWarning,
             stacklevel=5,
         )

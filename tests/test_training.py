@@ -278,6 +278,12 @@ def test_adagrad_learns_and_keeps_one_number_a_row(classifier, X, y):
     assert classifier.loss_curve_[-1] < 0.7 * classifier.loss_curve_[0]
 
 
+@pytest.mark.parametrize("flag", [True, np.bool_(True), "auto"])
+def test_adagrad_takes_any_flag_that_is_true(flag, classifier, X, y):
+    classifier.set_params(table_optimizer="adagrad", sparse_updates=flag, max_epochs=1).fit(X, y)
+    assert classifier.module_.sparse is True
+
+
 def test_adagrad_is_for_the_rows_of_a_batch(classifier, X, y):
     classifier.set_params(table_optimizer="adagrad", sparse_updates=False)
     with pytest.raises(ValueError, match="needs sparse_updates=True or 'auto', got False"):
