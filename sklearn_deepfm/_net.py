@@ -193,7 +193,7 @@ class DeepFMNet(NeuralNet):
 
         There the losses of the batches are tensors until the epoch ends.
         """
-        if not training:
+        if iterator is not None and not training:
             self.refresh_unseen()
         name, recorded = f"{prefix}_loss", []
         for batch in iterator or ():

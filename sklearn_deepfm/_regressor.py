@@ -49,7 +49,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         Most passes over the training rows. Without validation rows, exactly that many.
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" takes a power of 2 of about 1/256 of the training rows,
-        between 32 and 4096. Smaller batches often predict better and train slower.
+        between 64 and 4096. Smaller batches often predict better and train slower.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, stop when their score no longer improves, and keep
         the weights of the best epoch. "auto" does so if `X_val` is passed or there

@@ -25,7 +25,7 @@ STRUCTURE = (
 )
 MANY_ROWS = 10_000  # from here on early_stopping="auto" holds rows out
 MAX_REPEATS = 10**6
-MAX_AUTO_BATCH_SIZE = 4096
+AUTO_BATCH_SIZES = 64, 4096
 SPARSE_ABOVE = 2**16  # rows of a table, from which a step on those of a batch is faster than on all
 
 
@@ -70,7 +70,7 @@ def batch_size(model, n_rows):
     """The size asked for; "auto" is a power of 2 of about n_rows / 256, within limits."""
     if model.batch_size != "auto":
         return int(model.batch_size)
-    return int(np.clip(2 ** int(np.log2(max(n_rows / 256, 1))), 32, MAX_AUTO_BATCH_SIZE))
+    return int(np.clip(2 ** int(np.log2(max(n_rows / 256, 1))), *AUTO_BATCH_SIZES))
 
 
 def patience(model, n_rows):

@@ -224,11 +224,11 @@ def test_softmax_gradient_reaches_the_embeddings_from_the_start():
     assert module.table.grad.abs().max() > 1e-6
 
 
+@pytest.mark.parametrize("n", [40_003, 200_003])  # no multiple of 4: units come four to a word
 @pytest.mark.parametrize("probability", [0.0, 0.2, 0.5, 0.9])
-def test_dropout_has_the_distribution_of_torch_dropout(probability):
+def test_dropout_has_the_distribution_of_torch_dropout(probability, n):
     module = DeepFM(1, 2, mlp_dims=(4,), dropout=probability, seed=3).train()
     dropout = next(layer for layer in module.mlp if type(layer).__name__ == "Dropout")
-    n = 200_003  # no multiple of 4: units come four to a word
     out = torch.stack([dropout(torch.ones(n)) for _ in range(2)])
     kept = out != 0
     deviation = (probability * (1 - probability) / n) ** 0.5

@@ -232,7 +232,9 @@ def draw(records, path):
         ax.set(title=panel, xlabel="features")
         ax.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("fit, microseconds per row")
-    figure.legend(*axes[0, -1].get_legend_handles_labels(), loc="outside right", frameon=False)
+    labelled = [ax.get_legend_handles_labels() for ax in axes[0]]
+    handles = {label: handle for pair in labelled for handle, label in zip(*pair, strict=True)}
+    figure.legend(handles.values(), handles, loc="outside right", frameon=False)
     figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
