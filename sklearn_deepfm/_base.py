@@ -69,6 +69,7 @@ class BaseDeepFM(BaseEstimator):
         "n_iter_no_change": one_of("auto") | integer(1),
         "tol": real("[0, inf)"),
         "lr_schedule": one_of("plateau", None),
+        "pooling": one_of("mean", "sum"),
         "sparse_updates": one_of("auto") | boolean(),
         "table_optimizer": one_of("adam", "adagrad"),
         "precision": one_of("float32", "bfloat16"),
@@ -99,6 +100,7 @@ class BaseDeepFM(BaseEstimator):
         tol=1e-6,
         lr_schedule="plateau",
         categorical_features="from_dtype",
+        pooling="mean",
         sparse_updates="auto",
         table_optimizer="adam",
         precision="float32",
@@ -125,6 +127,7 @@ class BaseDeepFM(BaseEstimator):
         self.tol = tol
         self.lr_schedule = lr_schedule
         self.categorical_features = categorical_features
+        self.pooling = pooling
         self.sparse_updates = sparse_updates
         self.table_optimizer = table_optimizer
         self.precision = precision
@@ -247,7 +250,7 @@ class BaseDeepFM(BaseEstimator):
     def _learn(self, train, random, *, goes_on):
         """Fields, scale of the target and net, for the training rows."""
         if not goes_on:
-            self._fields = Fields(train.columns, self._is_index, train.weight)
+            self._fields = Fields(train.columns, self._is_index, train.weight, self.pooling)
             self._target.fit(train)
             self.net_ = new_net(self, self._fields, self._target, random=random)
             return

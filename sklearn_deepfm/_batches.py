@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Batch = tuple[dict[str, Tensor], Tensor | None]
+from sklearn_deepfm._bags import Bags
+
+Batch = tuple[dict[str, Any], Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -15,11 +18,13 @@ class Samples:
 
     Parameters
     ----------
-    index : Tensor of shape (n_samples, n_fields)
+    index : Tensor of shape (n_samples, n_fields - n_bags)
     value : Tensor of shape (n_samples, n_numeric_fields) or None
-    y : Tensor of shape (n_samples,) or None
+    y : Tensor of shape (n_samples,) or (n_samples, n_outputs) or None
     weight : Tensor of shape (n_samples,) or None
         Weights of mean 1; None where all are 1.
+    bags : Bags or None
+        The multi-valued fields.
     device : str or None
         Where rows go when they are taken; None leaves them where the tensors are.
     """
@@ -28,6 +33,7 @@ class Samples:
     value: Tensor | None = None
     y: Tensor | None = None
     weight: Tensor | None = None
+    bags: Bags | None = None
     device: str | None = None
 
     def __len__(self) -> int:
@@ -35,27 +41,32 @@ class Samples:
 
     def to(self, device: str) -> "Samples":
         """The samples on a device; a GPU that has no room for them gets each batch anew."""
-        tensors = (self.index, self.value, self.y, self.weight)
-        n_bytes = sum(tensor.nbytes for tensor in tensors if tensor is not None)
-        if device.startswith("cuda") and n_bytes > _room(device):
+        parts = {name: getattr(self, name) for name in ("index", "value", "y", "weight", "bags")}
+        parts = {name: part for name, part in parts.items() if part is not None}
+        if device.startswith("cuda") and sum(p.nbytes for p in parts.values()) > _room(device):
             return replace(self, device=device)
-
-        def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device)
-
-        return Samples(self.index.to(device), move(self.value), move(self.y), move(self.weight))
+        return Samples(**{name: part.to(device) for name, part in parts.items()})
 
     def take(self, rows: Tensor | slice) -> Batch:
         """Inputs, with the weight among them if there is one, and targets."""
         named = {"index": self.index, "value": self.value, "weight": self.weight}
-        x = {name: self._rows(tensor, rows) for name, tensor in named.items() if tensor is not None}
-        return x, None if self.y is None else self._rows(self.y, rows)
+        x: dict[str, Any] = {
+            name: self._sent(_rows(tensor, rows))
+            for name, tensor in named.items()
+            if tensor is not None
+        }
+        if self.bags is not None:
+            n_bags = (len(self.bags.starts) - 1) // len(self)
+            x["bags"] = self._sent(self.bags.of_samples(rows, n_bags))
+        return x, None if self.y is None else self._sent(_rows(self.y, rows))
 
-    def _rows(self, tensor: Tensor, rows: Tensor | slice) -> Tensor:
-        taken = tensor[rows] if isinstance(rows, slice) else tensor.index_select(0, rows)
-        if self.device is None:
-            return taken
-        return taken.pin_memory().to(self.device, non_blocking=True)
+    def _sent(self, part: Any) -> Any:
+        """What was taken, on its way to the device if it is not there."""
+        return part if self.device is None else part.pin_memory().to(self.device, non_blocking=True)
+
+
+def _rows(tensor: Tensor, rows: Tensor | slice) -> Tensor:
+    return tensor[rows] if isinstance(rows, slice) else tensor.index_select(0, rows)
 
 
 def _room(device: str) -> int:

@@ -88,6 +88,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         mask, positions or names. All others are numbers.
         :class:`~sklearn.ensemble.HistGradientBoostingClassifier` has the same
         parameter, but takes integers for numbers.
+    pooling : {"mean", "sum"}, default="mean"
+        What a cell that holds a list of codes makes of the rows of its members: their
+        mean, weighted if members have weights, or their sum.
     sparse_updates : bool or "auto", default="auto"
         Whether a step updates only those rows of the table that its batch touches
         (True) or all of them (False). "auto" is True when the table has more than
@@ -214,6 +217,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         lr_schedule="plateau",
         class_weight=None,
         categorical_features="from_dtype",
+        pooling="mean",
         sparse_updates="auto",
         table_optimizer="adam",
         precision="float32",
@@ -241,6 +245,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             tol=tol,
             lr_schedule=lr_schedule,
             categorical_features=categorical_features,
+            pooling=pooling,
             sparse_updates=sparse_updates,
             table_optimizer=table_optimizer,
             precision=precision,

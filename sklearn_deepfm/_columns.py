@@ -1,47 +1,15 @@
 """Any table that scikit-learn may hand to an estimator, as one array per column."""
 
 import warnings
-from dataclasses import dataclass
 
 import narwhals as nw
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from sklearn.utils.validation import validate_data
 
+from sklearn_deepfm._column import BagColumn, Column
 from sklearn_deepfm._tables import has_columns_of_fit, validate_names
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its cells as numbers, which of them are missing, and what they stand for.
-
-    `values` are whole numbers (codes), floats (numbers, NaN missing), or positions in
-    `categories` (-1 missing).
-    """
-
-    name: str | int
-    values: np.ndarray
-    missing: np.ndarray | None = None
-    categories: pd.Index | None = None
-
-    def __len__(self):
-        return len(self.values)
-
-    @property
-    def holds_codes(self):
-        return self.categories is not None or self.values.dtype.kind in "iu"
-
-    @property
-    def is_all_missing(self):
-        if self.categories is not None:
-            return bool((self.values < 0).all())
-        if self.missing is not None:
-            return bool(self.missing.all())
-        return self.values.dtype.kind == "f" and bool(np.isnan(self.values).all())
-
-    def take(self, rows):
-        missing = None if self.missing is None else self.missing[rows]
-        return Column(self.name, self.values[rows], missing, self.categories)
 
 
 def read_columns(estimator, X, *, reset):
@@ -57,7 +25,7 @@ def read_columns(estimator, X, *, reset):
 
     Returns
     -------
-    columns : list of Column
+    columns : list of Column or BagColumn
 
     Raises
     ------
@@ -105,11 +73,11 @@ def _columns_of(estimator, table):
 
 
 def which_hold_codes(columns, categorical_features):
-    """Decide which columns are index fields.
+    """Decide which columns are index fields; bags of codes always are.
 
     Parameters
     ----------
-    columns : list of Column
+    columns : list of Column or BagColumn
     categorical_features : "from_dtype", None, or array-like of bool, int or str
         As in HistGradientBoostingClassifier.
 
@@ -188,6 +156,8 @@ def _number(estimator, name, value):
 
 def _column_of_series(estimator, series):
     name, dtype = series.name, series.dtype
+    if dtype in (nw.List, nw.Array) or (dtype == nw.Object and _holds_lists(series)):
+        return _column_of_bags(estimator, series)
     if dtype in (nw.Categorical, nw.Enum):
         return _column_of_categories(series)
     if dtype.is_integer() or dtype == nw.Boolean:
@@ -226,6 +196,34 @@ def _column_of_categories(series):
     position = np.full(len(occurs), -1, dtype=np.int32)
     position[occurs], categories = _sorted_positions(categories[occurs[:-1]])
     return Column(series.name, position[codes], categories=categories)
+
+
+def _holds_lists(series):
+    cells = series.to_numpy()
+    first = next((cell for cell in cells if isinstance(cell, list | tuple | np.ndarray)), None)
+    return first is not None and np.ndim(first) == 1
+
+
+def _column_of_bags(estimator, series):
+    """Lists of codes, or of structs of a code and a weight."""
+    try:
+        arrow = series.to_arrow() if series.dtype != nw.Object else pa.array(series.to_list())
+    except (pa.ArrowException, TypeError, ValueError):
+        raise _bad_bags(estimator, series.name, "objects, not all of which are lists") from None
+    if isinstance(arrow, pa.ChunkedArray):
+        arrow = arrow.combine_chunks()
+    column = BagColumn.from_arrow(series.name, arrow)
+    if column is None:
+        raise _bad_bags(estimator, series.name, str(arrow.type))
+    return column
+
+
+def _bad_bags(estimator, name, kind):
+    return ValueError(
+        f"Column {name!r} holds {kind}; {estimator} takes lists of codes, that is of integers, or "
+        f"of structs of an integer code and a weight of at least 0. Put an OrdinalFieldEncoder in "
+        f"front, which makes them of lists of anything."
+    )
 
 
 def _sorted_positions(categories):

@@ -5,7 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
-from sklearn_deepfm._columns import Column
+from sklearn_deepfm._bag_field import BagField, as_bags, side_by_side
+from sklearn_deepfm._column import BagColumn, Column
 from sklearn_deepfm._index_field import FALLBACK_ROW, IndexField
 from sklearn_deepfm._number_map import NumberMaps
 
@@ -64,19 +65,22 @@ class Fields:
 
     Parameters
     ----------
-    columns : list of Column
+    columns : list of Column or BagColumn
         The training rows.
     is_index : list of bool
         Whether a column holds codes, as opposed to numbers.
     weight : ndarray of shape (n_samples,) or None
         Weight of each row in statistics and frequencies.
+    pooling : {"mean", "sum"}, default="mean"
+        What a bag makes of the rows of its members.
     """
 
-    def __init__(self, columns, is_index, weight):
-        kinds = [IndexField if flag else NumericField for flag in is_index]
-        self._fields = [kind(column.name) for kind, column in zip(kinds, columns, strict=True)]
-        for field, column in zip(self._fields, columns, strict=True):
-            field.grow(column, weight)
+    def __init__(self, columns, is_index, weight, pooling="mean"):
+        self._fields = [
+            _new_field(column, flag, pooling)
+            for column, flag in zip(columns, is_index, strict=True)
+        ]
+        self._grow(columns, weight)
 
     def __getstate__(self):
         """The fields alone: a copy may change them, and works out afresh what follows from them."""
@@ -102,13 +106,19 @@ class Fields:
         ]
         return NumberMaps(maps, self.offsets) if len(maps) == len(self._fields) else None
 
+    @cached_property
+    def _bags(self):
+        """Whether each field is multi-valued."""
+        return np.array([isinstance(field, BagField) for field in self._fields])
+
     @property
     def slopes(self):
-        """Row of the slope of each numeric field, by the field's position."""
+        """Row of the slope of each numeric field, by its position among the fields of one code."""
+        cells = np.flatnonzero(~self._bags)
         return {
-            position: int(self.offsets[position]) + 1
-            for position, field in enumerate(self._fields)
-            if isinstance(field, NumericField)
+            position: int(self.offsets[j]) + 1
+            for position, j in enumerate(cells)
+            if isinstance(self._fields[j], NumericField)
         }
 
     @property
@@ -119,6 +129,10 @@ class Fields:
             for offset, field in zip(self.offsets, self._fields, strict=True)
             if isinstance(field, IndexField)
         ]
+
+    def _grow(self, columns, weight):
+        for field, column in zip(self._fields, columns, strict=True):
+            field.grow(_of_form(field, column), weight)
 
     def grown(self, columns, weight):
         """Fields with rows added for what these columns hold and no earlier ones held.
@@ -135,8 +149,7 @@ class Fields:
         """
         new = copy.copy(self)
         new._fields = [copy.copy(field) for field in self._fields]
-        for field, column in zip(new._fields, columns, strict=True):
-            field.grow(column, weight)
+        new._grow(columns, weight)
         if (new.dims == self.dims).all():
             return new, np.empty(0, dtype=np.int64), np.empty(0, dtype=bool)
         n_rows = self.dims.sum()
@@ -159,29 +172,60 @@ class Fields:
 
         Parameters
         ----------
-        cells : list of Column, or ndarray of shape (n_samples, n_fields)
+        cells : list of Column or BagColumn, or ndarray of shape (n_samples, n_fields)
             A matrix holds integers that fit int64.
 
         Returns
         -------
-        index : ndarray of shape (n_samples, n_fields), int32
-            Row of the table for each cell.
+        index : ndarray of shape (n_samples, n_fields - n_bags), int32
+            Row of the table for each cell of one code.
         value : ndarray of shape (n_samples, n_numeric_fields), float32, or None
             Standardised values of the numeric fields; None if there is none.
+        bags : tuple of ndarray (starts, members, weights), or None
+            What the multi-valued fields hold, as :class:`Bags` has it; None if there
+            is none.
         """
         columns = cells
         if isinstance(cells, np.ndarray):
             if self._maps is not None:
-                return self._maps(cells), None
+                return self._maps(cells), None, None
             columns = [Column(j, values) for j, values in enumerate(cells.T)]
-        index = np.empty((len(columns[0]), len(columns)), dtype=np.int32)
-        values = []
-        for position, (field, column) in enumerate(zip(self._fields, columns, strict=True)):
+        index = np.empty((len(columns[0]), np.count_nonzero(~self._bags)), dtype=np.int32)
+        cells_of_index = iter(index.T)
+        values, bags = [], []
+        for field, column, offset in zip(self._fields, columns, self.offsets, strict=True):
+            column = _of_form(field, column)
+            if isinstance(field, BagField):
+                starts, members, weights = field.encode_bags(column)
+                bags.append((starts, members + np.int32(offset), weights))
+                continue
             rows, value = field.encode(column)
-            np.add(rows, self.offsets[position], out=index[:, position], casting="unsafe")
+            np.add(rows, offset, out=next(cells_of_index), casting="unsafe")
             if value is not None:
                 values.append(value)
-        return index, np.column_stack(values) if values else None
+        return (
+            index,
+            np.column_stack(values) if values else None,
+            side_by_side(bags) if bags else None,
+        )
+
+
+def _new_field(column, is_index, pooling):
+    if isinstance(column, BagColumn):
+        return BagField(column.name, pooling)
+    return IndexField(column.name) if is_index else NumericField(column.name)
+
+
+def _of_form(field, column):
+    """The column, as bags if the field is multi-valued; lists for another field are an error."""
+    if isinstance(field, BagField):
+        return as_bags(field.name, column)
+    if isinstance(column, BagColumn):
+        raise ValueError(
+            f"Column {field.name!r} holds lists and held one value per cell in fit. Give one "
+            f"value per cell, or fit again."
+        )
+    return column
 
 
 def _numbers(name, column):

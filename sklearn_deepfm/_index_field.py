@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sklearn_deepfm._columns import Column
+from sklearn_deepfm._column import Column
 from sklearn_deepfm._number_map import NumberMap
 
 FALLBACK_ROW = 0

@@ -1,6 +1,8 @@
-"""Layers of the MLP that draw from a generator of their own or mend a stock layer."""
+"""The MLP and its layers, which draw from a generator of their own or mend a stock layer."""
 
 import contextlib
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from torch.nn import functional as F
 MANY_WORDS = 2**15  # from here on a second generator saves more than its seeding costs
 
 
-def linear(n_in: int, n_out: int, bias: bool = True) -> nn.Module:
+def _linear(n_in: int, n_out: int, bias: bool = True) -> nn.Module:
     """Linear layer whose construction leaves torch's global generator alone."""
     layer: nn.Module = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
     return layer
@@ -98,5 +100,24 @@ def _random_words(n: int, generator: torch.Generator | None, device: torch.devic
     if len(words) == n:
         return words
     # A word of torch's generator seeds one of NumPy, about twice as fast.
-    seeded = np.random.SFC64(words.item() % 2**64)
+    seeded = np.random.SFC64(int(words) % 2**64)
     return torch.from_numpy(seeded.random_raw(n).view(np.int64))
+
+
+def mlp(
+    dims: Sequence[int],
+    n_outputs: int,
+    dropout: float,
+    batch_norm: bool,
+    randomness: Randomness,
+) -> nn.Sequential:
+    """Hidden layers of widths `dims[1:]`, and a layer of logits."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in pairwise(dims):
+        layers.append(_linear(n_in, n_out))
+        if batch_norm:
+            layers.append(BatchNorm(n_out))
+        layers += [nn.ReLU(inplace=True), Dropout(dropout, randomness)]
+    # No bias: the module has one already, and contributions should name only one.
+    layers.append(_linear(dims[-1], n_outputs, bias=False))
+    return nn.Sequential(*layers)

@@ -1,15 +1,16 @@
 """The DeepFM network in plain torch: a matrix of indices in, logits out."""
 
 from collections.abc import Collection, Sequence
-from itertools import pairwise
 from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sklearn_deepfm._layers import BatchNorm, Dropout, Randomness, linear
-from sklearn_deepfm._lookup import DistinctRows, Layout, Touched, field_terms
+from sklearn_deepfm._bags import Bags
+from sklearn_deepfm._field_terms import Layout, field_terms
+from sklearn_deepfm._layers import Randomness, mlp
+from sklearn_deepfm._touched import DistinctRows, Touched
 
 COMPONENTS = ("linear", "fm", "deep")
 EMBEDDING_STD = 1e-2
@@ -25,7 +26,8 @@ class DeepFM(nn.Module):
     A categorical field contributes the row of its index. A numeric field
     contributes an affine function of its value `x`, the row of its index plus `x`
     times a second row (its slope), so that it takes part in every term like any
-    other field.
+    other field. A multi-valued field, such as the tags of an article, contributes
+    the weighted sum of the rows of its members.
 
     With several outputs each has its own bias, first-order weights and deep
     logit, and its own second order: output `k` weighs the coordinates of the
@@ -35,7 +37,7 @@ class DeepFM(nn.Module):
     Parameters
     ----------
     n_fields : int
-        Number of fields, that is of columns of the index matrix.
+        Number of fields: columns of the index matrix, and multi-valued fields.
     n_features : int
         Number of rows of the table: the sum of the fields' sizes.
     embed_dim : int, default=16
@@ -134,7 +136,7 @@ class DeepFM(nn.Module):
             self.fm_scale = nn.Parameter(torch.empty(n_outputs, embed_dim))
         if "deep" in components:
             dims = (n_fields * embed_dim, *mlp_dims)
-            self.mlp = _mlp(dims, n_outputs, dropout, batch_norm, self._randomness)
+            self.mlp = mlp(dims, n_outputs, dropout, batch_norm, self._randomness)
         self.set_slopes(slopes or {})
         self.reset_parameters()
 
@@ -195,22 +197,30 @@ class DeepFM(nn.Module):
         """
         self._randomness.set_state(state)
 
-    def forward(self, index: Tensor, value: Tensor | None = None) -> Tensor:
+    def forward(
+        self, index: Tensor, value: Tensor | None = None, bags: Bags | None = None
+    ) -> Tensor:
         """Logits of a batch.
 
         Parameters
         ----------
-        index : Tensor of shape (batch, n_fields), int32 or int64
-            Row of the table for each field, 0 <= index < n_features.
+        index : Tensor of shape (batch, n_fields - n_bags), int32 or int64
+            Row of the table for each field of one code, 0 <= index < n_features.
         value : Tensor of shape (batch, n_numeric_fields), default=None
             Values of the numeric fields, in the order of `slopes`. None only
             where there is none.
+        bags : tuple of Tensor (members, starts, weights), default=None
+            The `n_bags` multi-valued fields, which come after those of `index`: the
+            rows of the members of all bags, sample by sample, of shape (n_members,);
+            where each bag begins and the last one ends, of shape
+            (batch * n_bags + 1,); the weight of each member, of shape (n_members,).
 
         Returns
         -------
         logits : Tensor of shape (batch, n_outputs)
         """
-        first, squares, embedding = self._terms(index, value)
+        bags = None if bags is None else Bags(*bags)
+        first, squares, embedding = self._terms(index, value, bags)
         # Paper: equation 2 has no global bias; without one the base rate has to be
         # spread over first-order weights.
         logits = self.bias.expand(len(index), -1)  # (batch, n_outputs)
@@ -224,15 +234,19 @@ class DeepFM(nn.Module):
         return logits
 
     @torch.no_grad()
-    def predict(self, index: Tensor, value: Tensor | None = None) -> Tensor:
+    def predict(
+        self, index: Tensor, value: Tensor | None = None, bags: Bags | None = None
+    ) -> Tensor:
         """Probabilities of a batch, computed in eval mode; the mode is restored.
 
         Parameters
         ----------
-        index : Tensor of shape (batch, n_fields), int32 or int64
-            Row of the table for each field.
+        index : Tensor of shape (batch, n_fields - n_bags), int32 or int64
+            Row of the table for each field of one code.
         value : Tensor of shape (batch, n_numeric_fields), default=None
             Values of the numeric fields.
+        bags : tuple of Tensor (members, starts, weights), default=None
+            The multi-valued fields.
 
         Returns
         -------
@@ -242,11 +256,13 @@ class DeepFM(nn.Module):
         training = self.training
         self.eval()
         try:
-            return to_proba(self(index, value))
+            return to_proba(self(index, value, bags))
         finally:
             self.train(training)
 
-    def _terms(self, index: Tensor, value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _terms(
+        self, index: Tensor, value: Tensor | None, bags: Bags | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Gather (w_i, v_i) of every field once, for first order, FM and MLP alike."""
         table: Tensor = self.table
         slope_rows = self._slope_rows
@@ -257,12 +273,14 @@ class DeepFM(nn.Module):
         if self.training and torch.is_grad_enabled() and self.touched is not None:
             self.touched = None  # and stays so if the table is frozen
         if self.sparse and table.requires_grad and torch.is_grad_enabled() and self.training:
-            wanted = torch.cat([index.flatten().long(), slope_rows])
-            self.touched, slot = self._distinct.touch(table, wanted)
+            wanted = [index.flatten().long(), slope_rows, *([] if bags is None else [bags.members])]
+            self.touched, slot = self._distinct.touch(table, torch.cat(wanted))
             table = self.touched.rows
-            index, slope_rows = slot[: index.numel()].view_as(index), slot[index.numel() :]
+            cells, slope_rows, *members = slot.split([len(rows) for rows in wanted])
+            index = cells.view_as(index)
+            bags = bags and bags._replace(members=members[0])
         layout = Layout(self._n_first, self._numeric_fields, slope_rows)
-        return field_terms(table, index, value, layout)
+        return field_terms(table, index, value, bags, layout)
 
     def _second_order(self, squares: Tensor) -> Tensor:
         """Sum of <v_i, v_j> over the pairs i < j, in time linear in the fields [1]_."""
@@ -275,24 +293,6 @@ class DeepFM(nn.Module):
 def to_proba(logits: Tensor) -> Tensor:
     """Sigmoid of a single logit per row, softmax of several."""
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
-
-
-def _mlp(
-    dims: Sequence[int],
-    n_outputs: int,
-    dropout: float,
-    batch_norm: bool,
-    randomness: Randomness,
-) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for n_in, n_out in pairwise(dims):
-        layers.append(linear(n_in, n_out))
-        if batch_norm:
-            layers.append(BatchNorm(n_out))
-        layers += [nn.ReLU(inplace=True), Dropout(dropout, randomness)]
-    # No bias: the module has one already, and contributions should name only one.
-    layers.append(linear(dims[-1], n_outputs, bias=False))
-    return nn.Sequential(*layers)
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -164,7 +164,7 @@ class DeepFMNet(NeuralNet):
         loss.backward()
         return {"loss": loss, "y_pred": y_pred}
 
-    def infer(self, x: dict[str, Tensor], **fit_params: Any) -> Tensor:
+    def infer(self, x: dict[str, Any], **fit_params: Any) -> Tensor:
         inputs = {name: tensor for name, tensor in x.items() if name != "weight"}
         low = self.precision == "bfloat16" and self.module_.training
         with torch.autocast(x["index"].device.type, torch.bfloat16, enabled=low):

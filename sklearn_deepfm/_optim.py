@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_deepfm._lookup import Touched
+from sklearn_deepfm._touched import Touched
 
 ADAGRAD_RATE = 50  # times Adam's: a step of Adagrad shrinks with the steps already taken
 LONGEST_MEMORY = 200  # steps after which less than 1e-9 of a first moment is left

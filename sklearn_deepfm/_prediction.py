@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from sklearn_deepfm._bags import Bags
+
 BATCH_SIZE = 4096  # what it makes fits into caches
 ROW_MULTIPLE = 16  # matrix products of the usual widths then give a row the same bits anywhere
 
@@ -15,7 +17,7 @@ def predict_logits(module, fields, cells, device):
     module : DeepFM
         In eval mode.
     fields : Fields
-    cells : list of Column, or ndarray of shape (n_samples, n_fields)
+    cells : list of Column or BagColumn, or ndarray of shape (n_samples, n_fields)
         As `read_cells` gives them.
     device : str
         Where the module is.
@@ -32,18 +34,39 @@ def predict_logits(module, fields, cells, device):
     with torch.inference_mode():
         for start in range(0, n_rows, BATCH_SIZE):
             part = slice(start, min(start + BATCH_SIZE, n_rows))
-            index, value = fields.encode(
+            index, value, bags = fields.encode(
                 cells[part] if is_matrix else [column.take(part) for column in cells]
             )
-            output = module(_padded(index, device), _padded(value, device))
-            logits[part] = output[: len(index)].cpu().numpy()
+            n = len(index)
+            inputs = _padded(index, device), _padded(value, device), _padded_bags(bags, n, device)
+            logits[part] = module(*inputs)[:n].cpu().numpy()
     return logits
 
 
 def _padded(array, device):
     if array is None:
         return None
-    n_padded = -(-len(array) // ROW_MULTIPLE) * ROW_MULTIPLE
-    if n_padded > len(array):
-        array = array[np.minimum(np.arange(n_padded), len(array) - 1)]  # the last row again
+    if len(array) % ROW_MULTIPLE:
+        array = array[_padding(len(array))]
     return torch.from_numpy(array).to(device)
+
+
+def _padded_bags(arrays, n_rows, device):
+    if arrays is None:
+        return None
+    bags, n_bags = bags_of_arrays(arrays), (len(arrays[0]) - 1) // n_rows
+    if n_rows % ROW_MULTIPLE:
+        bags = bags.of_samples(torch.from_numpy(_padding(n_rows)), n_bags)
+    return bags.to(device)
+
+
+def bags_of_arrays(arrays):
+    """Bags out of the arrays that `Fields.encode` gives."""
+    starts, members, weights = (torch.from_numpy(array) for array in arrays)
+    return Bags(members, starts, weights)
+
+
+def _padding(n_rows):
+    """Positions of the rows, with the last one again up to a multiple."""
+    n_padded = -(-n_rows // ROW_MULTIPLE) * ROW_MULTIPLE
+    return np.minimum(np.arange(n_padded), n_rows - 1)

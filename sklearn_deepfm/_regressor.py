@@ -80,6 +80,9 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         mask, positions or names. All others are numbers.
         :class:`~sklearn.ensemble.HistGradientBoostingRegressor` has the same
         parameter, but takes integers for numbers.
+    pooling : {"mean", "sum"}, default="mean"
+        What a cell that holds a list of codes makes of the rows of its members: their
+        mean, weighted if members have weights, or their sum.
     sparse_updates : bool or "auto", default="auto"
         Whether a step updates only those rows of the table that its batch touches
         (True) or all of them (False). "auto" is True when the table has more than

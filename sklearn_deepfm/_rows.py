@@ -95,19 +95,13 @@ def merge_repeats(rows):
 
 def _distinct(columns, *others):
     """First position of each distinct row, in sorted order, and the group of every row."""
-    cells = [_ranks(values) for values in others]
+    cells = [np.unique(v, axis=0, return_inverse=True)[1].ravel() for v in others]
     for column in columns:
-        cells.append(_ranks(column.values))
-        if column.missing is not None:
-            cells.append(column.missing)
+        cells += column.ranks()
     _, representative, group = np.unique(
         np.column_stack(cells), axis=0, return_index=True, return_inverse=True
     )
     return representative, group.ravel()
-
-
-def _ranks(values):
-    return np.unique(values, return_inverse=True)[1].ravel()
 
 
 def hold_out(rows, fraction, random_state, *, stratify):

@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_deepfm._batches import Samples
 from sklearn_deepfm._module import COMPONENTS
+from sklearn_deepfm._prediction import bags_of_arrays
 
 STRUCTURE = (
     "embed_dim",
@@ -19,6 +20,7 @@ STRUCTURE = (
     "batch_norm",
     "components",
     "categorical_features",
+    "pooling",
     "sparse_updates",
     "table_optimizer",
     "device",
@@ -112,7 +114,7 @@ def _cpu_capability():
 
 def to_samples(rows, fields, target, device):
     """Tensors of the rows; weights get the mean 1, so that their scale has no effect."""
-    index, value = fields.encode(rows.columns)
+    index, value, bags = fields.encode(rows.columns)
     weight = None
     if rows.weight is not None:
         weight = torch.from_numpy((rows.weight / rows.weight.mean()).astype(np.float32))
@@ -121,6 +123,7 @@ def to_samples(rows, fields, target, device):
         None if value is None else torch.from_numpy(value),
         torch.from_numpy(target.to_network(rows.y)),
         weight,
+        None if bags is None else bags_of_arrays(bags),
     ).to(device)
 
 

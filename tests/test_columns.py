@@ -11,7 +11,8 @@ import pytest
 from scipy import sparse
 
 from sklearn_deepfm import DeepFMClassifier
-from sklearn_deepfm._columns import Column, read_cells, read_columns
+from sklearn_deepfm._column import Column
+from sklearn_deepfm._columns import read_cells, read_columns
 
 LIBRARIES = {
     "pandas": pd.DataFrame,
@@ -158,7 +159,7 @@ def test_matrix_of_other_types_is_refused(X):
         read(X)
 
 
-@pytest.mark.parametrize("value", ["a", b"a", datetime.date(2020, 1, 1), [1, 2], Decimal(1)])
+@pytest.mark.parametrize("value", ["a", b"a", datetime.date(2020, 1, 1), {"a": 1}, Decimal(1)])
 @pytest.mark.parametrize("frame", [pl.DataFrame, pa.table])
 def test_typed_column_of_neither_codes_nor_numbers_is_refused(frame, value):
     with pytest.raises(ValueError, match="Column 'b' is of type .*an OrdinalFieldEncoder in front"):

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from sklearn_deepfm import DeepFMClassifier
-from sklearn_deepfm._columns import Column, which_hold_codes
+from sklearn_deepfm._column import Column
+from sklearn_deepfm._columns import which_hold_codes
 
 COLUMNS = [Column(name, np.array([1, 2])) for name in "ab"] + [Column("c", np.array([0.5, 1]))]
 

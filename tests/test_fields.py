@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_deepfm._columns import Column
+from sklearn_deepfm._column import Column
 from sklearn_deepfm._fields import FALLBACK_ROW, IndexField, NumericField
 
 INT64 = np.iinfo(np.int64)

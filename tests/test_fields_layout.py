@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_deepfm._columns import Column
+from sklearn_deepfm._column import Column
 from sklearn_deepfm._fields import Fields
 
 
@@ -43,7 +43,7 @@ def test_fields_lie_side_by_side_in_the_table(seed):
     columns, is_index = random_table(rng)
     part = rng.permutation(40)[:10]
     fields = Fields([column.take(part) for column in columns], is_index, None)
-    index, value = fields.encode(columns)
+    index, value, _ = fields.encode(columns)
     assert index.dtype == np.int32
     assert index.shape == (40, len(columns))
     assert_array_equal(fields.offsets, np.concatenate([[0], np.cumsum(fields.dims)[:-1]]))
@@ -67,9 +67,9 @@ def test_growth_keeps_old_rows_and_adds_the_frequencies(seed):
     first, second = np.arange(15), np.arange(15, 40)
     old = Fields([column.take(first) for column in columns], is_index, weight[first])
     before, dims = copy.deepcopy(old.__dict__), old.dims.copy()
-    old_index, old_value = old.encode(columns)
+    old_index, old_value, _ = old.encode(columns)
     new, source, is_new = old.grown([column.take(second) for column in columns], weight[second])
-    new_index, _ = new.encode(columns)
+    new_index, _, _ = new.encode(columns)
     if new.dims.sum() == old.dims.sum():
         assert len(source) == len(is_new) == 0
         source, is_new = np.arange(old.dims.sum()), np.zeros(old.dims.sum(), dtype=bool)
@@ -89,7 +89,7 @@ def test_growth_keeps_old_rows_and_adds_the_frequencies(seed):
 
     # The old object serves on as if nothing had happened.
     assert_array_equal(old.dims, dims)
-    again_index, again_value = old.encode(columns)
+    again_index, again_value, _ = old.encode(columns)
     assert_array_equal(again_index, old_index)
     assert_array_equal(again_value, old_value)
     for field, copied in zip(old._fields, before["_fields"], strict=True):
@@ -118,7 +118,7 @@ def test_matrix_is_encoded_as_its_columns(dtype, scale, rng):
     info = np.iinfo(dtype)
     X = rng.integers(0, 60, (50, 5)).astype(dtype)
     X[0], X[1] = info.min, info.max
-    index, value = fields.encode(X)
+    index, value, _ = fields.encode(X)
     assert value is None
     assert_array_equal(index, fields.encode([Column(j, X[:, j]) for j in range(5)])[0])
 
@@ -127,7 +127,7 @@ def test_copies_work_out_afresh_what_follows_from_the_fields(rng):
     X = rng.integers(0, 40, (100, 3))
     fields = fields_of(X)
     unused = pickle.dumps(fields)
-    before, _ = fields.encode(X)
+    before, _, _ = fields.encode(X)
     assert len(pickle.dumps(fields)) == len(unused)
     assert_array_equal(pickle.loads(pickle.dumps(fields)).encode(X)[0], before)
     new, _, _ = fields.grown([Column(j, np.array([100 + j])) for j in range(3)], None)

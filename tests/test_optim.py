@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_deepfm._lookup import Touched
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
+from sklearn_deepfm._touched import Touched
 
 N_ROWS, WIDTH = 6, 3
 LR, L2, BETA1, BETA2, EPS = 0.05, 0.3, 0.9, 0.999, 1e-8

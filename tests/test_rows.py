@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sklearn_deepfm import DeepFMClassifier
-from sklearn_deepfm._columns import Column
+from sklearn_deepfm._column import Column
 from sklearn_deepfm._rows import (
     SMALL,
     Rows,

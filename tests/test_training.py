@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss
 from skorch.callbacks import Callback
 
-from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, _lookup, _training
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, _field_terms, _training
 
 
 @pytest.fixture
@@ -292,7 +292,7 @@ def test_adagrad_is_for_the_rows_of_a_batch(classifier, X, y):
 
 @pytest.mark.parametrize("params", [{}, {"sparse_updates": True}, {"table_optimizer": "adagrad"}])
 def test_fits_in_threads_equal_fits_in_turn(params, classifier, X, y, monkeypatch):
-    monkeypatch.setattr(_lookup, "MANY_CELLS", 0)
+    monkeypatch.setattr(_field_terms, "MANY_CELLS", 0)
     classifier.set_params(**params)
     models = [clone(classifier).set_params(random_state=seed, max_epochs=2) for seed in range(4)]
     in_turn = [clone(model).fit(X, y).predict_proba(X) for model in models]

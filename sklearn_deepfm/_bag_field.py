@@ -1,0 +1,107 @@
+"""A column of bags of codes: each code has a row, and so has the empty bag."""
+
+import numpy as np
+
+from sklearn_deepfm._column import BagColumn, Column
+from sklearn_deepfm._index_field import FALLBACK_ROW, IndexField
+
+
+class BagField(IndexField):
+    """A multi-valued column; its cells are weighted sums of the rows of their members.
+
+    A missing cell is a bag of one missing code. An empty one is a bag of one member
+    too, which stands for "none" and has a row of its own if fit saw any.
+
+    Parameters
+    ----------
+    name : str or int
+    pooling : {"mean", "sum"}
+        Whether the weights of a bag are divided by their sum.
+    """
+
+    def __init__(self, name, pooling):
+        super().__init__(name)
+        self.pooling = pooling
+        self.empty_row = FALLBACK_ROW
+
+    def grow(self, column, weight):
+        """Add rows for members not seen before, and count all of them."""
+        super().grow(column.members, None if weight is None else np.repeat(weight, column.lengths))
+        empty = column.lengths == 0
+        if not empty.any():
+            return
+        if self.empty_row == FALLBACK_ROW:
+            self.empty_row = self.n_rows
+            self.frequency = np.append(self.frequency, 0.0)
+        self.frequency[self.empty_row] += empty.sum() if weight is None else weight[empty].sum()
+
+    def encode_bags(self, column):
+        """Local rows of the members of each cell.
+
+        Returns
+        -------
+        starts : ndarray of shape (n_samples + 1,), int64
+        rows : ndarray of shape (n_members,), int32
+        weights : ndarray of shape (n_members,), float32
+        """
+        rows, _ = self.encode(column.members)
+        weights, lengths = self._pooling_weights(column), column.lengths
+        if lengths.all():
+            return column.starts, rows, weights
+        starts = np.concatenate([[0], np.cumsum(np.maximum(lengths, 1))])
+        members = np.full(starts[-1], self.empty_row, dtype=np.int32)
+        shares = np.ones(starts[-1], dtype=np.float32)
+        place = np.arange(len(rows)) + np.repeat(starts[:-1] - column.starts[:-1], lengths)
+        members[place], shares[place] = rows, weights
+        return starts, members, shares
+
+    def _pooling_weights(self, column):
+        lengths, weights = column.lengths, column.weights
+        if self.pooling == "sum":
+            weights = np.ones(len(column.members)) if weights is None else weights
+        elif weights is None:
+            weights = np.repeat(1 / np.maximum(lengths, 1), lengths)
+        else:
+            sums = np.add.reduceat(np.append(weights, 0.0), column.starts[:-1]) * (lengths > 0)
+            # A bag whose weights are all 0 contributes nothing.
+            weights = weights / np.repeat(np.where(sums > 0, sums, 1.0), lengths)
+        return weights.astype(np.float32)
+
+
+def as_bags(name, column):
+    """A column of another form as bags, which it can be if all its cells are missing."""
+    if isinstance(column, BagColumn):
+        return column
+    if not column.is_all_missing:
+        raise ValueError(
+            f"Column {name!r} held lists of codes in fit and holds one value per cell now. Give "
+            f"lists, of one member where there is one."
+        )
+    nothing = Column(name, np.zeros(len(column), np.int64), np.ones(len(column), bool))
+    return BagColumn(name, np.arange(len(column) + 1), nothing)
+
+
+def side_by_side(bags):
+    """The bags of several fields, sample by sample.
+
+    Parameters
+    ----------
+    bags : list of (starts, members, weights)
+        As :meth:`BagField.encode_bags` gives them.
+
+    Returns
+    -------
+    starts : ndarray of shape (n_samples * n_bags + 1,), int64
+    members, weights : ndarray of shape (n_members,)
+    """
+    if len(bags) == 1:
+        return bags[0]
+    lengths = np.column_stack([np.diff(starts) for starts, _, _ in bags])
+    all_starts = np.concatenate([[0], np.cumsum(lengths)])
+    members = np.empty(all_starts[-1], dtype=np.int32)
+    weights = np.empty(all_starts[-1], dtype=np.float32)
+    for k, (starts, rows, shares) in enumerate(bags):
+        shift = np.repeat(all_starts[k : -1 : len(bags)] - starts[:-1], lengths[:, k])
+        place = shift + np.arange(len(rows))
+        members[place], weights[place] = rows, shares
+    return all_starts, members, weights

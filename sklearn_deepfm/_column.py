@@ -1,0 +1,144 @@
+"""What an estimator reads of one column: a code or a number per cell, or a bag of codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its cells as numbers, which of them are missing, and what they stand for.
+
+    `values` are whole numbers (codes), floats (numbers, NaN missing), or positions in
+    `categories` (-1 missing).
+    """
+
+    name: str | int
+    values: np.ndarray
+    missing: np.ndarray | None = None
+    categories: pd.Index | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def holds_codes(self) -> bool:
+        return self.categories is not None or self.values.dtype.kind in "iu"
+
+    @property
+    def is_all_missing(self) -> bool:
+        if self.categories is not None:
+            return bool((self.values < 0).all())
+        if self.missing is not None:
+            return bool(self.missing.all())
+        return self.values.dtype.kind == "f" and bool(np.isnan(self.values).all())
+
+    def take(self, rows: np.ndarray | slice) -> Column:
+        missing = None if self.missing is None else self.missing[rows]
+        return Column(self.name, self.values[rows], missing, self.categories)
+
+    def ranks(self) -> list[np.ndarray]:
+        """Arrays of integers that are equal for equal cells."""
+        return [_ranks(self.values), *([] if self.missing is None else [self.missing])]
+
+
+@dataclass(frozen=True)
+class BagColumn:
+    """One column of bags: the members of all cells, one cell after the other.
+
+    Parameters
+    ----------
+    name : str or int
+    starts : ndarray of shape (n_samples + 1,), int64
+        Where the members of each cell begin, and where those of the last one end.
+    members : Column
+        Codes. The one member of a missing cell is missing.
+    weights : ndarray of shape (n_members,), float64, or None
+        Weight of each member, at least 0; None where all are 1.
+    """
+
+    name: str | int
+    starts: np.ndarray
+    members: Column
+    weights: np.ndarray | None = None
+
+    categories = None
+    holds_codes = True
+
+    @classmethod
+    def from_arrow(cls, name: str | int, bags: pa.Array) -> BagColumn | None:
+        """Read lists of integers, or of structs of a code and a weight; None if they are others."""
+        lengths = pc.list_value_length(bags).fill_null(1).to_numpy().astype(np.int64)
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        members, weights = bags.flatten(), None
+        if pa.types.is_struct(members.type):
+            if {field.name for field in members.type} != {"code", "weight"}:
+                return None
+            weights = pc.struct_field(members, "weight")
+            members = pc.struct_field(members, "code")
+        if not pa.types.is_integer(members.type) and not pa.types.is_null(members.type):
+            return None
+        if bags.null_count:
+            is_real = np.ones(starts[-1], dtype=bool)
+            is_real[starts[:-1][bags.is_null().to_numpy(False)]] = False
+            position = pa.array(np.cumsum(is_real) - 1, mask=~is_real)
+            members = members.take(position)
+            weights = None if weights is None else weights.take(position).fill_null(1)
+        missing = members.is_null().to_numpy(False) if members.null_count else None
+        codes = members.fill_null(0) if pa.types.is_integer(members.type) else np.zeros(starts[-1])
+        values = np.asarray(codes, dtype=None if len(codes) else np.int64)
+        return cls(
+            name,
+            starts,
+            Column(name, values.astype(np.int64) if values.dtype.kind == "f" else values, missing),
+            None if weights is None else _checked_weights(name, weights),
+        )
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.starts)
+
+    @property
+    def is_all_missing(self) -> bool:
+        return len(self.members) == len(self) and self.members.is_all_missing
+
+    def take(self, rows: np.ndarray | slice) -> BagColumn:
+        lengths, first = self.lengths[rows], self.starts[:-1][rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        if isinstance(rows, slice) and len(first):
+            part: slice | np.ndarray = slice(first[0], first[0] + starts[-1])
+        else:
+            part = np.repeat(first - starts[:-1], lengths) + np.arange(starts[-1])
+        weights = None if self.weights is None else self.weights[part]
+        return BagColumn(self.name, starts, self.members.take(part), weights)
+
+    def ranks(self) -> list[np.ndarray]:
+        """Arrays of integers that are equal for equal cells."""
+        parts = [*self.members.ranks(), *([] if self.weights is None else [_ranks(self.weights)])]
+        members = np.column_stack(parts)
+        number: dict[bytes, int] = {}
+        bags = (members[a:b].tobytes() for a, b in zip(self.starts, self.starts[1:], strict=False))
+        return [np.array([number.setdefault(bag, len(number)) for bag in bags])]
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    return np.unique(values, return_inverse=True)[1].ravel()
+
+
+def _checked_weights(name: str | int, weights: pa.Array) -> np.ndarray:
+    values = weights.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    bad = ~(np.isfinite(values) & (values >= 0))
+    if bad.any():
+        raise ValueError(
+            f"Column {name!r} holds the weight {values[bad][0]}, where each member of a list needs "
+            f"a finite weight of at least 0. Replace it, or drop the member."
+        )
+    return values

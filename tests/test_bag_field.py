@@ -1,0 +1,212 @@
+"""Columns of lists: from Arrow to the rows of a table, against lists and dicts."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_deepfm import DeepFMClassifier
+from sklearn_deepfm._bag_field import BagField, as_bags
+from sklearn_deepfm._column import BagColumn, Column
+from sklearn_deepfm._fields import Fields
+from sklearn_deepfm._index_field import FALLBACK_ROW
+
+
+def bags(cells, type_=None):
+    return BagColumn.from_arrow("c", pa.array(cells, type_ or pa.list_(pa.int32())))
+
+
+def weighted(cells):
+    """Lists of (code, weight)."""
+    type_ = pa.list_(pa.struct([("code", pa.int32()), ("weight", pa.float32())]))
+    structs = [
+        None if cell is None else [{"code": c, "weight": w} for c, w in cell] for cell in cells
+    ]
+    return bags(structs, type_)
+
+
+def fitted(column, weight=None, pooling="mean"):
+    field = BagField("c", pooling)
+    field.grow(column, weight)
+    return field
+
+
+def as_lists(field, column):
+    """For each cell its members' rows, and their weights."""
+    starts, rows, weights = field.encode_bags(column)
+    assert rows.dtype == np.int32
+    parts = [slice(a, b) for a, b in itertools.pairwise(starts)]
+    return [(rows[part].tolist(), weights[part].tolist()) for part in parts]
+
+
+CELLS = [[5, 3], [], None, [3, 3, 9], [None, 5]]
+
+
+def test_each_member_gets_the_row_of_its_code_and_an_equal_share():
+    # 3, 5, 9 have the rows 1, 2, 3; missing 4; the empty bag 5
+    expected = [
+        ([2, 1], [0.5, 0.5]),
+        ([5], [1.0]),
+        ([4], [1.0]),
+        ([1, 1, 3], pytest.approx([1 / 3] * 3)),
+        ([4, 2], [0.5, 0.5]),
+    ]
+    field = fitted(bags(CELLS))
+    assert as_lists(field, bags(CELLS)) == expected
+    assert field.n_rows == 6
+    assert_array_equal(field.frequency, [0, 3, 2, 1, 2, 1])
+
+
+def test_codes_and_empty_cells_that_fit_did_not_see_are_average():
+    field = fitted(bags([[1, 2]]))
+    assert as_lists(field, bags([[2, 7], [], None])) == [
+        ([2, FALLBACK_ROW], [0.5, 0.5]),
+        ([FALLBACK_ROW], [1.0]),
+        ([FALLBACK_ROW], [1.0]),
+    ]
+
+
+def test_sum_pooling_counts_each_member_once():
+    assert as_lists(fitted(bags(CELLS), pooling="sum"), bags([[3, 5, 3], []])) == [
+        ([1, 2, 1], [1.0, 1.0, 1.0]),
+        ([5], [1.0]),
+    ]
+
+
+def test_weights_of_members_are_shares_of_their_bag():
+    column = weighted([[(4, 1.0), (6, 3.0)], [], [(6, 0.0)], None])
+    rows_and_shares = [([1, 2], [0.25, 0.75]), ([4], [1.0]), ([2], [0.0]), ([3], [1.0])]
+    assert as_lists(fitted(column), column) == rows_and_shares
+    sums = [([1, 2], [1.0, 3.0]), ([4], [1.0]), ([2], [0.0]), ([3], [1.0])]
+    assert as_lists(fitted(column, pooling="sum"), column) == sums
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
+def test_weights_must_be_finite_and_not_negative(weight):
+    with pytest.raises(ValueError, match="Column 'c' holds the weight .* at least 0"):
+        weighted([[(1, weight)]])
+
+
+def test_growing_keeps_rows_and_adds_those_of_new_members(rng):
+    field = fitted(bags([[2, 4], [4]]))
+    field.grow(bags([[1, 4], [], [9]]), np.array([1.0, 2.0, 3.0]))
+    assert as_lists(field, bags([[2, 4, 1, 9], []])) == [([1, 2, 3, 4], [0.25] * 4), ([5], [1.0])]
+    assert_allclose(field.frequency, [0, 1, 3, 1, 3, 2])
+
+
+@pytest.mark.parametrize("n_fields", [1, 3])
+def test_bags_of_several_fields_stand_sample_by_sample(rng, n_fields):
+    columns = [
+        bags([rng.integers(0, 9, n) for n in rng.integers(0, 201, 30)]) for _ in range(n_fields)
+    ]
+    fields = Fields(columns, [True] * n_fields, None)
+    index, value, (starts, members, weights) = fields.encode(columns)
+    assert index.shape == (30, 0)
+    assert value is None
+    alone = [as_lists(f, c) for f, c in zip(fields._fields, columns, strict=True)]
+    for bag in range(30 * n_fields):
+        sample, j = divmod(bag, n_fields)
+        part = slice(starts[bag], starts[bag + 1])
+        rows, shares = alone[j][sample]
+        assert_array_equal(members[part] - fields.offsets[j], rows)
+        assert_array_equal(weights[part], np.float32(shares))
+    assert starts[-1] == len(members) == len(weights)
+
+
+@pytest.mark.parametrize("rows", [slice(1, 4), slice(2, 2), np.array([4, 0, 0, 2])])
+@pytest.mark.parametrize(
+    "make", [bags, lambda cells: weighted([[(c, c) for c in cell] for cell in cells])]
+)
+def test_taken_rows_are_those_of_the_list(rows, make):
+    cells = [[1, 2, 3], [], [4], [5, 6], [7]]
+    taken = make(cells).take(rows)
+    expected = make(np.array(cells, dtype=object)[rows].tolist())
+    assert_array_equal(taken.starts, expected.starts)
+    assert_array_equal(taken.members.values, expected.members.values)
+    assert (taken.weights is None) == (expected.weights is None)
+    if taken.weights is not None:
+        assert_array_equal(taken.weights, expected.weights)
+
+
+def test_ranks_tell_equal_bags_from_others():
+    (ranks,) = bags([[1, 2], [2, 1], [1, 2], [], None, []]).ranks()
+    assert ranks.tolist() == [0, 1, 0, 2, 3, 2]
+
+
+def test_missing_column_of_another_type_is_a_column_of_missing_bags():
+    field = fitted(bags([[1], None]))
+    column = as_bags("c", Column("c", np.full(2, np.nan)))
+    assert as_lists(field, column) == [([2], [1.0])] * 2
+
+
+TABLES = {
+    "pandas, Python lists": lambda cells: pd.DataFrame({"c": pd.Series(cells, dtype=object)}),
+    "pandas, Arrow": lambda cells: pd.DataFrame(
+        {"c": pd.Series(cells, dtype=pd.ArrowDtype(pa.list_(pa.int64())))}
+    ),
+    "polars": lambda cells: pl.DataFrame({"c": cells}, schema={"c": pl.List(pl.Int16)}),
+    "pyarrow": lambda cells: pa.table({"c": pa.array(cells, pa.large_list(pa.int8()))}),
+}
+
+
+@pytest.mark.parametrize("library", TABLES)
+def test_lists_of_any_library_give_the_same_predictions(library, rng):
+    cells = [list(map(int, rng.integers(0, 6, n))) for n in rng.integers(0, 5, 60)]
+    cells[3] = None
+    y = [0 if cell is None else len(cell) % 2 for cell in cells]
+    reference = BagColumn.from_arrow("c", pa.array(cells))
+    model = DeepFMClassifier(max_epochs=2, random_state=0).fit(TABLES[library](cells), y)
+    expected = Fields([reference], [True], None).dims
+    assert_array_equal(model.field_dims_, expected)
+    first = DeepFMClassifier(max_epochs=2, random_state=0).fit(TABLES["pyarrow"](cells), y)
+    new = [*cells[:7], [], [99]]
+    assert_array_equal(
+        model.predict_proba(TABLES[library](new)), first.predict_proba(TABLES["pyarrow"](new))
+    )
+
+
+def test_model_learns_from_which_members_are_in_a_basket(rng):
+    baskets = [rng.integers(0, 40, n).tolist() for n in rng.integers(0, 201, 3000)]
+    share = np.array([np.mean([m < 12 for m in basket] or [0.0]) for basket in baskets])
+    y = (share > np.median(share)).astype(int)
+    X = pd.DataFrame({"basket": baskets, "noise": rng.integers(0, 5, 3000)})
+    model = DeepFMClassifier(max_epochs=10, random_state=0).fit(X[:2000], y[:2000])
+    assert model.score(X[2000:], y[2000:]) > 0.9
+
+
+def test_prediction_does_not_depend_on_the_other_rows(rng):
+    baskets = pd.DataFrame(
+        {"b": [rng.integers(0, 40, n).tolist() for n in rng.integers(0, 30, 99)]}
+    )
+    model = DeepFMClassifier(max_epochs=1, random_state=0).fit(baskets, np.arange(99) % 2)
+    whole = model.predict_proba(baskets)
+    for rows in ([0], [5, 98, 5], range(50, 99)):
+        part = baskets.iloc[list(rows)]
+        assert_array_equal(model.predict_proba(part), whole[list(rows)])
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([["a"], ["b"]], r"Column 'c' holds list<item: string>; DeepFMClassifier takes lists of"),
+        ([[1.5], [2.0]], r"Column 'c' holds list<item: double>; DeepFMClassifier takes lists of"),
+        ([[1], "no list"], r"Column 'c' holds objects, not all of which are lists"),
+        ([[{"code": 1}], [{"code": 2}]], r"Column 'c' holds list<item: struct<code: int64>>"),
+    ],
+)
+def test_lists_of_anything_else_are_refused(cells, message):
+    X = pd.DataFrame({"c": pd.Series(cells, dtype=object)})
+    with pytest.raises(ValueError, match=message):
+        DeepFMClassifier().fit(X, [0, 1])
+
+
+def test_a_column_keeps_its_form():
+    lists, plain = pd.DataFrame({"c": [[1], [2]]}), pd.DataFrame({"c": [1, 2]})
+    with pytest.raises(ValueError, match="Column 'c' held lists of codes in fit and holds one"):
+        DeepFMClassifier(max_epochs=1).fit(lists, [0, 1]).predict(plain)
+    with pytest.raises(ValueError, match="Column 'c' holds lists and held one value per cell"):
+        DeepFMClassifier(max_epochs=1).fit(plain, [0, 1]).predict(lists)
