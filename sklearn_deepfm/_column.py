@@ -9,6 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sklearn_deepfm._lists import checked_weights, flattened
+
 
 @dataclass(frozen=True)
 class Column:
@@ -73,30 +75,22 @@ class BagColumn:
     @classmethod
     def from_arrow(cls, name: str | int, bags: pa.Array) -> BagColumn | None:
         """Read lists of integers, or of structs of a code and a weight; None if they are others."""
-        lengths = pc.list_value_length(bags).fill_null(1).to_numpy().astype(np.int64)
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        members, weights = bags.flatten(), None
+        starts, members = flattened(bags)
+        weights = None
         if pa.types.is_struct(members.type):
             if {field.name for field in members.type} != {"code", "weight"}:
                 return None
-            weights = pc.struct_field(members, "weight")
+            weights = pc.if_else(members.is_null(), 1.0, pc.struct_field(members, "weight"))
             members = pc.struct_field(members, "code")
         if not pa.types.is_integer(members.type) and not pa.types.is_null(members.type):
             return None
-        if bags.null_count:
-            is_real = np.ones(starts[-1], dtype=bool)
-            is_real[starts[:-1][bags.is_null().to_numpy(False)]] = False
-            position = pa.array(np.cumsum(is_real) - 1, mask=~is_real)
-            members = members.take(position)
-            weights = None if weights is None else weights.take(position).fill_null(1)
         missing = members.is_null().to_numpy(False) if members.null_count else None
-        codes = members.fill_null(0) if pa.types.is_integer(members.type) else np.zeros(starts[-1])
-        values = np.asarray(codes, dtype=None if len(codes) else np.int64)
+        values = members.cast(pa.int64()).fill_null(0).to_numpy()
         return cls(
             name,
             starts,
-            Column(name, values.astype(np.int64) if values.dtype.kind == "f" else values, missing),
-            None if weights is None else _checked_weights(name, weights),
+            Column(name, values, missing),
+            None if weights is None else checked_weights(name, weights),
         )
 
     def __len__(self) -> int:
@@ -131,14 +125,3 @@ class BagColumn:
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     return np.unique(values, return_inverse=True)[1].ravel()
-
-
-def _checked_weights(name: str | int, weights: pa.Array) -> np.ndarray:
-    values = weights.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
-    bad = ~(np.isfinite(values) & (values >= 0))
-    if bad.any():
-        raise ValueError(
-            f"Column {name!r} holds the weight {values[bad][0]}, where each member of a list needs "
-            f"a finite weight of at least 0. Replace it, or drop the member."
-        )
-    return values

@@ -4,38 +4,54 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_deepfm._field_codes import (
-    FIRST_KNOWN,
-    MISSING,
-    NOTHING_KNOWN,
-    Bins,
-    Vocabulary,
-    warn_if_mostly_unknown,
-    warn_if_nearly_unique,
-)
+from sklearn_deepfm._baskets import Baskets
+from sklearn_deepfm._encoder_output import Output, code_columns
+from sklearn_deepfm._hashed import Hashed
 from sklearn_deepfm._parameters import (
+    Rule,
     check_parameters,
+    dict_of,
     instance,
     integer,
     one_of,
     real,
     sequence_of,
 )
-from sklearn_deepfm._selection import as_field, selected_features
-from sklearn_deepfm._tables import column_names, columns_of, read_table, validate_names
+from sklearn_deepfm._quantities import Bins, Numbers
+from sklearn_deepfm._roles import roles_of
+from sklearn_deepfm._tables import (
+    Columns,
+    ListColumn,
+    column_names,
+    read_table,
+    validate_names,
+)
+from sklearn_deepfm._vocabulary import (
+    FIRST_KNOWN,
+    MISSING,
+    NOTHING_KNOWN,
+    Vocabulary,
+    warn_if_mostly_unknown,
+    warn_if_nearly_unique,
+)
 
-_SELECTION = one_of(None) | sequence_of(
-    instance(str, "a name") | integer(0), "a list of column names or positions"
+_COLUMN = instance(str, "a name") | integer(0)
+_KEY = "a column's name or position"
+_SELECTION = one_of(None) | sequence_of(_COLUMN, "a list of column names or positions")
+_SEPARATOR = Rule(
+    lambda value: isinstance(value, str) and value != "", "a string that is not empty"
 )
 _PARAMETER_RULES = {
     "min_frequency": integer(1) | real("(0, 1)"),
     "max_categories": one_of(None) | integer(1),
-    "n_bins": one_of("auto") | integer(2),
+    "n_bins": one_of("auto", None) | integer(2),
+    "hash_dims": one_of(None) | integer(1) | dict_of(_KEY, integer(1)),
     "categorical_features": _SELECTION,
     "numeric_features": _SELECTION,
+    "separators": one_of(None) | dict_of(_KEY, _SEPARATOR),
+    "member_weights": one_of(None) | dict_of(_KEY, _COLUMN),
 }
 
 
@@ -58,21 +74,35 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
     this. The same data gives the same codes in a pandas, polars or pyarrow table, a NumPy array
     and a list of lists.
 
+    Cells may also hold several categories: lists, or strings to take apart at a separator. Each
+    member of such a cell has a code, and the field is a column of lists of codes. A missing cell
+    is the list [0], an empty one an empty list.
+
     Parameters
     ----------
     min_frequency : int or float, default=1
         Categories in fewer rows than this share code 1. An int counts rows, a float between 0
-        and 1 is a share of all rows. With 2 or more, fit sees code 1 too, so that a model learns
-        what a rare category is like; values between 2 and 20 make sense.
+        and 1 is a share of all rows; of lists, members count. With 2 or more, fit sees code 1
+        too, so that a model learns what a rare category is like; values between 2 and 20 make
+        sense.
 
     max_categories : int, default=None
         At most this many categories of a column get a code of their own, the most frequent
         ones; of equally frequent ones, the smaller. It bounds the memory of a model's tables.
 
-    n_bins : int or "auto", default="auto"
+    n_bins : int, "auto" or None, default="auto"
         At most this many bins per column of quantities. More bins follow a curve more closely,
         and leave fewer rows to learn each. "auto" takes up to 255, each with 20 rows or more (or
-        two bins when there are fewer than 40 rows).
+        two bins when there are fewer than 40 rows). None passes quantities on as numbers, dates
+        as microseconds since 1970, for the estimators to scale; with it, or with lists, the
+        output is a data frame.
+
+    hash_dims : int or dict, default=None
+        Categories share so many codes, each where its hash falls, instead of having one each:
+        for a vocabulary without end, at a bounded size and with nothing learned. No value is
+        unknown then, and `min_frequency` and `max_categories` have no effect. An int holds for
+        all columns of categories, a dict from names or positions for the columns it names. The
+        hash is the same in every process and on every platform.
 
     categorical_features : list of str or int, default=None
         Names or positions of columns whose values are categories, whatever their type.
@@ -81,18 +111,30 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         Names or positions of columns of numbers or dates to bin, although they would be taken
         for categories: ages or counts, say.
 
+    separators : dict, default=None
+        From names or positions of columns of strings that hold several categories to what
+        stands between these: ``{"genres": "|"}``. Empty parts are dropped.
+
+    member_weights : dict, default=None
+        From names or positions of columns of lists to those of the weights of their members,
+        lists of equal lengths of numbers of at least 0: ``{"basket": "amounts"}``. A column of
+        weights is no field of its own. Fields with weights are lists of structs of a code and a
+        weight.
+
     Attributes
     ----------
     categories_ : list of ndarray
-        For each column of categories the known values, the first of which has code 2. For each
-        column of quantities the edges of its bins, one more than there are bins; a bin holds
-        its left edge and not its right one. Built anew each time it is asked for.
+        For each field of categories the known values, the first of which has code 2. For each
+        field of quantities the edges of its bins, one more than there are bins; a bin holds
+        its left edge and not its right one. Empty for hashed fields and numbers. Built anew each
+        time it is asked for.
 
     field_kinds_ : list of str
-        For each column "categories", "bins", or "empty" when all its values were missing.
+        For each field "categories", "hashed", "bins", "numbers", "empty" when all its values
+        were missing, or one of "lists of categories", "lists of hashed" and "lists of empty".
 
-    field_dims_ : ndarray of shape (`n_features_in_`,), dtype=int64
-        How many codes each column has: 2 more than its known categories or bins.
+    field_dims_ : ndarray of shape (n_fields,), dtype=int64
+        How many codes each field has: 2 more than its known categories or bins; 0 for numbers.
 
     n_samples_seen_ : int
         Number of rows that fit and all later calls of `partial_fit` have seen.
@@ -143,14 +185,20 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         min_frequency=1,
         max_categories=None,
         n_bins="auto",
+        hash_dims=None,
         categorical_features=None,
         numeric_features=None,
+        separators=None,
+        member_weights=None,
     ):
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.n_bins = n_bins
+        self.hash_dims = hash_dims
         self.categorical_features = categorical_features
         self.numeric_features = numeric_features
+        self.separators = separators
+        self.member_weights = member_weights
 
     def fit(self, X, y=None):
         """Learn the kind of each column, and its categories or bins.
@@ -192,8 +240,9 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
 
         Returns
         -------
-        codes : ndarray of shape (n_samples, n_features), dtype=int32
-            The codes, or a data frame if `set_output` asks for one.
+        codes : ndarray of shape (n_samples, n_fields), dtype=int32
+            The codes. A data frame if a field is of lists or numbers, which are columns of
+            type Arrow list<int32> and float64, or if `set_output` asks for one.
 
         Raises
         ------
@@ -201,9 +250,7 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
             As `fit` does.
         """
         table = read_table(X)
-        codes = np.empty(table.shape, dtype=np.int32)
-        self._learn(table, codes)
-        return codes
+        return self._learn(table, encodes=True)
 
     def partial_fit(self, X, y=None):
         """Learn more rows; every code given so far keeps its meaning.
@@ -234,11 +281,10 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
             return self.fit(X)
         check_parameters(self, _PARAMETER_RULES)
         table = self._read_like_fitted(X)
-        n_rows = self.n_samples_seen_ + len(table)
-        selected = selected_features(self, column_names(table))
+        n_rows, columns = self.n_samples_seen_ + len(table), Columns(table)
         fields = [
-            self._learned_more(field, column, selected.get(j), n_rows)
-            for j, (field, column) in enumerate(zip(self._fields, columns_of(table), strict=True))
+            self._learned_more(field, role, role.read(columns), n_rows)
+            for field, role in zip(self._fields, self._roles, strict=True)
         ]
         self._remember(fields, n_rows)
         return self
@@ -253,8 +299,9 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
 
         Returns
         -------
-        codes : ndarray of shape (n_samples, n_features), dtype=int32
-            The codes, or a data frame if `set_output` asks for one.
+        codes : ndarray of shape (n_samples, n_fields), dtype=int32
+            The codes. A data frame if a field is of lists or numbers, which are columns of
+            type Arrow list<int32> and float64, or if `set_output` asks for one.
 
         Raises
         ------
@@ -265,25 +312,27 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         """
         check_is_fitted(self)
         table = self._read_like_fitted(X)
-        codes = np.empty(table.shape, dtype=np.int32)
-        for j, (field, column) in enumerate(zip(self._fields, columns_of(table), strict=True)):
-            _check_kind(field, column)
-            codes[:, j], n_unseen = field.encode(column)
-            warn_if_mostly_unknown(column, n_unseen)
-        return codes
+        columns, output = Columns(table), Output(table, len(self._fields))
+        for j, (field, role) in enumerate(zip(self._fields, self._roles, strict=True)):
+            column = _like_fitted(field, role.read(columns))
+            encoded, n_unseen = field.encode(column)
+            output.add(j, encoded)
+            warn_if_mostly_unknown(_cells(column), n_unseen)
+        return output.table(self.get_feature_names_out())
 
     def inverse_transform(self, X):
         """Give back the values that codes stand for.
 
         Parameters
         ----------
-        X : {array-like, dataframe} of shape (n_samples, n_features)
+        X : {array-like, dataframe} of shape (n_samples, n_fields)
             Codes, as `transform` gives them.
 
         Returns
         -------
-        values : ndarray of shape (n_samples, n_features), dtype=object
-            The categories; for a bin its middle; for missing and unknown values None.
+        values : ndarray of shape (n_samples, n_fields), dtype=object
+            The categories; for a bin its middle; for missing, unknown and hashed values None;
+            for a list the list of these; numbers as they are.
 
         Raises
         ------
@@ -291,65 +340,92 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
             If X has not one column per field, or holds something that is no code of its field.
         """
         check_is_fitted(self)
-        codes = check_array(X)
-        if codes.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {codes.shape[1]} columns of codes, and the encoder has "
-                f"{self.n_features_in_} fields. Give one column for each field."
-            )
-        values = np.empty(codes.shape, dtype=object)
-        for j, field in enumerate(self._fields):
-            known = field.representatives.to_pylist()
-            meaning = np.array([None] * FIRST_KNOWN + known, dtype=object)
-            values[:, j] = meaning[self._checked_codes(codes[:, j], j)]
+        columns = code_columns(X, len(self._fields))
+        values = np.empty((len(columns[0]), len(columns)), dtype=object)
+        for j, (field, cells) in enumerate(zip(self._fields, columns, strict=True)):
+            meaning = [None] * FIRST_KNOWN + field.representatives.to_pylist()
+            values[:, j] = [self._value(j, cell, meaning) for cell in cells]
         return values
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the fields: those of the columns, but for columns of weights.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the columns, where fit saw none.
+
+        Returns
+        -------
+        names : ndarray of str
+            One name for each column of what `transform` gives.
+        """
+        names = super().get_feature_names_out(input_features)
+        return names[[role.position for role in self._roles]]
 
     @property
     def categories_(self):
-        """The known values, or the edges of the bins, of each column."""
+        """The known values, or the edges of the bins, of each field."""
         check_is_fitted(self)
         return [field.categories.to_numpy(zero_copy_only=False) for field in self._fields]
 
-    def _learn(self, table, codes=None):
-        """Fit on a table, and write its codes to `codes` in the same pass."""
+    def _learn(self, table, encodes=False):
+        """Fit on a table, and encode it in the same pass if asked to."""
         check_parameters(self, _PARAMETER_RULES)
-        selected = selected_features(self, column_names(table))
-        fields = []
-        for j, column in enumerate(columns_of(table)):
-            column = as_field(column, selected.get(j))
-            field = self._learned(column, len(table))
-            warn_if_nearly_unique(column, field)
-            if codes is not None:
-                codes[:, j], _ = field.encode(column)
+        roles, columns = roles_of(self, column_names(table)), Columns(table)
+        fields, output = [], Output(table, len(roles))
+        for j, role in enumerate(roles):
+            column = role.as_field(role.read(columns))
+            field = self._learned(column, role, len(table))
+            if isinstance(field, Vocabulary):
+                warn_if_nearly_unique(_cells(column), field)
+            if encodes:
+                output.add(j, field.encode(column)[0])
             fields.append(field)
         # Only now, for it sets attributes: a fit that fails changes nothing.
         validate_names(self, table, reset=True)
+        self._roles = roles
         self._remember(fields, len(table))
+        return output.table(self.get_feature_names_out()) if encodes else None
 
-    def _learned(self, column, n_rows):
+    def _learned(self, column, role, n_rows):
+        if isinstance(column, ListColumn):
+            return Baskets(self._learned_categories(column.members, role, n_rows))
+        if column.kind is None or column.is_encoded():
+            return self._learned_categories(column, role, n_rows)
+        if self.n_bins is None:
+            return Numbers(column.kind)
+        return Bins.learned(column, None if self.n_bins == "auto" else self.n_bins)
+
+    def _learned_categories(self, column, role, n_rows):
+        if role.hash_dim is not None:
+            return Hashed(column.kind, role.hash_dim)
         if column.kind is None:
             return NOTHING_KNOWN
-        if column.is_encoded():
-            return Vocabulary.empty(column).extended(column, *self._limits(n_rows))
-        return Bins.learned(column, None if self.n_bins == "auto" else self.n_bins)
+        return Vocabulary.empty(column).extended(column, *self._limits(n_rows))
 
     def _limits(self, n_rows):
         """The rows a category needs to earn a code, and how many categories may have one."""
         is_share = not isinstance(self.min_frequency, Integral)
         return self.min_frequency * (n_rows if is_share else 1), self.max_categories
 
-    def _learned_more(self, field, column, selected_by, n_rows):
+    def _learned_more(self, field, role, column, n_rows):
         if field.kind is None:
-            return self._learned(as_field(column, selected_by), n_rows)
-        _check_kind(field, column)
-        if isinstance(field, Bins) or column.kind is None:
+            return self._learned(role.as_field(column), role, n_rows)
+        column = _like_fitted(field, column)
+        if isinstance(field, Baskets):
+            members = self._learned_more(field.of_members, role, column.members, n_rows)
+            return Baskets(members)
+        if not isinstance(field, Vocabulary) or column.kind is None:
             return field
         return field.extended(column.as_categories(), *self._limits(n_rows))
 
     def _remember(self, fields, n_rows):
         self._fields = fields
         self.field_kinds_ = [_name_of_kind(field) for field in fields]
-        self.field_dims_ = np.array([FIRST_KNOWN + field.n_known for field in fields], np.int64)
+        self.field_dims_ = np.array(
+            [0 if isinstance(f, Numbers) else FIRST_KNOWN + f.n_known for f in fields], np.int64
+        )
         self.n_samples_seen_ = n_rows
 
     def _read_like_fitted(self, X):
@@ -357,15 +433,23 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         validate_names(self, table, reset=False)
         return table
 
-    def _checked_codes(self, codes, j):
-        """Codes of field j as integers."""
-        is_code = (codes >= MISSING) & (codes < self.field_dims_[j]) & (codes % 1 == 0)
-        if not is_code.all():
+    def _value(self, j, cell, meaning):
+        """What a cell of field j stands for."""
+        field = self._fields[j]
+        if isinstance(field, Numbers):
+            return cell
+        if isinstance(field, Baskets):
+            members = [member["code"] if isinstance(member, dict) else member for member in cell]
+            return [meaning[self._checked_code(j, member)] for member in members]
+        return meaning[self._checked_code(j, cell)]
+
+    def _checked_code(self, j, code):
+        if code % 1 != 0 or not MISSING <= code < self.field_dims_[j]:
             raise ValueError(
-                f"Column {j} of X holds {codes[~is_code][0]}, which is no code of that field: its "
-                f"codes are the whole numbers from 0 to {self.field_dims_[j] - 1}."
+                f"Column {j} of X holds {code}, which is no code of that field: its codes are the "
+                f"whole numbers from 0 to {self.field_dims_[j] - 1}."
             )
-        return codes.astype(np.intp)
+        return int(code)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -375,16 +459,32 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         return tags
 
 
-def _check_kind(field, column):
-    if None in (field.kind, column.kind) or field.kind == column.kind:
-        return
-    raise ValueError(
-        f"Column {column.name!r} held {field.kind} when the encoder was fitted and holds "
-        f"{column.kind} now. Convert it to {field.kind}, or fit the encoder again."
-    )
+def _like_fitted(field, column):
+    """The column in the form the field was learned from."""
+    if None not in (field.kind, column.kind) and field.kind != column.kind:
+        raise ValueError(
+            f"Column {column.name!r} held {field.kind} when the encoder was fitted and holds "
+            f"{column.kind} now. Convert it to {field.kind}, or fit the encoder again."
+        )
+    if isinstance(field, Baskets):
+        return ListColumn.of(column, None)
+    if isinstance(column, ListColumn):
+        raise ValueError(
+            f"Column {column.name!r} held single values, or none, when the encoder was fitted and "
+            f"holds lists now. Give one value per cell, or fit the encoder again."
+        )
+    return column
+
+
+def _cells(column):
+    return column.members if isinstance(column, ListColumn) else column
 
 
 def _name_of_kind(field):
+    if isinstance(field, Baskets):
+        return f"lists of {_name_of_kind(field.of_members)}"
+    if isinstance(field, Hashed):
+        return "hashed"
     if field.kind is None:
         return "empty"
-    return "bins" if isinstance(field, Bins) else "categories"
+    return {Bins: "bins", Numbers: "numbers"}.get(type(field), "categories")

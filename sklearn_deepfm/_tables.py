@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
+
+from sklearn_deepfm._lists import flattened, split
 
 # pandas itself, since narwhals would take most of the time that a table of one row needs.
 Table: TypeAlias = pd.DataFrame | nw.DataFrame | np.ndarray
@@ -61,6 +62,53 @@ class Column:
         """The same column, not dictionary encoded."""
         values = self.values.dictionary_decode() if self.is_encoded() else self.values
         return Column(self.name, self.kind, values)
+
+
+@dataclass(frozen=True)
+class ListColumn:
+    """A column of lists: the members of all cells, one cell after the other.
+
+    A missing cell has one missing member. `starts` is where each cell's members begin, and
+    where those of the last one end; `weights` their weights, None where they have none.
+    """
+
+    name: Any
+    starts: np.ndarray
+    members: Column
+    weights: np.ndarray | None = None
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of the members in words; None if there is none but missing ones."""
+        return None if self.members.kind is None else f"lists of {self.members.kind}"
+
+    @classmethod
+    def of(cls, column: Column | ListColumn, separator: str | None) -> ListColumn:
+        """A column of strings taken apart at a separator, or one of missing values as lists.
+
+        Raises
+        ------
+        ValueError
+            If it holds anything else.
+        """
+        if isinstance(column, ListColumn):
+            return column
+        if column.kind is None:
+            return cls(column.name, np.arange(len(column.values) + 1), column)
+        if separator is None or column.kind != "strings":
+            need = "lists" if separator is None else "strings to take apart, or lists,"
+            raise ValueError(
+                f"Column {column.name!r} must hold {need} by the parameters of the encoder, and "
+                f"holds {column.kind}. Convert it, or leave it out of separators and "
+                f"member_weights."
+            )
+        values = column.as_quantities().values
+        return cls._of_arrow(column.name, split(values, separator))
+
+    @classmethod
+    def _of_arrow(cls, name: Any, lists: pa.Array) -> ListColumn:
+        starts, members = flattened(lists)
+        return cls(name, starts, _column_of_arrow(name, members))
 
 
 def read_table(X: Any) -> Table:
@@ -117,19 +165,23 @@ def column_names(table: Table) -> list:
     return list(range(table.shape[1])) if isinstance(table, np.ndarray) else list(table.columns)
 
 
-def columns_of(table: Table) -> Iterator[Column]:
-    """Convert one column at a time, so that no second copy of the table is ever held."""
-    if isinstance(table, np.ndarray):
-        columns: Iterable = table.T
-    elif isinstance(table, pd.DataFrame):
-        columns = (column for _, column in table.items())
-    else:
-        columns = table.iter_columns()
-    for name, native in zip(column_names(table), columns, strict=True):
-        yield _read_column(name, native)
+class Columns:
+    """The columns of a table by position; one at a time is converted, so none is held twice."""
+
+    def __init__(self, table: Table) -> None:
+        if isinstance(table, np.ndarray):
+            self._natives: list = list(table.T)
+        elif isinstance(table, pd.DataFrame):
+            self._natives = [column for _, column in table.items()]
+        else:
+            self._natives = list(table.iter_columns())
+        self._names = column_names(table)
+
+    def __getitem__(self, position: int) -> Column | ListColumn:
+        return _read_column(self._names[position], self._natives[position])
 
 
-def _read_column(name: Any, native: pd.Series | nw.Series | np.ndarray) -> Column:
+def _read_column(name: Any, native: pd.Series | nw.Series | np.ndarray) -> Column | ListColumn:
     try:
         values = _to_arrow(native)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
@@ -138,6 +190,17 @@ def _read_column(name: Any, native: pd.Series | nw.Series | np.ndarray) -> Colum
             "argument must be all strings, or all numbers (or booleans, or dates), and missing "
             f"ones None or NaN: convert them. ({error})"
         ) from error
+    if _is_list(values.type):
+        return ListColumn._of_arrow(name, values)
+    return _column_of_arrow(name, values)
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    types = pa.types
+    return types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_)
+
+
+def _column_of_arrow(name: Any, values: pa.Array) -> Column:
     kind, target = _kind_and_type(name, values.type)
     values = _cast(values, target)
     return Column(name, None if values.null_count == len(values) else kind, values)
@@ -205,7 +268,7 @@ def _kind_and_type(name: Any, type_: pa.DataType) -> tuple[str, pa.DataType]:
 
 def _advice(type_: pa.DataType) -> str:
     if pa.types.is_nested(type_):
-        return "Multi-valued fields are not supported yet: give one value per cell."
+        return "Give one value per cell, or a list of strings, whole numbers or booleans."
     return "Make it strings, numbers, booleans or dates: for example, decode bytes."
 
 

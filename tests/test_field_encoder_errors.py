@@ -27,7 +27,7 @@ FRAME = pd.DataFrame(
         ({"min_frequency": 1.0}, "min_frequency must be .*got 1.0"),
         ({"min_frequency": True}, "min_frequency must be .*got True"),
         ({"max_categories": 0}, "max_categories must be None or an int of at least 1.*got 0"),
-        ({"n_bins": 1}, "n_bins must be 'auto' or an int of at least 2.*got 1"),
+        ({"n_bins": 1}, "n_bins must be 'auto' or None or an int of at least 2.*got 1"),
         ({"n_bins": "many"}, "n_bins must be .*got 'many'"),
         ({"categorical_features": "city"}, "categorical_features must be .*a list .*got 'city'"),
         ({"numeric_features": [True]}, r"numeric_features must be .*a list .*got \[True\]"),
@@ -39,6 +39,18 @@ FRAME = pd.DataFrame(
             "'user' is both in categorical_features and in numeric_features",
         ),
         ({"numeric_features": ["city"]}, "'city' is in numeric_features but holds strings"),
+        ({"hash_dims": 0}, "hash_dims must be None or an int of at least 1 or a dict.*got 0"),
+        ({"hash_dims": {"city": 0}}, "hash_dims must be .*got {'city': 0}"),
+        ({"hash_dims": {"town": 9}}, "hash_dims holds 'town', which is no column of X"),
+        ({"hash_dims": {1.5: 9}}, "hash_dims holds 1.5, which is no column of X"),
+        (
+            {"hash_dims": {"user": 9}, "numeric_features": ["user"]},
+            "'user' is both in hash_dims and in numeric_features",
+        ),
+        ({"separators": {"city": ""}}, "separators must be .* a string that is not empty"),
+        ({"separators": {"user": "|"}}, "'user' must hold strings to take apart, .*holds numbers"),
+        ({"member_weights": {"city": "user"}}, "Column 'city' must hold lists .*holds strings"),
+        ({"member_weights": {"city": "city"}}, "member_weights must map columns of lists to"),
     ],
     ids=str,
 )
@@ -63,8 +75,9 @@ def test_name_is_refused_where_columns_have_none():
         ([{1}, 2], "Column 'bad' holds int, set"),
         ([2**64, 1], "Column 'bad' holds int"),
         ([1j, 2j], "Column 'bad' holds complex"),
-        ([[1], [2, 3]], "Column 'bad' holds list.*Multi-valued fields are not supported yet"),
-        ([{"a": 1}, {"a": 2}], "Column 'bad' holds struct.*Multi-valued fields are not supported"),
+        ([[[1]], [[2, 3]]], "Column 'bad' holds list.*one value per cell, or a list of strings"),
+        ([[1], 2], "Column 'bad' holds int, list"),
+        ([{"a": 1}, {"a": 2}], "Column 'bad' holds struct.*one value per cell, or a list"),
         ([b"a", b"b"], "Column 'bad' holds binary.*decode bytes"),
     ],
     ids=str,
@@ -81,14 +94,14 @@ def test_column_that_cannot_be_encoded_is_refused(values, message):
 @pytest.mark.parametrize(
     "table",
     [
-        pl.DataFrame({"bad": [[1], [2]]}),
+        pl.DataFrame({"bad": [[[1]], [[2]]]}),
         pl.DataFrame({"bad": [{"a": 1}]}),
-        pa.table({"bad": [[1], [2]]}),
+        pa.table({"bad": [[[1]], [[2]]]}),
     ],
-    ids=["polars list", "polars struct", "pyarrow list"],
+    ids=["polars list of lists", "polars struct", "pyarrow list of lists"],
 )
 def test_nested_cells_are_refused_in_every_table(table):
-    with pytest.raises(TypeError, match="Column 'bad' holds .*Multi-valued fields"):
+    with pytest.raises(TypeError, match="Column 'bad' holds .*one value per cell, or a list"):
         OrdinalFieldEncoder().fit(table)
 
 

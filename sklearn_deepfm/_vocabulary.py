@@ -1,4 +1,4 @@
-"""What one field learned at fit, and the codes it gives: a vocabulary of categories, or bins."""
+"""The categories of a field: which values it knows, how often it met them, and their codes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from sklearn_deepfm._tables import EXACT_FLOAT, Column
 
 MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
 _NOT_FOUND = -1
-
-_MAX_AUTO_BINS, _AUTO_ROWS_PER_BIN = 255, 20
 
 _AS_PYTHON = methodcaller("as_py")
 
@@ -128,11 +126,11 @@ class Vocabulary:
             if len(values) < len(values.dictionary):
                 return self._codes_of(values.dictionary_decode())
             codes = np.append(self._codes_of(values.dictionary), np.int32(_NOT_FOUND))
-            return codes[_filled(values.indices, len(values.dictionary))]
+            return codes[filled(values.indices, len(values.dictionary))]
         values = _cast_where_exact(values, self.values.type)
         if self._map is None:
             return self._code_at[_positions(values, self.values)]
-        codes = self._map(_filled(values, 0))
+        codes = self._map(filled(values, 0))
         if values.null_count:
             codes[values.is_null().to_numpy(False)] = _NOT_FOUND
         return codes
@@ -184,7 +182,7 @@ def _range(type_: pa.DataType) -> tuple[int, int]:
 def _positions(values: pa.Array, ascending: pa.Array) -> np.ndarray:
     """Where each value stands in `ascending`; its length for one that does not, and for null."""
     if (len(values) - _ALWAYS_SEARCHED_VALUES) * _CATEGORIES_PER_SEARCHED_VALUE > len(ascending):
-        return _filled(pc.index_in(values, value_set=ascending), len(ascending))
+        return filled(pc.index_in(values, value_set=ascending), len(ascending))
     return np.array([_search(ascending, value) for value in values.to_pylist()], np.int64)
 
 
@@ -197,107 +195,22 @@ def _search(ascending: pa.Array, value: Any) -> int:
     return len(ascending)
 
 
-def _filled(numbers: pa.Array, missing: int) -> np.ndarray:
+def filled(numbers: pa.Array, missing: int) -> np.ndarray:
     """Whole numbers as an array, with one in place of null."""
     if numbers.null_count:
         numbers = numbers.cast(pa.int64()).fill_null(missing)
     return numbers.to_numpy()
 
 
-@dataclass(frozen=True, eq=False)
-class Bins:
-    """The bins of a field of quantities: the n + 1 edges of n bins, each closed on the left."""
-
-    kind: str | None
-    type: pa.DataType
-    edges: np.ndarray
-
-    @classmethod
-    def learned(cls, column: Column, n_bins: int | None) -> Bins:
-        """Bins of about equal numbers of rows, at most `n_bins`; None: as many as rows allow."""
-        values = _as_floats(column)
-        distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
-        min_rows = 1
-        if n_bins is None:
-            n_bins, min_rows = _MAX_AUTO_BINS, min(_AUTO_ROWS_PER_BIN, max(counts.sum() // 2, 1))
-        inner = _inner_edges(distinct, counts, n_bins, min_rows)
-        edges = np.concatenate([distinct[:1], inner, distinct[-1:]])
-        return cls(column.kind, column.values.type, edges)
-
-    @property
-    def n_known(self) -> int:
-        return len(self.edges) - 1
-
-    @property
-    def categories(self) -> pa.Array:
-        """The edges of the bins, in the type of the column."""
-        return self._in_own_type(self.edges)
-
-    @property
-    def representatives(self) -> pa.Array:
-        """The middle of each bin."""
-        left, right = self.edges[:-1], self.edges[1:]
-        middle = left / 2 + right / 2
-        # Between neighbouring floats there is no middle; the left edge is in the bin.
-        return self._in_own_type(np.where((left < middle) & (middle < right), middle, left))
-
-    def _in_own_type(self, numbers: np.ndarray) -> pa.Array:
-        if not pa.types.is_temporal(self.type):
-            return pa.array(numbers)
-        return pa.array(np.floor(numbers).astype(np.int64)).cast(self.type)
-
-    def encode(self, column: Column) -> tuple[np.ndarray, int]:
-        """The code of each value; no value is ever unseen."""
-        values = _as_floats(column)
-        codes = np.searchsorted(self.edges[1:-1], values, side="right") + FIRST_KNOWN
-        if column.values.null_count:
-            codes[np.isnan(values)] = MISSING
-        return codes, 0
-
-
-def _inner_edges(
-    distinct: np.ndarray, counts: np.ndarray, n_bins: int, min_rows: int
-) -> list[float]:
-    """Cut sorted values so that each bin takes an equal share of the rows that are left."""
-    n_rows = counts.sum()
-    rows_below = np.cumsum(counts) - counts
-    edges: list[float] = []
-    start = 0
-    for bins_left in range(n_bins, 1, -1):
-        end = start + max(min_rows, (n_rows - start) / bins_left)
-        cut = np.searchsorted(rows_below, end)
-        if cut == len(distinct) or n_rows - rows_below[cut] < min_rows:
-            break
-        start = rows_below[cut]
-        edges.append(distinct[cut])
-    return edges
-
-
-def _as_floats(column: Column) -> np.ndarray:
-    """The values as float64, dates as microseconds, NaN where missing."""
-    values = column.as_quantities().values
-    if pa.types.is_temporal(values.type):
-        values = values.cast(pa.int64())
-    floats = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    if np.isinf(floats).any():
-        raise ValueError(
-            f"Column {column.name!r} holds infinity, and bins need finite values. Replace it by "
-            f"NaN (missing) or by a large number, or name the column in categorical_features."
-        )
-    return floats
-
-
-def warn_if_nearly_unique(column: Column, field: Vocabulary | Bins) -> None:
+def warn_if_nearly_unique(column: Column, field: Vocabulary) -> None:
     """Warn of a column whose categories new rows will hardly share."""
-    if not isinstance(field, Vocabulary):
-        return
     n_rows = field.counts.sum()
     if n_rows >= _MANY_ROWS_AT_FIT and field.n_known > _NEARLY_UNIQUE * n_rows:
         warnings.warn(
             f"Column {column.name!r} has {field.n_known} categories in {n_rows} rows: nearly "
             "every row has its own, which new rows will not share, so that their values will be "
             "unknown. Drop the column, or set min_frequency=2 or more so that such values share "
-            "code 1; if it is a quantity, name it in numeric_features.",
+            "code 1, or hash_dims; if it is a quantity, name it in numeric_features.",
             UserWarning,
             stacklevel=4,
         )

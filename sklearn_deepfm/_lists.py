@@ -1,0 +1,63 @@
+"""Arrow lists, taken apart into members and where each list begins, and put together again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def flattened(lists: pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """Members of all lists, one list after the other; a missing list has one missing member.
+
+    Returns
+    -------
+    starts : ndarray of shape (n_lists + 1,), int64
+        Where each list begins, and where the last one ends.
+    members : Array
+    """
+    lengths = pc.list_value_length(lists).fill_null(1).to_numpy().astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    members = lists.flatten()
+    if lists.null_count:
+        if pa.types.is_string_view(members.type):  # which take does not know
+            members = members.cast(pa.large_string())
+        is_real = np.ones(starts[-1], dtype=bool)
+        is_real[starts[:-1][lists.is_null().to_numpy(False)]] = False
+        members = members.take(pa.array(np.cumsum(is_real) - 1, mask=~is_real))
+    return starts, members
+
+
+def lists_of(starts: np.ndarray, members: pa.Array) -> pa.Array:
+    """Lists of the members, of 64-bit offsets only where they must be."""
+    kind, offset = pa.ListArray, np.int32
+    if starts[-1] > np.iinfo(np.int32).max:
+        kind, offset = pa.LargeListArray, np.int64
+    return kind.from_arrays(pa.array(starts.astype(offset)), members)
+
+
+def split(strings: pa.Array, separator: str) -> pa.Array:
+    """Lists of the parts of strings that are not empty; null where a string is."""
+    starts, parts = flattened(pc.split_pattern(strings, separator))
+    kept = pc.not_equal(parts, "").fill_null(True)
+    ends = np.concatenate([[0], np.cumsum(kept.to_numpy(zero_copy_only=False))])
+    lists = lists_of(ends[starts], parts.filter(kept))
+    return pc.if_else(strings.is_null(), None, lists) if strings.null_count else lists
+
+
+def checked_weights(name: object, weights: pa.Array) -> np.ndarray:
+    """Weights of the members of lists as float64.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, infinite or less than 0.
+    """
+    values = weights.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    bad = ~(np.isfinite(values) & (values >= 0))
+    if bad.any():
+        raise ValueError(
+            f"Column {name!r} holds the weight {values[bad][0]}, where each member of a list needs "
+            f"a finite weight of at least 0. Replace it, or drop the member."
+        )
+    return values

@@ -1,0 +1,109 @@
+"""Quantities: cut into bins at their quantiles, or passed on as numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from sklearn_deepfm._tables import Column
+from sklearn_deepfm._vocabulary import FIRST_KNOWN, MISSING
+
+_MAX_AUTO_BINS, _AUTO_ROWS_PER_BIN = 255, 20
+
+
+@dataclass(frozen=True, eq=False)
+class Bins:
+    """The bins of a field of quantities: the n + 1 edges of n bins, each closed on the left."""
+
+    kind: str | None
+    type: pa.DataType
+    edges: np.ndarray
+
+    @classmethod
+    def learned(cls, column: Column, n_bins: int | None) -> Bins:
+        """Bins of about equal numbers of rows, at most `n_bins`; None: as many as rows allow."""
+        values = _as_floats(column)
+        distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+        min_rows = 1
+        if n_bins is None:
+            n_bins, min_rows = _MAX_AUTO_BINS, min(_AUTO_ROWS_PER_BIN, max(counts.sum() // 2, 1))
+        inner = _inner_edges(distinct, counts, n_bins, min_rows)
+        edges = np.concatenate([distinct[:1], inner, distinct[-1:]])
+        return cls(column.kind, column.values.type, edges)
+
+    @property
+    def n_known(self) -> int:
+        return len(self.edges) - 1
+
+    @property
+    def categories(self) -> pa.Array:
+        """The edges of the bins, in the type of the column."""
+        return self._in_own_type(self.edges)
+
+    @property
+    def representatives(self) -> pa.Array:
+        """The middle of each bin."""
+        left, right = self.edges[:-1], self.edges[1:]
+        middle = left / 2 + right / 2
+        # Between neighbouring floats there is no middle; the left edge is in the bin.
+        return self._in_own_type(np.where((left < middle) & (middle < right), middle, left))
+
+    def _in_own_type(self, numbers: np.ndarray) -> pa.Array:
+        if not pa.types.is_temporal(self.type):
+            return pa.array(numbers)
+        return pa.array(np.floor(numbers).astype(np.int64)).cast(self.type)
+
+    def encode(self, column: Column) -> tuple[np.ndarray, int]:
+        """The code of each value; no value is ever unseen."""
+        values = _as_floats(column)
+        codes = np.searchsorted(self.edges[1:-1], values, side="right") + FIRST_KNOWN
+        if column.values.null_count:
+            codes[np.isnan(values)] = MISSING
+        return codes, 0
+
+
+def _inner_edges(
+    distinct: np.ndarray, counts: np.ndarray, n_bins: int, min_rows: int
+) -> list[float]:
+    """Cut sorted values so that each bin takes an equal share of the rows that are left."""
+    n_rows = counts.sum()
+    rows_below = np.cumsum(counts) - counts
+    edges: list[float] = []
+    start = 0
+    for bins_left in range(n_bins, 1, -1):
+        end = start + max(min_rows, (n_rows - start) / bins_left)
+        cut = np.searchsorted(rows_below, end)
+        if cut == len(distinct) or n_rows - rows_below[cut] < min_rows:
+            break
+        start = rows_below[cut]
+        edges.append(distinct[cut])
+    return edges
+
+
+def _as_floats(column: Column) -> np.ndarray:
+    """The values as float64, dates as microseconds, NaN where missing."""
+    values = column.as_quantities().values
+    if pa.types.is_temporal(values.type):
+        values = values.cast(pa.int64())
+    floats = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    if np.isinf(floats).any():
+        raise ValueError(
+            f"Column {column.name!r} holds infinity, and bins need finite values. Replace it by "
+            f"NaN (missing) or by a large number, or name the column in categorical_features."
+        )
+    return floats
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers:
+    """A field of quantities that stay numbers."""
+
+    kind: str | None
+
+    categories = representatives = pa.nulls(0)
+
+    def encode(self, column: Column) -> tuple[np.ndarray, int]:
+        """Each value as float64, dates as microseconds, NaN where missing."""
+        return _as_floats(column), 0

@@ -1,0 +1,177 @@
+"""What each column of a table is to an encoder: a field of some kind, or weights of another's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sklearn_deepfm._lists import checked_weights
+from sklearn_deepfm._tables import Column, Columns, ListColumn
+
+
+@dataclass(frozen=True)
+class Role:
+    """One field: the position of its column, and what the encoder's parameters say of it."""
+
+    position: int
+    selected_by: str | None = None
+    separator: str | None = None
+    weights: int | None = None  # position of the column of its members' weights
+    weights_separator: str | None = None
+    hash_dim: int | None = None
+
+    def read(self, columns: Columns) -> Column | ListColumn:
+        """The column, taken apart at the separator, with the weights of its members."""
+        column = columns[self.position]
+        if self.separator is not None or self.weights is not None:
+            column = ListColumn.of(column, self.separator)
+        if self.weights is None or not isinstance(column, ListColumn):
+            return column
+        weights = ListColumn.of(columns[self.weights], self.weights_separator)
+        return replace(column, weights=_weights(column, weights))
+
+    def as_field(self, column: Column | ListColumn) -> Column | ListColumn:
+        """The column as fit takes it: dictionary encoded, unless it holds quantities."""
+        if isinstance(column, ListColumn):
+            return replace(column, members=self._as_members(column.members))
+        return _as_field(column, self.selected_by)
+
+    def _as_members(self, members: Column) -> Column:
+        if members.kind is None:
+            return members
+        is_quantity = not members.is_categorical() and self.selected_by != "categorical_features"
+        if is_quantity or self.selected_by == "numeric_features":
+            raise ValueError(
+                f"Column {members.name!r} holds lists of {members.kind}, which cannot be binned or "
+                f"passed on as numbers. Name it in categorical_features if these are names of "
+                f"things, or make columns of them."
+            )
+        return members.as_categories()
+
+
+def roles_of(encoder: Any, names: list) -> list[Role]:
+    """The fields of a table by the encoder's parameters, in the order of their columns.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or two parameters contradict each other.
+    """
+    selected: dict[int, str] = {}
+    for parameter in ("categorical_features", "numeric_features"):
+        features = getattr(encoder, parameter)
+        for position in _positions(() if features is None else features, parameter, names):
+            if selected.setdefault(position, parameter) != parameter:
+                raise ValueError(
+                    f"Column {names[position]!r} is both in categorical_features and in "
+                    "numeric_features. Leave it in one of them."
+                )
+    separators = _by_position(encoder, "separators", names)
+    weights = _by_position(encoder, "member_weights", names)
+    weights = {
+        position: _positions([name], "member_weights", names)[0]
+        for position, name in weights.items()
+    }
+    hash_dims = _hash_dims(encoder, names, selected)
+    taken = set(weights.values())
+    if taken & set(weights) or len(taken) < len(weights) or len(taken) == len(names):
+        raise ValueError(
+            f"member_weights must map columns of lists to columns of their weights, each of which "
+            f"serves one of them and is no column of lists itself, got {encoder.member_weights!r}."
+        )
+    return [
+        Role(
+            position,
+            selected.get(position),
+            separators.get(position),
+            weights.get(position),
+            separators.get(weights.get(position, -1)),
+            hash_dims.get(position),
+        )
+        for position in range(len(names))
+        if position not in taken
+    ]
+
+
+def _hash_dims(encoder: Any, names: list, selected: dict[int, str]) -> dict[int, int]:
+    if isinstance(encoder.hash_dims, Integral):
+        return dict.fromkeys(range(len(names)), int(encoder.hash_dims))
+    hash_dims = _by_position(encoder, "hash_dims", names)
+    for position in hash_dims:
+        if selected.get(position) == "numeric_features":
+            raise ValueError(
+                f"Column {names[position]!r} is both in hash_dims and in numeric_features. Leave "
+                f"it in one of them."
+            )
+    return hash_dims
+
+
+def _by_position(encoder: Any, parameter: str, names: list) -> dict[int, Any]:
+    """A parameter that is a dict by column, by position instead."""
+    by_column = getattr(encoder, parameter) or {}
+    positions = _positions(by_column, parameter, names)
+    return dict(zip(positions, by_column.values(), strict=True))
+
+
+def _positions(features: Iterable, parameter: str, names: list) -> list[int]:
+    return [_position(feature, parameter, names) for feature in features]
+
+
+def _position(feature: str | int, parameter: str, names: list) -> int:
+    position = names.index(feature) if feature in names and isinstance(feature, str) else feature
+    if not isinstance(position, Integral) or not 0 <= position < len(names):
+        raise ValueError(
+            f"{parameter} holds {feature!r}, which is no column of X. Its columns are {names}: "
+            f"give their names, or positions from 0 to {len(names) - 1}."
+        )
+    return int(position)
+
+
+def _as_field(column: Column, selected_by: str | None) -> Column:
+    """The column as categories or as quantities: as it was selected, else as its values ask."""
+    if column.kind is None:
+        return column
+    if selected_by == "categorical_features":
+        return column.as_categories()
+    if selected_by == "numeric_features":
+        if column.kind in ("strings", "booleans"):
+            raise ValueError(
+                f"Column {column.name!r} is in numeric_features but holds {column.kind}, which "
+                "cannot be binned. Convert it to numbers, or take it out of numeric_features."
+            )
+        return column.as_quantities()
+    return column.as_categories() if column.is_categorical() else column
+
+
+def _weights(column: ListColumn, weights: ListColumn) -> np.ndarray:
+    """The weight of each member; of a missing cell's only member 1.
+
+    Raises
+    ------
+    ValueError
+        If the weights are no numbers, or a list has not as many as members.
+    """
+    values = weights.members.values
+    if weights.members.kind == "strings":
+        values = pc.cast(values, pa.float64())
+    elif weights.members.kind not in (None, "numbers"):
+        raise ValueError(
+            f"Column {weights.name!r} must hold lists of numbers, the weights of the members of "
+            f"{column.name!r}, and holds {weights.kind}."
+        )
+    unequal = np.flatnonzero(np.diff(column.starts) != np.diff(weights.starts))
+    if len(unequal):
+        row = unequal[0]
+        lengths = [np.diff(c.starts)[row] for c in (column, weights)]
+        raise ValueError(
+            f"Columns {column.name!r} and {weights.name!r} must hold lists of equal length, "
+            f"members and their weights; in row {row} they hold {lengths[0]} and {lengths[1]}."
+        )
+    is_missing = column.members.values.is_null()
+    return checked_weights(weights.name, pc.if_else(is_missing, 1.0, values.cast(pa.float64())))
