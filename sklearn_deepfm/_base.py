@@ -302,5 +302,6 @@ class BaseDeepFM(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.input_tags.sparse = False
+        tags.target_tags.multi_output = True
         tags.non_deterministic = False
         return tags

@@ -7,7 +7,7 @@ from sklearn.base import ClassifierMixin
 from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._net import DeepFMClassifierNet
 from sklearn_deepfm._parameters import dict_of, one_of, real
-from sklearn_deepfm._targets import Labels
+from sklearn_deepfm._targets import LabelSets, labels_of
 
 
 class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
@@ -19,7 +19,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
     The probability is the sigmoid of the logit for two classes; for more, each class
     has a logit with its own first and second order, and probabilities are their
-    softmax. Columns of codes (integers, booleans, categories) are looked up in a
+    softmax. Several labels at once, a y of several columns, have a logit and its sigmoid
+    each. Columns of codes (integers, booleans, categories) are looked up in a
     table of embeddings, columns of floats scale one. Strings, dates and rare
     categories are the business of :class:`OrdinalFieldEncoder`, in a pipeline.
 
@@ -194,7 +195,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         "class_weight": one_of(None, "balanced") | dict_of("label", real("(0, inf)")),
     }
     _net_class = DeepFMClassifierNet
-    _target_class = Labels
+    _target_class = staticmethod(labels_of)
 
     def __init__(
         self,
@@ -269,8 +270,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         ----------
         X : data frame or array-like of shape (n_samples, n_fields)
             Codes and numbers.
-        y : array-like of shape (n_samples,)
-            Labels of two or more classes, of any sortable type.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels of two or more classes, of any sortable type; or a column for each of
+            several labels, 1 where a row has it, else 0.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of at least 0; None: all 1.
         X_val : data frame or array-like of shape (n_val, n_fields), default=None
@@ -303,10 +305,11 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         ----------
         X : data frame or array-like of shape (n_samples, n_fields)
             Codes and numbers.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
             Labels.
         classes : array-like of shape (n_classes,), default=None
-            All labels that any call may bring; needed at the first call.
+            All labels that any call may bring; needed at the first call. For a y of
+            several columns their numbers 0, 1, ...
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of at least 0; None: all 1.
 
@@ -322,9 +325,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             )
         if classes is not None and hasattr(self, "net_"):
             self._check_same_classes(np.unique(classes))
-        return self._partial_fit(
-            X, y, sample_weight, lambda _: Labels(np.asarray(classes), "classes")
-        )
+
+        return self._partial_fit(X, y, sample_weight, lambda y: labels_of(y, np.asarray(classes)))
 
     def predict(self, X):
         """Most probable label of each row.
@@ -336,8 +338,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
-            Labels out of `classes_`.
+        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels out of `classes_`; of several labels, 1 for those whose probability is
+            above one half.
         """
         logits = self._logits(X)
         return self._target.predict(logits)
@@ -353,7 +356,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Returns
         -------
         proba : ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`; rows add up to 1.
+            In the order of `classes_`; rows add up to 1, unless y had several columns,
+            each of which has a probability of its own.
         """
         logits = self._logits(X)
         return self._target.proba(logits)
@@ -391,8 +395,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         return self._target.decision(logits)
 
     def _criterion(self):
-        is_binary = self._target.n_outputs == 1
-        return torch.nn.BCEWithLogitsLoss if is_binary else torch.nn.CrossEntropyLoss
+        is_sigmoid = self._target.n_outputs == 1 or isinstance(self._target, LabelSets)
+        return torch.nn.BCEWithLogitsLoss if is_sigmoid else torch.nn.CrossEntropyLoss
 
     def _check_same_classes(self, classes):
         if not np.array_equal(classes, self.classes_):
@@ -403,3 +407,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
     def _class_factors(self, rows):
         return self._target.factors(self.class_weight, rows)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -50,7 +50,10 @@ class DeepFM(nn.Module):
         Probability, in [0, 1), of dropping a hidden unit while training.
     n_outputs : int, default=1
         Number of logits per sample: 1 for a binary target or a regression, the
-        number of classes for a multiclass target.
+        number of classes for a multiclass target, of labels for a multi-label one.
+    multi_label : bool, default=False
+        Whether several outputs are labels that a sample may have at once, each with a
+        probability of its own, instead of classes of which it has one.
     batch_norm : bool, default=True
         Whether to normalise each hidden layer over the batch.
     components : collection of {"linear", "fm", "deep"}, default=("linear", "fm", "deep")
@@ -110,6 +113,7 @@ class DeepFM(nn.Module):
         dropout: float = 0.2,
         *,
         n_outputs: int = 1,
+        multi_label: bool = False,
         batch_norm: bool = True,
         components: Collection[str] = COMPONENTS,
         slopes: dict[int, int] | None = None,
@@ -122,6 +126,7 @@ class DeepFM(nn.Module):
         _check_components(components)
         super().__init__()
         self.n_outputs = n_outputs
+        self.multi_label = multi_label
         self.components = tuple(name for name in COMPONENTS if name in components)
         self.sparse = sparse
         self.touched: Touched | None = None
@@ -251,14 +256,30 @@ class DeepFM(nn.Module):
         Returns
         -------
         proba : Tensor of shape (batch, n_outputs)
-            Sigmoid of a single logit, softmax of several.
+            Sigmoid of a single logit and of labels, softmax over classes.
         """
         training = self.training
         self.eval()
         try:
-            return to_proba(self(index, value, bags))
+            return self.to_proba(self(index, value, bags))
         finally:
             self.train(training)
+
+    def to_proba(self, logits: Tensor) -> Tensor:
+        """Probabilities of logits.
+
+        Parameters
+        ----------
+        logits : Tensor of shape (batch, n_outputs)
+            As :meth:`forward` gives them.
+
+        Returns
+        -------
+        proba : Tensor of shape (batch, n_outputs)
+            Sigmoid of a single logit and of labels, softmax over classes.
+        """
+        is_classes = self.n_outputs > 1 and not self.multi_label
+        return logits.softmax(1) if is_classes else logits.sigmoid()
 
     def _terms(
         self, index: Tensor, value: Tensor | None, bags: Bags | None
@@ -288,11 +309,6 @@ class DeepFM(nn.Module):
             return 0.5 * squares.sum(1, keepdim=True)
         # No matrix product, which autocast would compute in bfloat16.
         return 0.5 * (squares.unsqueeze(1) * self.fm_scale).sum(2)
-
-
-def to_proba(logits: Tensor) -> Tensor:
-    """Sigmoid of a single logit per row, softmax of several."""
-    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
 
 
 def _check_sizes(**sizes: int) -> None:

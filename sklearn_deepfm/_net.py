@@ -13,7 +13,7 @@ from skorch.history import History
 from torch import Tensor, nn
 
 from sklearn_deepfm._batches import Batches, Samples
-from sklearn_deepfm._module import DeepFM, to_proba
+from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
 
 VALID_BATCH_SIZE = 4096
@@ -174,8 +174,12 @@ class DeepFMNet(NeuralNet):
     def get_loss(
         self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
     ) -> Tensor:
-        """Mean over the batch of weight times loss; the weights have mean 1 over the set."""
+        """Mean over the batch of weight times loss; the weights have mean 1 over the set.
+
+        The loss of several labels or numbers is the sum of theirs.
+        """
         losses: Tensor = self.criterion_(y_pred[:, 0] if y_pred.shape[1] == 1 else y_pred, y_true)
+        losses = losses.sum(1) if losses.ndim == 2 else losses
         return (losses * X["weight"]).mean() if "weight" in X else losses.mean()
 
     def get_all_learnable_params(self) -> Any:
@@ -280,30 +284,31 @@ class DeepFMNet(NeuralNet):
 
 
 class DeepFMClassifierNet(ClassifierMixin, DeepFMNet):
-    """Net for classes 0 .. n_classes - 1, with the methods that scorers ask for."""
+    """Net for classes, numbered from 0, or labels, with the methods that scorers ask for."""
 
     @property
     def classes_(self) -> np.ndarray:
         return np.arange(max(2, self.module_.n_outputs))
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class, of shape (n_samples, n_classes)."""
-        proba: np.ndarray = to_proba(self.forward(X)).detach().numpy()
+        """Probability of each class or label, of shape (n_samples, n_classes)."""
+        proba: np.ndarray = self.module_.to_proba(self.forward(X)).detach().numpy()
         return np.column_stack([1 - proba, proba]) if proba.shape[1] == 1 else proba
 
     def predict(self, X: Any) -> np.ndarray:
-        """Most probable class, of shape (n_samples,)."""
-        label: np.ndarray = self.predict_proba(X).argmax(1)
-        return label
+        """Most probable class, of shape (n_samples,), or whether a row has each label."""
+        proba = self.predict_proba(X)
+        label: np.ndarray = proba > 0.5 if self.module_.multi_label else proba.argmax(1)
+        return label.astype(np.int64)
 
 
 class DeepFMRegressorNet(RegressorMixin, DeepFMNet):
     """Net for a target of mean 0 and variance 1."""
 
     def predict(self, X: Any) -> np.ndarray:
-        """Standardised target, of shape (n_samples,)."""
-        output: np.ndarray = self.forward(X)[:, 0].detach().numpy()
-        return output
+        """Standardised target, of shape (n_samples,) or (n_samples, n_outputs)."""
+        output: np.ndarray = self.forward(X).detach().numpy()
+        return output[:, 0] if output.shape[1] == 1 else output
 
 
 def _on_cpu(optimizer_state: dict[str, Any]) -> dict[str, Any]:

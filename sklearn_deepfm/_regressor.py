@@ -189,7 +189,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         ----------
         X : data frame or array-like of shape (n_samples, n_fields)
             Codes and numbers.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of at least 0; None: all 1.
@@ -223,7 +223,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         ----------
         X : data frame or array-like of shape (n_samples, n_fields)
             Codes and numbers.
-        y : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of at least 0; None: all 1.
@@ -245,7 +245,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,)
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             In the unit of the target.
         """
         logits = self._logits(X)

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
 
 
 def check_target(estimator, y, columns):
-    """Target as a one-dimensional array as long as the columns.
+    """Target as long as the columns: one-dimensional, or a matrix of several outputs.
 
     Raises
     ------
@@ -20,7 +21,10 @@ def check_target(estimator, y, columns):
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None."
         )
-    y = column_or_1d(y, warn=True)
+    if issparse(y):
+        y = y.toarray()
+    array = np.asarray(y)
+    y = array if array.ndim == 2 and array.shape[1] > 1 else column_or_1d(y, warn=True)
     check_consistent_length(columns[0], y)
     if pd.isna(y).any():
         raise ValueError("Input y contains NaN: drop the rows whose target is missing.")
@@ -127,32 +131,132 @@ class Labels:
         return _ClassifierAnswers(self, logits)
 
 
-class Amount:
-    """A number, learned after standardisation."""
+class LabelSets:
+    """Several labels at once, each of which a row has or has not.
 
-    is_class = False
-    n_outputs = 1
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples, n_labels)
+        1 where a row has a label, else 0.
+    """
+
+    is_class = False  # rows of equal sets are too few to be held out in proportion
 
     def __init__(self, y):
-        self.mean, self.scale, self.initial_bias = 0.0, 1.0, np.zeros(1)
+        if type_of_target(y, input_name="y") != "multilabel-indicator":
+            raise ValueError(
+                f"y of several columns must hold 0 and 1 alone, whether a row has each label, got "
+                f"{np.unique(y)[:5].tolist()}. For one of several classes, pass a single column."
+            )
+        self.n_outputs = y.shape[1]
+        self.classes = np.arange(y.shape[1])
+
+    def encode(self, y):
+        """The same as numbers; another number of labels is an error."""
+        if y.ndim != 2 or y.shape[1] != self.n_outputs:
+            raise ValueError(
+                f"y must have a column for each of the {self.n_outputs} labels of the first fit, "
+                f"got the shape {y.shape}."
+            )
+        LabelSets(y)  # which refuses anything but 0 and 1
+        return y.astype(np.int64)
+
+    def fit(self, rows):
+        """Share of the rows that have each label, as log-odds to start from."""
+        share = np.average(rows.y, axis=0, weights=rows.weight)
+        half_a_row = 0.5 / len(rows)
+        share = share.clip(half_a_row, 1 - half_a_row)
+        self.initial_bias = np.log(share) - np.log1p(-share)
+
+    def factors(self, class_weight, rows):
+        """None: there is no class to weigh."""
+        if class_weight is not None:
+            raise ValueError(
+                f"class_weight must be None where y has several columns, got {class_weight!r}. "
+                f"Pass sample_weight instead."
+            )
+
+    def to_network(self, y):
+        return y.astype(np.float32)
+
+    def decision(self, logits):
+        return logits
+
+    def proba(self, logits):
+        return expit(logits)
+
+    def log_proba(self, logits):
+        return log_expit(logits)
+
+    def predict(self, logits):
+        return (logits > 0).astype(np.int64)
+
+    def decode(self, y):
+        return y
+
+    def answers(self, logits):
+        return _ClassifierAnswers(self, logits)
+
+
+def labels_of(y, classes=None):
+    """The target of a classifier: labels, or sets of them where y has several columns.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+    classes : ndarray of shape (n_classes,), default=None
+        All labels, where y may lack some.
+    """
+    if y.ndim == 1:
+        return Labels(y) if classes is None else Labels(classes, "classes")
+    target = LabelSets(y)
+    if classes is not None and not np.array_equal(classes, target.classes):
+        raise ValueError(
+            f"classes must be {target.classes.tolist()}, the numbers of the columns of y, got "
+            f"{classes.tolist()}."
+        )
+    return target
+
+
+class Amount:
+    """A number, or several, learned after standardisation.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+    """
+
+    is_class = False
+
+    def __init__(self, y):
+        self._shape = y.shape[1:]
+        self.n_outputs = y.shape[1] if y.ndim == 2 else 1
+        self.mean, self.scale, self.initial_bias = 0.0, 1.0, np.zeros(self.n_outputs)
 
     def encode(self, y):
         if y.dtype.kind not in "biufO":
-            raise ValueError(f"y must hold numbers, got {y[0]!r}, of type {y.dtype}. Convert it.")
+            raise ValueError(
+                f"y must hold numbers, got {y.flat[0]!r}, of type {y.dtype}. Convert it."
+            )
+        if y.shape[1:] != self._shape:
+            raise ValueError(
+                f"y must have the shape (n_samples, *{self._shape}), as in the first fit, got "
+                f"{y.shape}."
+            )
         return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
 
     def fit(self, rows):
         """Mean and standard deviation of the training rows."""
-        self.mean = np.average(rows.y, weights=rows.weight)
-        self.scale = np.sqrt(np.average(np.square(rows.y - self.mean), weights=rows.weight))
-        if not self.scale > 1e-12 * abs(self.mean):  # constant up to rounding
-            self.scale = 1.0
+        self.mean = np.average(rows.y, axis=0, weights=rows.weight)
+        scale = np.sqrt(np.average(np.square(rows.y - self.mean), axis=0, weights=rows.weight))
+        # Constant up to rounding: left as it is.
+        self.scale = np.where(scale > 1e-12 * np.abs(self.mean), scale, 1.0)
 
     def to_network(self, y):
         return ((y - self.mean) / self.scale).astype(np.float32)
 
     def predict(self, logits):
-        return logits[:, 0] * self.scale + self.mean
+        return logits.reshape(len(logits), *self._shape) * self.scale + self.mean
 
     def decode(self, y):
         return y

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn_deepfm._batches import Samples
 from sklearn_deepfm._module import COMPONENTS
 from sklearn_deepfm._prediction import bags_of_arrays
+from sklearn_deepfm._targets import LabelSets
 
 STRUCTURE = (
     "embed_dim",
@@ -55,6 +56,7 @@ def new_net(model, fields, target, *, random):
         module__components=tuple(name for name in COMPONENTS if name in model.components),
         module__slopes=fields.slopes,
         module__sparse=is_sparse(model, int(dims.sum())),
+        module__multi_label=isinstance(target, LabelSets),
         module__seed=module_seed,
         criterion=model._criterion(),
         embedding_l2=float(model.embedding_l2),
@@ -144,7 +146,7 @@ def validation_scorer(scoring, valid, target):
             weight["sample_weight"] = valid.weight
         else:
             repeats = _as_counts(valid.weight, scoring)
-            y = np.repeat(y, repeats)
+            y = np.repeat(y, repeats, axis=0)
     X = np.zeros((len(y), 1))  # the answers are known: nothing is read from it
 
     def score(logits):

@@ -10,7 +10,7 @@ from sklearn.metrics import get_scorer, r2_score, roc_auc_score
 
 from sklearn_deepfm import DeepFMClassifier
 from sklearn_deepfm._rows import Rows
-from sklearn_deepfm._targets import Amount, Labels, check_target
+from sklearn_deepfm._targets import Amount, Labels, LabelSets, check_target
 
 CLASSES = [
     ["no", "yes"],
@@ -147,7 +147,7 @@ def test_amount_is_standardised_by_weight_and_comes_back(rng):
 
 @pytest.mark.parametrize("constant", [0, 0.1, -1e9])
 def test_constant_amount_is_its_own_prediction(constant):
-    amount = Amount(None)
+    amount = Amount(np.zeros(1))
     amount.fit(rows_of(np.full(1000, constant, dtype=float)))
     assert_allclose(amount.to_network(np.array([constant])), 0, atol=1e-6)
     assert_allclose(amount.predict(np.zeros((1, 1))), constant)
@@ -155,7 +155,7 @@ def test_constant_amount_is_its_own_prediction(constant):
 
 @pytest.mark.parametrize("y", [[1, 2], [True, False], [1.5, 2], np.array([1, 2.5], dtype=object)])
 def test_amount_takes_numbers(y):
-    encoded = Amount(None).encode(np.asarray(y))
+    encoded = Amount(np.zeros(1)).encode(np.asarray(y))
     assert encoded.dtype == np.float64
     assert encoded.tolist() == list(y)
 
@@ -172,7 +172,7 @@ def test_amount_takes_numbers(y):
 )
 def test_amount_refuses_what_is_no_number(y, message):
     with pytest.raises(ValueError, match=message):
-        Amount(None).encode(y)
+        Amount(y).encode(y)
 
 
 @pytest.mark.parametrize("make", [list, tuple, np.array, pd.Series, pl.Series, pd.Categorical])
@@ -191,7 +191,9 @@ def test_column_vector_is_flattened_with_a_warning():
     [
         (None, "DeepFMClassifier requires y to be passed, but the target y is None"),
         ([1, 2, 3], r"inconsistent numbers of samples: \[2, 3\]"),
-        ([[1, 2], [3, 4]], "should be a 1d array"),
+        ([[[1, 2]], [[3, 4]]], "dim 3"),
+        ([[1, 2], [3]], "inhomogeneous"),
+        ([[1, 2], [3, np.nan]], "Input y contains NaN"),
         ([1j, 2], "Complex data not supported"),
         ([1.0, np.nan], "Input y contains NaN"),
         (["a", None], "Input y contains NaN"),
@@ -215,8 +217,60 @@ def test_answers_serve_scorers(rng):
     assert get_scorer("roc_auc")(answers, X, words) == roc_auc_score(y, logits[:, 0])
     assert get_scorer("accuracy")(answers, X, words) == np.mean((logits[:, 0] > 0) == y)
     assert get_scorer("neg_log_loss")(answers, X, words) < 0
-    amount = Amount(None)
+    amount = Amount(y)
     amount.fit(rows_of(y.astype(float)))
     predicted = logits[:, 0] * y.std() + y.mean()
     score = get_scorer("r2")(amount.answers(logits), X, y)
     assert_allclose(score, r2_score(y, predicted))
+
+
+def test_label_sets_start_from_the_share_of_each_label(rng):
+    y, weight = (rng.random((60, 3)) < [0.1, 0.5, 0.9]).astype(int), rng.random(60)
+    y[:, 0] = 0
+    sets = LabelSets(y)
+    sets.fit(rows_of(sets.encode(y), weight))
+    share = (weight[:, None] * y).sum(0) / weight.sum()
+    expected = np.log(np.clip(share, 0.5 / 60, None) / np.clip(1 - share, 0.5 / 60, None))
+    assert_allclose(sets.initial_bias[1:], expected[1:])
+    assert sets.initial_bias[0] == np.log(0.5 / 60 / (1 - 0.5 / 60))
+    assert sets.classes.tolist() == [0, 1, 2]
+
+
+def test_label_sets_have_a_probability_for_each_label(rng):
+    sets, logits = LabelSets(np.eye(4, dtype=int)), rng.normal(size=(9, 4))
+    assert_allclose(sets.proba(logits), 1 / (1 + np.exp(-logits)))
+    assert_allclose(np.exp(sets.log_proba(logits)), sets.proba(logits))
+    assert_array_equal(sets.predict(logits), (sets.proba(logits) > 0.5).astype(int))
+    assert_array_equal(sets.decision(logits), logits)
+
+
+@pytest.mark.parametrize("y", [[[0, 2], [1, 0]], [["a", "b"], ["b", "a"]], [[0.5, 1], [1, 0]]])
+def test_label_sets_hold_zero_and_one_alone(y):
+    with pytest.raises(ValueError, match="y of several columns must hold 0 and 1 alone"):
+        LabelSets(np.array(y))
+
+
+def test_target_keeps_its_number_of_columns(rng):
+    for target in (LabelSets(np.eye(3)), Amount(np.zeros((5, 3)))):
+        for y in (np.eye(2), np.zeros(4)):
+            with pytest.raises(
+                ValueError, match="y must have .* of the first fit|in the first fit"
+            ):
+                target.encode(y)
+
+
+def test_label_sets_cannot_be_weighed_by_class():
+    with pytest.raises(ValueError, match="class_weight must be None where y has several columns"):
+        LabelSets(np.eye(3)).factors("balanced", None)
+
+
+def test_amounts_are_standardised_each_by_itself(rng):
+    y, weight = rng.lognormal(3, 1, (80, 2)) * [1, 100], rng.random(80)
+    y = np.column_stack([y, np.full(80, 7.0)])
+    amounts = Amount(y)
+    amounts.fit(rows_of(amounts.encode(y), weight))
+    single = [Amount(column) for column in y.T]
+    for k, amount in enumerate(single):
+        amount.fit(rows_of(y[:, k], weight))
+        assert_allclose(amounts.to_network(y)[:, k], amount.to_network(y[:, k]), atol=1e-6)
+    assert_allclose(amounts.predict(amounts.to_network(y).astype(float)), y, rtol=1e-4)
