@@ -57,6 +57,11 @@ class BagField(IndexField):
 
     def _pooling_weights(self, column):
         lengths, weights = column.lengths, column.weights
+        if self.pooling == "mean" and weights is not None and len(weights) and weights.min() < 0:
+            raise ValueError(
+                f"Column {self.name!r} holds the weight {weights.min()}, where pooling='mean' "
+                f"needs weights of at least 0. Set pooling='sum', or mend the weights."
+            )
         if self.pooling == "sum":
             weights = np.ones(len(column.members)) if weights is None else weights
         elif weights is None:

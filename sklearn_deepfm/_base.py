@@ -15,6 +15,7 @@ from sklearn_deepfm._parameters import (
     Rule,
     boolean,
     check_parameters,
+    dict_of,
     instance,
     integer,
     one_of,
@@ -22,6 +23,7 @@ from sklearn_deepfm._parameters import (
     sequence_of,
 )
 from sklearn_deepfm._prediction import predict_logits
+from sklearn_deepfm._pretrained import embedding_frame
 from sklearn_deepfm._rows import Rows, check_weight, hold_out, merge_repeats, without_zero_weights
 from sklearn_deepfm._targets import check_target
 from sklearn_deepfm._training import (
@@ -44,6 +46,12 @@ def _are_components(names):
     if not isinstance(names, list | tuple | set | frozenset):
         return False
     return 0 < len(names) == sum(component in names for component in COMPONENTS)
+
+
+_COLUMN = instance(str, "a name") | integer(0)
+_EMBEDDINGS = Rule(
+    lambda value: len(np.shape(value)) == 2, "a data frame or array of shape (n_codes, embed_dim)"
+)
 
 
 class BaseDeepFM(BaseEstimator):
@@ -70,6 +78,8 @@ class BaseDeepFM(BaseEstimator):
         "tol": real("[0, inf)"),
         "lr_schedule": one_of("plateau", None),
         "pooling": one_of("mean", "sum"),
+        "pretrained": one_of(None) | dict_of("a column's name or position", _EMBEDDINGS),
+        "frozen": one_of(None) | sequence_of(_COLUMN, "a list of column names or positions"),
         "sparse_updates": one_of("auto") | boolean(),
         "table_optimizer": one_of("adam", "adagrad"),
         "precision": one_of("float32", "bfloat16"),
@@ -101,6 +111,8 @@ class BaseDeepFM(BaseEstimator):
         lr_schedule="plateau",
         categorical_features="from_dtype",
         pooling="mean",
+        pretrained=None,
+        frozen=None,
         sparse_updates="auto",
         table_optimizer="adam",
         precision="float32",
@@ -128,6 +140,8 @@ class BaseDeepFM(BaseEstimator):
         self.lr_schedule = lr_schedule
         self.categorical_features = categorical_features
         self.pooling = pooling
+        self.pretrained = pretrained
+        self.frozen = frozen
         self.sparse_updates = sparse_updates
         self.table_optimizer = table_optimizer
         self.precision = precision
@@ -289,6 +303,25 @@ class BaseDeepFM(BaseEstimator):
                 UserWarning,
                 stacklevel=4,
             )
+
+    def embeddings(self, field):
+        """Learned embeddings of a column of codes.
+
+        Parameters
+        ----------
+        field : str or int
+            Name or position of the column.
+
+        Returns
+        -------
+        frame : DataFrame of shape (n_codes, embed_dim)
+            A row for each code that fit saw, by code, or by category in a column of
+            category dtype. `OrdinalFieldEncoder.by_category` puts the categories in the
+            place of codes.
+        """
+        check_is_fitted(self)
+        table = self.module_.table.detach().cpu().numpy()
+        return embedding_frame(self._fields, field, table[:, self.module_.n_first :])
 
     # Prediction
 

@@ -61,7 +61,7 @@ class BagColumn:
     members : Column
         Codes. The one member of a missing cell is missing.
     weights : ndarray of shape (n_members,), float64, or None
-        Weight of each member, at least 0; None where all are 1.
+        Weight of each member; None where all are 1.
     """
 
     name: str | int

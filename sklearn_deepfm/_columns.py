@@ -221,7 +221,7 @@ def _column_of_bags(estimator, series):
 def _bad_bags(estimator, name, kind):
     return ValueError(
         f"Column {name!r} holds {kind}; {estimator} takes lists of codes, that is of integers, or "
-        f"of structs of an integer code and a weight of at least 0. Put an OrdinalFieldEncoder in "
+        f"of structs of an integer code and a weight. Put an OrdinalFieldEncoder in "
         f"front, which makes them of lists of anything."
     )
 

@@ -117,7 +117,7 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
 
     member_weights : dict, default=None
         From names or positions of columns of lists to those of the weights of their members,
-        lists of equal lengths of numbers of at least 0: ``{"basket": "amounts"}``. A column of
+        lists of equal lengths of numbers: ``{"basket": "amounts"}``. A column of
         weights is no field of its own. Fields with weights are lists of structs of a code and a
         weight.
 
@@ -347,6 +347,48 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
             values[:, j] = [self._value(j, cell, meaning) for cell in cells]
         return values
 
+    def by_code(self, field, frame):
+        """Put codes in the place of categories: for embeddings that a model shall start from.
+
+        Parameters
+        ----------
+        field : str or int
+            Name or position of a column of categories.
+
+        frame : DataFrame
+            A row for each category, which is the frame's index.
+
+        Returns
+        -------
+        frame : DataFrame
+            The rows of the categories that have a code, by that code.
+        """
+        field = self._field_of_categories(field)
+        codes, _ = field.encode(Columns(frame.index.to_frame())[0])
+        is_known = codes >= FIRST_KNOWN
+        return frame[is_known].set_axis(codes[is_known])
+
+    def by_category(self, field, frame):
+        """Put categories in the place of codes: for embeddings that a model has learned.
+
+        Parameters
+        ----------
+        field : str or int
+            Name or position of a column of categories.
+
+        frame : DataFrame
+            A row for each code, which is the frame's index.
+
+        Returns
+        -------
+        frame : DataFrame
+            The rows of the codes that stand for a category, by that category.
+        """
+        field = self._field_of_categories(field)
+        frame = frame[(frame.index >= FIRST_KNOWN) & (frame.index < FIRST_KNOWN + field.n_known)]
+        categories = field.categories.to_numpy(zero_copy_only=False)
+        return frame.set_axis(categories[frame.index - FIRST_KNOWN])
+
     def get_feature_names_out(self, input_features=None):
         """Names of the fields: those of the columns, but for columns of weights.
 
@@ -432,6 +474,17 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         table = read_table(X)
         validate_names(self, table, reset=False)
         return table
+
+    def _field_of_categories(self, name):
+        """The vocabulary of a column, or of the members of its lists."""
+        check_is_fitted(self)
+        names = list(getattr(self, "feature_names_in_", range(self.n_features_in_)))
+        position = names.index(name) if name in names else name
+        for field, role in zip(self._fields, self._roles, strict=True):
+            field = getattr(field, "of_members", field)
+            if role.position == position and isinstance(field, Vocabulary):
+                return field
+        raise ValueError(f"field must be a column of categories, got {name!r}; columns: {names}.")
 
     def _value(self, j, cell, meaning):
         """What a cell of field j stands for."""

@@ -2,6 +2,7 @@
 
 import copy
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 
@@ -85,6 +86,27 @@ class Fields:
     def __getstate__(self):
         """The fields alone: a copy may change them, and works out afresh what follows from them."""
         return {"_fields": self._fields}
+
+    def __getitem__(self, position):
+        return self._fields[position]
+
+    def position(self, name, parameter):
+        """Position of a column by its name, or by its position.
+
+        Raises
+        ------
+        ValueError
+            If there is none; `parameter` is what named it.
+        """
+        names = [field.name for field in self._fields]
+        if name in names:
+            return names.index(name)
+        if isinstance(name, Integral) and 0 <= int(name) < len(names):
+            return int(name)
+        raise ValueError(
+            f"{parameter} names the column {name!r}, which is none of {names}. Give a name, or a "
+            f"position from 0 to {len(names) - 1}."
+        )
 
     @property
     def dims(self):

@@ -67,6 +67,20 @@ class IndexField:
             rows[strange] = FALLBACK_ROW
         return rows, None
 
+    def rows_of_index(self, index):
+        """Local row of each code or, in a categorical column, of each category of an index."""
+        if self.categories is not None:
+            codes = self.categories.get_indexer(index)
+        else:
+            codes = index.to_numpy()
+            if codes.dtype.kind not in "iu":
+                raise ValueError(
+                    f"Embeddings of column {self.name!r} must be given by code, a whole number, "
+                    f"got the index {index[:3].tolist()}. OrdinalFieldEncoder.by_code makes codes "
+                    f"of categories."
+                )
+        return self._rows_of(codes.astype(np.int64), None)
+
     def with_own_codes(self, column):
         """A categorical column with categories numbered as in fit; -1: missing, -2: not in fit."""
         if self.categories is None:

@@ -30,10 +30,9 @@ def flattened(lists: pa.Array) -> tuple[np.ndarray, pa.Array]:
 
 def lists_of(starts: np.ndarray, members: pa.Array) -> pa.Array:
     """Lists of the members, of 64-bit offsets only where they must be."""
-    kind, offset = pa.ListArray, np.int32
-    if starts[-1] > np.iinfo(np.int32).max:
-        kind, offset = pa.LargeListArray, np.int64
-    return kind.from_arrays(pa.array(starts.astype(offset)), members)
+    is_large = starts[-1] > np.iinfo(np.int32).max
+    kind = pa.LargeListArray if is_large else pa.ListArray
+    return kind.from_arrays(pa.array(starts.astype(np.int64 if is_large else np.int32)), members)
 
 
 def split(strings: pa.Array, separator: str) -> pa.Array:
@@ -51,13 +50,13 @@ def checked_weights(name: object, weights: pa.Array) -> np.ndarray:
     Raises
     ------
     ValueError
-        If one is missing, infinite or less than 0.
+        If one is missing or infinite.
     """
     values = weights.cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
-    bad = ~(np.isfinite(values) & (values >= 0))
+    bad = ~np.isfinite(values)
     if bad.any():
         raise ValueError(
             f"Column {name!r} holds the weight {values[bad][0]}, where each member of a list needs "
-            f"a finite weight of at least 0. Replace it, or drop the member."
+            f"a finite weight. Replace it, or drop the member."
         )
     return values

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,6 +67,8 @@ class DeepFM(nn.Module):
     sparse : bool, default=False
         Whether a training step exposes only the rows of its batch, as
         :attr:`touched`, instead of a gradient as large as the table.
+    frozen : array-like of bool of shape (n_features,), default=None
+        Rows of the table whose embeddings an optimizer shall leave as they are.
     seed : int, default=None
         Seed of initialisation and dropout. None draws from torch's global
         generator, as torch modules do.
@@ -118,6 +121,7 @@ class DeepFM(nn.Module):
         components: Collection[str] = COMPONENTS,
         slopes: dict[int, int] | None = None,
         sparse: bool = False,
+        frozen: np.ndarray | None = None,
         seed: int | None = None,
     ) -> None:
         _check_sizes(n_fields=n_fields, n_features=n_features, embed_dim=embed_dim)
@@ -143,6 +147,7 @@ class DeepFM(nn.Module):
             dims = (n_fields * embed_dim, *mlp_dims)
             self.mlp = mlp(dims, n_outputs, dropout, batch_norm, self._randomness)
         self.set_slopes(slopes or {})
+        self.set_frozen(frozen)
         self.reset_parameters()
 
     def set_slopes(self, slopes: dict[int, int]) -> None:
@@ -158,6 +163,30 @@ class DeepFM(nn.Module):
         device = self.table.device
         self.register_buffer("_numeric_fields", fields.to(device, torch.int64), persistent=False)
         self.register_buffer("_slope_rows", rows.to(device, torch.int64), persistent=False)
+
+    def set_frozen(self, frozen: np.ndarray | None) -> None:
+        """Say which embeddings an optimizer shall leave as they are.
+
+        Parameters
+        ----------
+        frozen : array-like of bool of shape (n_features,) or None
+            Rows of the table; None: no row.
+        """
+        mask = None if frozen is None else torch.as_tensor(frozen, device=self.table.device)
+        self.register_buffer("frozen", mask, persistent=False)
+
+    def set_embeddings(self, rows: Tensor, embeddings: Tensor) -> None:
+        """Put embeddings into rows of the table; their first-order weights stay.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n,), int64
+            Positions in the table.
+        embeddings : Tensor of shape (n, embed_dim)
+            One for each of them.
+        """
+        with torch.no_grad():
+            self.table[rows.to(self.table.device), self._n_first :] = embeddings.to(self.table)
 
     def release(self) -> None:
         """Let go of what training steps with `sparse` keep beside the parameters."""
@@ -237,6 +266,11 @@ class DeepFM(nn.Module):
             # Paper: the text also puts a sigmoid inside y_DNN; the sum is of logits.
             logits = logits + self.mlp(embedding.flatten(1))
         return logits
+
+    @property
+    def n_first(self) -> int:
+        """Number of first-order weights of a row, which come first in it."""
+        return self._n_first
 
     @torch.no_grad()
     def predict(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sklearn_deepfm._batches import Batches, Samples
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
+from sklearn_deepfm._pretrained import Pretrained
 
 VALID_BATCH_SIZE = 4096
 
@@ -34,6 +35,8 @@ class DeepFMNet(NeuralNet):
         Of the matrix products while training.
     initial_bias : sequence of float
         Global bias to start from.
+    pretrained : Pretrained or None
+        Embeddings to put into the table before it is trained.
     frequencies : list of (int, ndarray)
         For each index field, its first row, which stands for unseen codes, and the
         weight of each of its rows.
@@ -52,6 +55,7 @@ class DeepFMNet(NeuralNet):
         table_optimizer: str = "adam",
         precision: str = "float32",
         initial_bias: Iterable[float] = (0.0,),
+        pretrained: Pretrained | None = None,
         frequencies: Iterable[tuple[int, np.ndarray]] = (),
         seed: int = 0,
         keep_optimizer: bool = False,
@@ -62,6 +66,7 @@ class DeepFMNet(NeuralNet):
         self.table_optimizer = table_optimizer
         self.precision = precision
         self.initial_bias = initial_bias
+        self.pretrained = pretrained
         self.frequencies = frequencies
         self.seed = seed
         self.keep_optimizer = keep_optimizer
@@ -78,6 +83,10 @@ class DeepFMNet(NeuralNet):
         super().initialize_module()
         with torch.no_grad():
             self.module_.bias.copy_(torch.tensor(list(self.initial_bias)))
+        if self.pretrained is not None:
+            rows, embeddings, _ = self.pretrained
+            self.module_.set_embeddings(torch.from_numpy(rows), torch.from_numpy(embeddings))
+            self.pretrained = None  # the table holds them now
         self.order_ = torch.Generator().manual_seed(self.seed)
         return self
 
@@ -100,6 +109,7 @@ class DeepFMNet(NeuralNet):
         others = [p for p in module.parameters() if id(p) not in known]
         rule = self.table_optimizer if module.sparse else None
         table = {"params": [module.table], "weight_decay": self.embedding_l2, "rows": rule}
+        table |= {"frozen": module.frozen, "n_first": module.n_first}
         if self.weight_decay == 0:
             return [table, {"params": weights + others}]
         return [table, {"params": weights, "weight_decay": self.weight_decay}, {"params": others}]
@@ -117,6 +127,10 @@ class DeepFMNet(NeuralNet):
         rows = torch.from_numpy(source).to(old.device)
         module.table = nn.Parameter(old.detach()[rows])
         module.set_slopes(slopes)
+        if module.frozen is not None:
+            frozen = module.frozen.cpu().numpy()[source] & ~is_new
+            module.set_frozen(frozen)
+            self.__dict__["module__frozen"] = frozen
         self.optimizer_.param_groups[0]["params"] = [module.table]
         resize_rows(self.optimizer_, old, module.table, rows, torch.from_numpy(is_new))
         self.__dict__.update(module__n_features=len(source), module__slopes=slopes)

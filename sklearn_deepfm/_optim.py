@@ -30,7 +30,8 @@ class RowSparseAdam(torch.optim.Adam):
     ----------
     params : iterable of dict
         Parameter groups. The one with ``rows="adam"`` or ``rows="adagrad"`` holds the
-        table alone; all others are updated as by :class:`torch.optim.Adam`.
+        table alone; all others are updated as by :class:`torch.optim.Adam`. A group with
+        ``frozen``, a mask of rows, keeps these but for their first `n_first` columns.
     touched : callable
         Returns the rows of the last batch, with their gradient. None: no row.
     **kwargs
@@ -55,10 +56,16 @@ class RowSparseAdam(torch.optim.Adam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        kept = []
         for group in self.param_groups:
             if group.get("rows") and (touched := self._touched()) is not None:
                 self._step_rows(group, touched)
+            elif group.get("frozen") is not None:
+                kept.append((group, group["params"][0].clone()))
         super().step()
+        for group, before in kept:
+            (table,) = group["params"]
+            table.copy_(_unless_frozen(group, slice(None), before, table))
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -87,6 +94,7 @@ class RowSparseAdam(torch.optim.Adam):
         names = [name for name in state if name not in ("step", "last_step")]
         moments = [state[name].index_select(0, positions) for name in names]
         new = update(rows, rows.grad, penalty, gap, step, group, *moments)
+        new = _unless_frozen(group, positions, rows, new)
         rows.grad = None
 
         state["last_step"].index_fill_(0, positions, step)
@@ -95,6 +103,14 @@ class RowSparseAdam(torch.optim.Adam):
             if touched.source is not None:
                 values = values.index_select(0, touched.source)
             target.index_copy_(0, positions, values)
+
+
+def _unless_frozen(group: dict, positions: Tensor | slice, before: Tensor, new: Tensor) -> Tensor:
+    """The new rows; of frozen ones the embeddings are those before."""
+    if group.get("frozen") is None:
+        return new
+    is_embedding = torch.arange(new.shape[1], device=new.device) >= group["n_first"]
+    return torch.where(group["frozen"][positions].unsqueeze(1) & is_embedding, before, new)
 
 
 def _zeros(table: Tensor, width: int) -> Tensor:

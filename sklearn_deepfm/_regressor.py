@@ -83,6 +83,15 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     pooling : {"mean", "sum"}, default="mean"
         What a cell that holds a list of codes makes of the rows of its members: their
         mean, weighted if members have weights, or their sum.
+    pretrained : dict, default=None
+        Embeddings to start from: from names or positions of columns to data frames with a
+        row of `embed_dim` numbers for each code, which is the frame's index, or the name
+        in a column of category dtype (`OrdinalFieldEncoder.by_code` puts codes in the
+        place of categories). An array stands for the codes 0, 1, ... Other codes start as
+        usual.
+    frozen : list of str or int, default=None
+        Columns of `pretrained` whose embeddings stay as they are; their first-order
+        weights are learned.
     sparse_updates : bool or "auto", default="auto"
         Whether a step updates only those rows of the table that its batch touches
         (True) or all of them (False). "auto" is True when the table has more than

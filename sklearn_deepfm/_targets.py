@@ -231,7 +231,8 @@ class Amount:
     def __init__(self, y):
         self._shape = y.shape[1:]
         self.n_outputs = y.shape[1] if y.ndim == 2 else 1
-        self.mean, self.scale, self.initial_bias = 0.0, 1.0, np.zeros(self.n_outputs)
+        self.mean, self.scale = np.zeros(self._shape), np.ones(self._shape)
+        self.initial_bias = np.zeros(self.n_outputs)
 
     def encode(self, y):
         if y.dtype.kind not in "biufO":

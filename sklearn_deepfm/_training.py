@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn_deepfm._batches import Samples
 from sklearn_deepfm._module import COMPONENTS
 from sklearn_deepfm._prediction import bags_of_arrays
+from sklearn_deepfm._pretrained import pretrained_rows
 from sklearn_deepfm._targets import LabelSets
 
 STRUCTURE = (
@@ -22,6 +23,8 @@ STRUCTURE = (
     "components",
     "categorical_features",
     "pooling",
+    "pretrained",
+    "frozen",
     "sparse_updates",
     "table_optimizer",
     "device",
@@ -44,6 +47,7 @@ def new_net(model, fields, target, *, random):
     random : RandomState
     """
     dims = fields.dims
+    pretrained = pretrained_rows(model.pretrained, model.frozen, fields, int(model.embed_dim))
     module_seed, order_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
     return model._net_class(
         module__n_fields=len(dims),
@@ -57,6 +61,7 @@ def new_net(model, fields, target, *, random):
         module__slopes=fields.slopes,
         module__sparse=is_sparse(model, int(dims.sum())),
         module__multi_label=isinstance(target, LabelSets),
+        module__frozen=None if pretrained is None else pretrained.frozen,
         module__seed=module_seed,
         criterion=model._criterion(),
         embedding_l2=float(model.embedding_l2),
@@ -64,6 +69,7 @@ def new_net(model, fields, target, *, random):
         table_optimizer=model.table_optimizer,
         precision=model.precision,
         initial_bias=target.initial_bias.tolist(),
+        pretrained=pretrained,
         frequencies=fields.frequencies,
         seed=order_seed,
         device=_device(model.device),

@@ -85,10 +85,17 @@ def test_weights_of_members_are_shares_of_their_bag():
     assert as_lists(fitted(column, pooling="sum"), column) == sums
 
 
-@pytest.mark.parametrize("weight", [-1.0, np.nan, np.inf])
-def test_weights_must_be_finite_and_not_negative(weight):
-    with pytest.raises(ValueError, match="Column 'c' holds the weight .* at least 0"):
+@pytest.mark.parametrize("weight", [np.nan, np.inf])
+def test_weights_must_be_finite(weight):
+    with pytest.raises(ValueError, match="Column 'c' holds the weight .* a finite weight"):
         weighted([[(1, weight)]])
+
+
+def test_weights_of_a_mean_must_not_be_negative():
+    column = weighted([[(1, 1.0), (2, -0.5)]])
+    assert as_lists(fitted(column, pooling="sum"), column) == [([1, 2], [1.0, -0.5])]
+    with pytest.raises(ValueError, match="'c' holds the weight -0.5, where pooling='mean' needs"):
+        fitted(column).encode_bags(column)
 
 
 def test_growing_keeps_rows_and_adds_those_of_new_members(rng):

@@ -109,7 +109,6 @@ def test_weights_of_members_go_along():
             [[1], [1]],
             "Columns 'b' and 'w' must hold lists of equal length.* in row 0 they hold 2 and 1",
         ),
-        ([[1, -1], [1]], "Column 'w' holds the weight -1.0"),
         ([[1, None], [1]], "Column 'w' holds the weight nan"),
         ([[True, True], [True]], "Column 'w' must hold lists of numbers.* holds lists of booleans"),
         ([1, 1], "Column 'w' must hold lists by the parameters of the encoder, and holds numbers"),
