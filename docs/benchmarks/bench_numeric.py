@@ -147,6 +147,9 @@ def run(way, X, y, numbers, seed, params):
         column = Way(way, x[train], seed)
         tables["train"][number], tables["valid"][number] = column(x[train]), column(x[valid])
     model = DeepFMClassifier(pooling="sum", random_state=seed, **params)
+    model.set_params(
+        categorical_features=[name for name in X if tables["train"][name].dtype != float]
+    )
     start = time.perf_counter()
     model.fit(tables["train"], y[train])
     seconds = time.perf_counter() - start
