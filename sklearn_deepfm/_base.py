@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from sklearn_deepfm._callbacks import is_callback, training_callbacks
 from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
@@ -24,7 +24,14 @@ from sklearn_deepfm._parameters import (
 )
 from sklearn_deepfm._prediction import predict_logits
 from sklearn_deepfm._pretrained import embedding_frame
-from sklearn_deepfm._rows import Rows, check_weight, hold_out, merge_repeats, without_zero_weights
+from sklearn_deepfm._rows import (
+    Rows,
+    check_weight,
+    hold_out,
+    merge_repeats,
+    split_by,
+    without_zero_weights,
+)
 from sklearn_deepfm._targets import check_target
 from sklearn_deepfm._training import (
     MANY_ROWS,
@@ -46,6 +53,10 @@ def _are_components(names):
     if not isinstance(names, list | tuple | set | frozenset):
         return False
     return 0 < len(names) == sum(component in names for component in COMPONENTS)
+
+
+def _is_splitter(value):
+    return callable(getattr(value, "split", None)) and not isinstance(value, str)
 
 
 _COLUMN = instance(str, "a name") | integer(0)
@@ -74,6 +85,7 @@ class BaseDeepFM(BaseEstimator):
         "early_stopping": one_of("auto") | boolean(),
         "scoring": Rule(is_scoring, "'loss', the name of a scikit-learn scorer or a callable"),
         "validation_fraction": real("(0, 1)"),
+        "validation_split": one_of(None) | Rule(_is_splitter, "a cross-validation splitter"),
         "n_iter_no_change": one_of("auto") | integer(1),
         "tol": real("[0, inf)"),
         "lr_schedule": one_of("plateau", None),
@@ -106,6 +118,7 @@ class BaseDeepFM(BaseEstimator):
         early_stopping="auto",
         scoring="loss",
         validation_fraction=0.1,
+        validation_split=None,
         n_iter_no_change="auto",
         tol=1e-6,
         lr_schedule="plateau",
@@ -135,6 +148,7 @@ class BaseDeepFM(BaseEstimator):
         self.early_stopping = early_stopping
         self.scoring = scoring
         self.validation_fraction = validation_fraction
+        self.validation_split = validation_split
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.lr_schedule = lr_schedule
@@ -184,18 +198,19 @@ class BaseDeepFM(BaseEstimator):
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")
 
-    def _fit(self, X, y, sample_weight, validation):
+    def _fit(self, X, y, sample_weight, validation, groups):
         """Fit from scratch, or on from the last fit with `warm_start`."""
         check_parameters(self, self._rules)
         goes_on = self.warm_start and hasattr(self, "net_")
         # A fit from scratch works on a copy, so that one that fails changes nothing.
         model = self if goes_on else copy.copy(self)
-        rows = model._read(X, y, sample_weight, reset=not goes_on)
+        rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
         random = random_state_of(self.random_state)
         if not goes_on:
             model._start(rows, model._target_class, random)
+        rows, valid = model._split(rows, validation[0])
         rows, factors = model._prepare(rows)
-        train, valid = model._validation_rows(rows, validation, factors)
+        train, valid = model._validation_rows(rows, valid, validation, factors)
         scorer = validation_scorer(self.scoring, valid, model._target)
         model._learn(train, random, goes_on=goes_on)
         model._train(train, valid, scorer, self.max_epochs, keep_optimizer=self.warm_start)
@@ -228,12 +243,15 @@ class BaseDeepFM(BaseEstimator):
 
     # Input
 
-    def _read(self, X, y, sample_weight, *, reset, weight_name="sample_weight"):
+    def _read(self, X, y, sample_weight, *, reset, groups=None, weight_name="sample_weight"):
         """Rows that weigh something, with y as the user gave it."""
         columns = read_columns(self, X, reset=reset)
         y = check_target(self, y, columns)
         weight = check_weight(sample_weight, y, weight_name)
-        return without_zero_weights(Rows(columns, y, weight))
+        if groups is not None:
+            groups = column_or_1d(groups)
+            check_consistent_length(y, groups)
+        return without_zero_weights(Rows(columns, y, weight, groups))
 
     def _prepare(self, rows):
         """Rows with target encoded, repeats merged if few, classes weighed; and by what."""
@@ -244,11 +262,19 @@ class BaseDeepFM(BaseEstimator):
     def _class_factors(self, rows):
         return None
 
-    def _validation_rows(self, rows, validation, factors):
+    def _split(self, rows, X_val):
+        """Rows held out by `validation_split`, as long as they have their order."""
+        if self.validation_split is None or X_val is not None or self.early_stopping is False:
+            return rows, None
+        return split_by(self.validation_split, rows)
+
+    def _validation_rows(self, rows, valid, validation, factors):
         X_val, y_val, weight_val = validation
         if X_val is None:
             if y_val is not None or weight_val is not None:
                 raise ValueError("y_val and sample_weight_val need X_val, got X_val=None.")
+            if valid is not None:
+                return rows, valid.with_target(self._target.encode(valid.y)).weighed(factors)
             stops = len(rows) > MANY_ROWS if self.early_stopping == "auto" else self.early_stopping
             if not stops:
                 return rows, None

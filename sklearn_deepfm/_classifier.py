@@ -55,9 +55,10 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         between 64 and 4096. Smaller batches often predict better and train slower.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, stop when their score no longer improves, and keep
-        the weights of the best epoch. "auto" does so if `X_val` is passed or there
-        are more than 10,000 training rows (equal ones merged, see Notes). With False
-        and `X_val`, all epochs are run and the best weights kept.
+        the weights of the best epoch. "auto" does so if `X_val` is passed, with
+        `validation_split`, or if there are more than 10,000 training rows (equal ones
+        merged, see Notes). With False and `X_val`, all epochs are run and the best
+        weights kept.
     scoring : str or callable, default="loss"
         Score of the validation rows: "loss" for the negative loss, the name of a
         scorer, or a callable ``scorer(estimator, X, y)``, which gets an estimator
@@ -66,6 +67,10 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Share of the training rows to hold out, in (0, 1), if `X_val` is not passed.
         Merged rows (see Notes) that differ in y alone are held out together.
         Classes are held out in equal proportion.
+    validation_split : cross-validation splitter, default=None
+        Holds out the validation rows of its last split, in the place of a random share:
+        ``GroupShuffleSplit()`` with `groups` in `fit` keeps a user's rows together,
+        ``TimeSeriesSplit()`` holds out the last rows of a table in the order of time.
     n_iter_no_change : int or "auto", default="auto"
         Epochs in a row without a score better by `tol` after which training stops.
         "auto" is 2 for more than 10,000 training rows and 10 for fewer, whose epochs
@@ -222,6 +227,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         early_stopping="auto",
         scoring="loss",
         validation_fraction=0.1,
+        validation_split=None,
         n_iter_no_change="auto",
         tol=1e-6,
         lr_schedule="plateau",
@@ -253,6 +259,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             early_stopping=early_stopping,
             scoring=scoring,
             validation_fraction=validation_fraction,
+            validation_split=validation_split,
             n_iter_no_change=n_iter_no_change,
             tol=tol,
             lr_schedule=lr_schedule,
@@ -276,7 +283,17 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         """The labels, sorted."""
         return self._target.classes
 
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        groups=None,
+    ):
         """Fit to a table and labels.
 
         Parameters
@@ -294,6 +311,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             Their labels.
         sample_weight_val : array-like of shape (n_val,), default=None
             Their weights.
+        groups : array-like of shape (n_samples,), default=None
+            Group of each row, such as its user, for `validation_split`.
 
         Returns
         -------
@@ -306,7 +325,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         ValueError
             If a parameter, a column, a label or a weight is not what it has to be.
         """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups)
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Go on with one pass over these rows.

@@ -1,7 +1,7 @@
 """The rows an estimator trains on: weights, repeats merged, a part held out."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.utils.validation import check_consistent_length
@@ -11,28 +11,30 @@ SMALL = 4096
 
 @dataclass(frozen=True)
 class Rows:
-    """Columns, encoded target and weight of a set of samples; no weight means 1."""
+    """Columns, encoded target, weight and group of a set of samples; no weight means 1."""
 
     columns: list
     y: np.ndarray
     weight: np.ndarray | None
+    groups: np.ndarray | None = None
 
     def __len__(self):
         return len(self.y)
 
     def with_target(self, y):
-        return Rows(self.columns, y, self.weight)
+        return replace(self, y=y)
 
     def weighed(self, factors):
         """The same with weights multiplied by a factor for each class, if there are any."""
         if factors is None:
             return self
         weight = 1.0 if self.weight is None else self.weight
-        return Rows(self.columns, self.y, weight * factors[self.y])
+        return replace(self, weight=weight * factors[self.y])
 
     def take(self, rows):
-        weight = None if self.weight is None else self.weight[rows]
-        return Rows([column.take(rows) for column in self.columns], self.y[rows], weight)
+        columns = [column.take(rows) for column in self.columns]
+        weight, groups = (None if a is None else a[rows] for a in (self.weight, self.groups))
+        return Rows(columns, self.y[rows], weight, groups)
 
 
 def check_weight(weight, y, name="sample_weight"):
@@ -90,7 +92,7 @@ def merge_repeats(rows):
         return rows
     weight = np.bincount(group, weights=rows.weight).astype(np.float64)
     merged = rows.take(representative)
-    return Rows(merged.columns, merged.y, weight)
+    return replace(merged, weight=weight)
 
 
 def _distinct(columns, *others):
@@ -102,6 +104,23 @@ def _distinct(columns, *others):
         np.column_stack(cells), axis=0, return_index=True, return_inverse=True
     )
     return representative, group.ravel()
+
+
+def split_by(splitter, rows):
+    """Training and validation rows by the last split of a cross-validation splitter.
+
+    Raises
+    ------
+    ValueError
+        If it makes no split, or leaves one of the parts empty.
+    """
+    splits = list(splitter.split(np.zeros((len(rows), 1)), rows.y, rows.groups))
+    if not splits or not all(map(len, splits[-1])):
+        raise ValueError(
+            f"validation_split must leave rows for training and for validation, got {splitter!r}, "
+            f"which makes no such split of {len(rows)} rows."
+        )
+    return tuple(rows.take(np.asarray(part)) for part in splits[-1])
 
 
 def hold_out(rows, fraction, random_state, *, stratify):

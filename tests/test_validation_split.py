@@ -1,0 +1,149 @@
+"""Columns that play roles: groups, time and weights, for validation rows and for scores."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    GroupShuffleSplit,
+    PredefinedSplit,
+    StratifiedShuffleSplit,
+    TimeSeriesSplit,
+    cross_validate,
+)
+from sklearn.pipeline import make_pipeline
+
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
+
+
+class Recorded:
+    """A splitter that keeps what it was asked and answered."""
+
+    def __init__(self, splitter):
+        self.splitter = splitter
+
+    def split(self, X, y, groups=None):
+        self.y, self.groups = y, groups
+        for train, valid in self.splitter.split(X, y, groups):
+            self.train, self.valid = train, valid
+            yield train, valid
+
+
+def table(rng, n=400):
+    X = rng.integers(0, 9, (n, 3))
+    return X, ((X[:, 0] + X[:, 1]) % 2 == 0).astype(int), rng.integers(0, 40, n)
+
+
+def validation_rows(model, X, y, **kwargs):
+    """The labels and weights that the validation rows had, as a scorer sees them."""
+    seen = []
+
+    def scorer(estimator, X, y, sample_weight=None):
+        seen.append((np.asarray(y), len(estimator.predict(X))))
+        return 0.0
+
+    model.set_params(scoring=scorer, max_epochs=2).fit(X, y, **kwargs)
+    return seen
+
+
+@pytest.mark.parametrize("n_rows", [400, 6000])  # few rows are merged and sorted
+@pytest.mark.parametrize("kind", [DeepFMClassifier, DeepFMRegressor])
+def test_no_group_is_in_both_parts(kind, n_rows, rng):
+    X, y, groups = table(rng, n_rows)
+    # Every row of a group has the group's number as its label: the rows held out tell theirs.
+    y = groups.astype(float) if kind is DeepFMRegressor else groups
+    splitter = Recorded(GroupShuffleSplit(n_splits=1, test_size=0.3, random_state=0))
+    model = kind(validation_split=splitter, random_state=0)
+    (valid, n_answers), _ = validation_rows(model, X, y, groups=groups)
+    assert n_answers == len(valid)
+    held_out = set(groups[splitter.valid])
+    assert set(valid) == held_out
+    assert not held_out & set(groups[splitter.train])
+    assert len(held_out) == 12
+
+
+def test_last_rows_in_time_are_held_out(rng):
+    X, _, _ = table(rng)
+    y = np.arange(400.0)
+    model = DeepFMRegressor(validation_split=TimeSeriesSplit(n_splits=9), random_state=0)
+    (valid, _), _ = validation_rows(model, X, y)
+    assert sorted(valid) == list(range(360, 400))
+
+
+def test_rows_of_weight_zero_are_in_no_part(rng):
+    X, y, groups = table(rng)
+    weight = (np.arange(400) % 4 > 0).astype(float)
+    splitter = Recorded(GroupShuffleSplit(n_splits=1, random_state=0))
+    model = DeepFMClassifier(validation_split=splitter, random_state=0, max_epochs=1)
+    model.fit(X, y, sample_weight=weight, groups=groups)
+    assert len(splitter.y) == 300
+    assert splitter.groups.tolist() == groups[weight > 0].tolist()
+
+
+def test_validation_rows_that_are_passed_come_first(rng):
+    X, y, groups = table(rng)
+    splitter = Recorded(GroupShuffleSplit(n_splits=1, random_state=0))
+    model = DeepFMClassifier(validation_split=splitter, random_state=0)
+    (valid, _), _ = validation_rows(model, X, y, X_val=X[:7], y_val=y[:7], groups=groups)
+    assert len(valid) == 7
+    assert not hasattr(splitter, "y")
+    model.set_params(early_stopping=False, scoring="loss").fit(X, y)
+    assert not hasattr(splitter, "y")
+    assert model.validation_scores_ is None
+
+
+def test_split_may_be_stratified_or_predefined(rng):
+    X, y, _ = table(rng)
+    for splitter in (
+        StratifiedShuffleSplit(1, random_state=0),
+        PredefinedSplit(np.where(np.arange(400) < 50, 0, -1)),
+    ):
+        model = DeepFMClassifier(validation_split=splitter, max_epochs=2, random_state=0)
+        assert len(model.fit(X, y).validation_scores_) == 2
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("time", "validation_split must be None or a cross-validation splitter, got 'time'"),
+        (PredefinedSplit(np.full(400, -1)), "validation_split must leave rows for training and"),
+        (GroupShuffleSplit(1), "'groups' parameter should not be None"),
+    ],
+)
+def test_split_that_does_not_serve_is_refused(split, message, rng):
+    X, y, _ = table(rng)
+    with pytest.raises(ValueError, match=message):
+        DeepFMClassifier(validation_split=split).fit(X, y)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        DeepFMClassifier().fit(X, y, groups=[1, 2])
+
+
+def test_groups_are_routed_to_outer_and_inner_splits(rng):
+    X, y, users = table(rng)
+    frame = pd.DataFrame(X, columns=list("abc")).astype(str)
+    splitter = Recorded(GroupShuffleSplit(n_splits=1, random_state=0))
+    with sklearn.config_context(enable_metadata_routing=True):
+        deepfm = DeepFMClassifier(validation_split=splitter, max_epochs=2, random_state=0)
+        deepfm.set_fit_request(groups=True, sample_weight=True)
+        deepfm.set_score_request(sample_weight=True)
+        model = make_pipeline(OrdinalFieldEncoder(), deepfm)
+        result = cross_validate(
+            model,
+            frame,
+            y,
+            cv=GroupKFold(3),
+            params={"groups": users, "sample_weight": np.ones(400)},
+            return_indices=True,
+            return_estimator=True,
+        )
+        search = GridSearchCV(model, {"deepfmclassifier__embed_dim": [2, 4]}, cv=GroupKFold(2))
+        search.fit(frame, y, groups=users, sample_weight=np.ones(400))
+    for fold in range(3):
+        train, test = result["indices"]["train"][fold], result["indices"]["test"][fold]
+        assert not set(users[train]) & set(users[test])
+        inner = result["estimator"][fold][-1].validation_split
+        assert inner.groups.tolist() == users[train].tolist()
+        assert not set(users[train][inner.train]) & set(users[train][inner.valid])
+    assert len(search.best_estimator_[-1].validation_scores_) == 2
