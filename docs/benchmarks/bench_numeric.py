@@ -3,8 +3,8 @@
     python docs/benchmarks/bench_numeric.py --data DIR [--sets flights adult criteo_10k]
         [--ways value bins ...] [--seeds 3] [--params '{"embedding_l2": 0.1}']
 
-Each way turns the numbers of a table into columns for DeepFMClassifier, which otherwise has its
-defaults; the other columns are encoded alike. With v_k an embedding for each bin or knot k:
+Each way turns the numbers of a table into columns for DeepFMClassifier, which stops early and
+otherwise has its defaults; the other columns are encoded alike. With v_k an embedding for each bin or knot k:
 
 value         u + x v, x standardised: what the estimators make of a column of floats
 log value     the same of sign(x) log(1 + |x|)
@@ -163,7 +163,7 @@ def main():
     parser.add_argument("--sets", nargs="+", default=["flights", "adult", "criteo_10k"])
     parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--params", type=json.loads, default={})
+    parser.add_argument("--params", type=json.loads, default={"early_stopping": True})
     options = parser.parse_args()
     print_setting(torch, sklearn, skorch, np)
     for name in options.sets:
