@@ -4,7 +4,8 @@
         [--ways value bins ...] [--seeds 3] [--params '{"embedding_l2": 0.1}']
 
 Each way turns the numbers of a table into columns for DeepFMClassifier, which stops early and
-otherwise has its defaults; the other columns are encoded alike. With v_k an embedding for each bin or knot k:
+otherwise has its defaults; the other columns are encoded alike. With v_k an embedding for each bin
+or knot k:
 
 value         u + x v, x standardised: what the estimators make of a column of floats
 log value     the same of sign(x) log(1 + |x|)
@@ -15,6 +16,8 @@ interpolated  (1 - t) v_k + t v_(k+1), for x between the knots k and k+1, the qu
 cumulative    v_1 + .. + v_(k-1) + t v_k, with 32 knots: piecewise-linear encoding [1]
 periodic      u + x v + sum_j sin(c_j x) a_j + cos(c_j x) b_j, 8 random frequencies of sd 2 [1]
 value + bins  x v + v_k
+score         u + z v, z the normal score of x: the normal quantile of its share of smaller numbers
+score + bins  z v + v_k, with at most 32 bins
 
 [1] Gorishniy, Rubachev and Babenko, On Embeddings for Numerical Features in Tabular Deep Learning,
 NeurIPS 2022.
@@ -37,6 +40,7 @@ import torch
 from setting import print_setting
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import QuantileTransformer
 
 from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
 from sklearn_deepfm.datasets import load_flights
@@ -53,9 +57,12 @@ class Way:
         seen = x[~np.isnan(x)]
         self.mean, self.sd = seen.mean(), seen.std() or 1.0
         self.low, self.high = seen.min(), seen.max()
-        n_bins = 32 if name in ("32 bins", "cumulative") else "auto"
+        n_bins = 32 if name in ("32 bins", "cumulative", "score + bins") else "auto"
         self.encoder = OrdinalFieldEncoder(n_bins=n_bins, numeric_features=[0]).fit(x[:, None])
         self.knots = np.unique(self.encoder.categories_[0])
+        self.scores = QuantileTransformer(
+            n_quantiles=min(1000, len(seen)), output_distribution="normal", random_state=0
+        ).fit(seen[:, None])
         self.frequencies = np.random.default_rng(seed).normal(0, 2, N_FREQUENCIES)
 
     def __call__(self, x):
@@ -63,6 +70,8 @@ class Way:
             return x
         if self.name == "log value":
             return np.sign(x) * np.log1p(np.abs(x))
+        if self.name == "score":
+            return self.scores.transform(x[:, None])[:, 0]
         bins = self.encoder.transform(x[:, None])[:, 0]
         if self.name in ("bins", "32 bins"):
             return bins
@@ -83,7 +92,9 @@ class Way:
             return np.tile(np.arange(2, 4 + 2 * N_FREQUENCIES), (len(x), 1)), np.column_stack(
                 weights
             )
-        if self.name == "value + bins":
+        if self.name == "score + bins":
+            z = np.nan_to_num(self.scores.transform(x[:, None])[:, 0])
+        if self.name.endswith("+ bins"):
             return np.column_stack([bins, np.ones_like(bins)]), np.column_stack([ones, z])
         knot = np.clip(
             np.searchsorted(self.knots, np.nan_to_num(x), side="right") - 1, 0, max(n - 2, 0)
@@ -117,6 +128,8 @@ WAYS = (
     "cumulative",
     "periodic",
     "value + bins",
+    "score",
+    "score + bins",
 )
 
 
