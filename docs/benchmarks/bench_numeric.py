@@ -10,7 +10,9 @@ or knot k:
 value         u + x v, x standardised: what the estimators make of a column of floats
 log value     the same of sign(x) log(1 + |x|)
 bins          v_k of the quantile bin of x, up to 255: what OrdinalFieldEncoder makes of it
-32 bins       the same with at most 32 bins
+100 a bin     the same with 100 rows a bin or more, where it asks for 20
+200 a bin     with 200 rows or more
+32 bins       with at most 32 bins
 neighbours    v_k / 2 + (v_(k-1) + v_(k+1)) / 4
 interpolated  (1 - t) v_k + t v_(k+1), for x between the knots k and k+1, the quantiles
 cumulative    v_1 + .. + v_(k-1) + t v_k, with 32 knots: piecewise-linear encoding [1]
@@ -45,6 +47,7 @@ from sklearn.preprocessing import QuantileTransformer
 from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
 from sklearn_deepfm.datasets import load_flights
 
+HARD_BINS = ("bins", "100 a bin", "200 a bin", "32 bins")
 N_FREQUENCIES = 8
 N_FLIGHTS = 100_000
 
@@ -58,6 +61,8 @@ class Way:
         self.mean, self.sd = seen.mean(), seen.std() or 1.0
         self.low, self.high = seen.min(), seen.max()
         n_bins = 32 if name in ("32 bins", "cumulative", "score + bins") else "auto"
+        if name.endswith(" a bin"):
+            n_bins = int(np.clip(len(seen) / int(name.removesuffix(" a bin")), 2, 255))
         self.encoder = OrdinalFieldEncoder(n_bins=n_bins, numeric_features=[0]).fit(x[:, None])
         self.knots = np.unique(self.encoder.categories_[0])
         self.scores = QuantileTransformer(
@@ -73,7 +78,7 @@ class Way:
         if self.name == "score":
             return self.scores.transform(x[:, None])[:, 0]
         bins = self.encoder.transform(x[:, None])[:, 0]
-        if self.name in ("bins", "32 bins"):
+        if self.name in HARD_BINS:
             return bins
         codes, weights = self.members(np.clip(x, self.low, self.high), bins)
         codes = np.where(np.isnan(x)[:, None], 0, codes)
@@ -122,6 +127,8 @@ WAYS = (
     "value",
     "log value",
     "bins",
+    "100 a bin",
+    "200 a bin",
     "32 bins",
     "neighbours",
     "interpolated",
