@@ -168,7 +168,9 @@ class BaseDeepFM(Settings):
     def _learn(self, train, random, *, goes_on):
         """Fields, scale of the target and net, for the training rows."""
         if not goes_on:
-            self._fields = Fields(train.columns, self._is_index, train.weight, self.pooling)
+            self._fields = Fields(
+                train.columns, self._is_index, train.weight, self.pooling, self.n_bins
+            )
             self._target.fit(train)
             self.net_ = new_net(self, self._fields, self._target, random=random)
             return

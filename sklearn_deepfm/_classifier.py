@@ -94,6 +94,10 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         mask, positions or names. All others are numbers.
         :class:`~sklearn.ensemble.HistGradientBoostingClassifier` has the same
         parameter, but takes integers for numbers.
+    n_bins : int, "auto" or None, default="auto"
+        Bins of a column of floats, each with an embedding of its own, beside a slope that
+        all share. "auto" takes up to 255, each with 20 to 100 rows or more. None takes
+        the slope alone.
     pooling : {"mean", "sum"}, default="mean"
         What a cell that holds a list of codes makes of the rows of its members: their
         mean, weighted if members have weights, or their sum.
@@ -233,6 +237,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         lr_schedule="plateau",
         class_weight=None,
         categorical_features="from_dtype",
+        n_bins="auto",
         pooling="mean",
         pretrained=None,
         frozen=None,
@@ -264,6 +269,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             tol=tol,
             lr_schedule=lr_schedule,
             categorical_features=categorical_features,
+            n_bins=n_bins,
             pooling=pooling,
             pretrained=pretrained,
             frozen=frozen,

@@ -8,57 +8,9 @@ import numpy as np
 
 from sklearn_deepfm._bag_field import BagField, as_bags, side_by_side
 from sklearn_deepfm._column import BagColumn, Column
-from sklearn_deepfm._index_field import FALLBACK_ROW, IndexField
+from sklearn_deepfm._index_field import IndexField
 from sklearn_deepfm._number_map import NumberMaps
-
-
-class NumericField:
-    """A column of numbers x, standardised; its cells are ``u + x * v``.
-
-    Local row 0 is the offset u, row 1 the slope v, row 2 stands for NaN if fit saw
-    any. An unseen NaN is the offset alone, as if it were the mean. Values outside of
-    the range that fit saw count as its ends: products of outliers have no bound.
-    """
-
-    def __init__(self, name):
-        self.name = name
-        self.mean = self.scale = None
-        self.low, self.high = np.inf, -np.inf
-        self.missing_row = FALLBACK_ROW
-        self.frequency = np.zeros(2)
-
-    @property
-    def n_rows(self):
-        return len(self.frequency)
-
-    def grow(self, column, weight):
-        """Learn the scale at the first call, the range and missing cells at each."""
-        x = _numbers(self.name, column)
-        missing = np.isnan(x)
-        seen = x[~missing]
-        if len(seen):
-            self.low, self.high = min(self.low, seen.min()), max(self.high, seen.max())
-            if self.mean is None:
-                self._learn_scale(seen, None if weight is None else weight[~missing])
-        if self.missing_row == FALLBACK_ROW and missing.any():
-            self.missing_row = self.n_rows
-            self.frequency = np.append(self.frequency, 0.0)
-
-    def _learn_scale(self, seen, weight):
-        self.mean = np.average(seen, weights=weight)
-        self.scale = np.sqrt(np.average(np.square(seen - self.mean), weights=weight))
-        if not self.scale > 1e-12 * abs(self.mean):  # constant up to rounding
-            self.scale = 1.0
-
-    def encode(self, column):
-        """Local row of each cell, and its standardised value (0 where missing)."""
-        x = _numbers(self.name, column)
-        missing = np.isnan(x)
-        rows = np.where(missing, np.int32(self.missing_row), np.int32(FALLBACK_ROW))
-        if self.mean is None:  # fit saw nothing but missing cells
-            return rows, np.zeros(len(x), dtype=np.float32)
-        x = (np.clip(x, self.low, self.high) - self.mean) / self.scale
-        return rows, np.where(missing, 0, x).astype(np.float32)
+from sklearn_deepfm._numeric_field import NumericField
 
 
 class Fields:
@@ -74,11 +26,13 @@ class Fields:
         Weight of each row in statistics and frequencies.
     pooling : {"mean", "sum"}, default="mean"
         What a bag makes of the rows of its members.
+    n_bins : int, "auto" or None, default="auto"
+        Bins of a column of numbers.
     """
 
-    def __init__(self, columns, is_index, weight, pooling="mean"):
+    def __init__(self, columns, is_index, weight, pooling="mean", n_bins="auto"):
         self._fields = [
-            _new_field(column, flag, pooling)
+            _new_field(column, flag, pooling, n_bins)
             for column, flag in zip(columns, is_index, strict=True)
         ]
         self._grow(columns, weight)
@@ -145,11 +99,10 @@ class Fields:
 
     @property
     def frequencies(self):
-        """For each index field, its first row and the total weight of each of its rows."""
+        """For each field, its first row and the total weight of each of its rows."""
         return [
             (int(offset), field.frequency)
             for offset, field in zip(self.offsets, self._fields, strict=True)
-            if isinstance(field, IndexField)
         ]
 
     def _grow(self, columns, weight):
@@ -232,10 +185,10 @@ class Fields:
         )
 
 
-def _new_field(column, is_index, pooling):
+def _new_field(column, is_index, pooling, n_bins):
     if isinstance(column, BagColumn):
         return BagField(column.name, pooling)
-    return IndexField(column.name) if is_index else NumericField(column.name)
+    return IndexField(column.name) if is_index else NumericField(column.name, n_bins)
 
 
 def _of_form(field, column):
@@ -248,17 +201,3 @@ def _of_form(field, column):
             f"value per cell, or fit again."
         )
     return column
-
-
-def _numbers(name, column):
-    """Cells as float64 with NaN where missing; infinity is refused."""
-    if column.categories is not None:
-        raise ValueError(
-            f"Column {name!r} is categorical where numbers are required: it was numeric in fit, "
-            f"or categorical_features leaves it out. Convert it to numbers, or name it in "
-            f"categorical_features and fit again."
-        )
-    x = column.values.astype(np.float64)
-    if column.missing is not None:
-        x[column.missing] = np.nan
-    return x

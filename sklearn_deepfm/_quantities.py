@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from sklearn_deepfm._quantiles import MAX_BINS, auto_rows_per_bin, inner_edges
 from sklearn_deepfm._tables import Column
 from sklearn_deepfm._vocabulary import FIRST_KNOWN, MISSING
-
-_MAX_AUTO_BINS, _AUTO_ROWS_PER_BIN = 255, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +25,10 @@ class Bins:
         """Bins of about equal numbers of rows, at most `n_bins`; None: as many as rows allow."""
         values = _as_floats(column)
         distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
-        min_rows = 1
+        min_rows = 1.0
         if n_bins is None:
-            n_bins, min_rows = _MAX_AUTO_BINS, min(_AUTO_ROWS_PER_BIN, max(counts.sum() // 2, 1))
-        inner = _inner_edges(distinct, counts, n_bins, min_rows)
+            n_bins, min_rows = MAX_BINS, auto_rows_per_bin(counts.sum())
+        inner = inner_edges(distinct, counts, n_bins, min_rows)
         edges = np.concatenate([distinct[:1], inner, distinct[-1:]])
         return cls(column.kind, column.values.type, edges)
 
@@ -62,24 +61,6 @@ class Bins:
         if column.values.null_count:
             codes[np.isnan(values)] = MISSING
         return codes, 0
-
-
-def _inner_edges(
-    distinct: np.ndarray, counts: np.ndarray, n_bins: int, min_rows: int
-) -> list[float]:
-    """Cut sorted values so that each bin takes an equal share of the rows that are left."""
-    n_rows = counts.sum()
-    rows_below = np.cumsum(counts) - counts
-    edges: list[float] = []
-    start = 0
-    for bins_left in range(n_bins, 1, -1):
-        end = start + max(min_rows, (n_rows - start) / bins_left)
-        cut = np.searchsorted(rows_below, end)
-        if cut == len(distinct) or n_rows - rows_below[cut] < min_rows:
-            break
-        start = rows_below[cut]
-        edges.append(distinct[cut])
-    return edges
 
 
 def _as_floats(column: Column) -> np.ndarray:

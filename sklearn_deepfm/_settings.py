@@ -55,6 +55,7 @@ class Settings(BaseEstimator):
         "n_iter_no_change": one_of("auto") | integer(1),
         "tol": real("[0, inf)"),
         "lr_schedule": one_of("plateau", None),
+        "n_bins": one_of("auto", None) | integer(1),
         "pooling": one_of("mean", "sum"),
         "pretrained": one_of(None) | dict_of("a column's name or position", _EMBEDDINGS),
         "frozen": one_of(None) | sequence_of(_COLUMN, "a list of column names or positions"),
@@ -89,6 +90,7 @@ class Settings(BaseEstimator):
         tol=1e-6,
         lr_schedule="plateau",
         categorical_features="from_dtype",
+        n_bins="auto",
         pooling="mean",
         pretrained=None,
         frozen=None,
@@ -119,6 +121,7 @@ class Settings(BaseEstimator):
         self.tol = tol
         self.lr_schedule = lr_schedule
         self.categorical_features = categorical_features
+        self.n_bins = n_bins
         self.pooling = pooling
         self.pretrained = pretrained
         self.frozen = frozen

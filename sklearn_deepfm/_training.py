@@ -22,6 +22,7 @@ STRUCTURE = (
     "batch_norm",
     "components",
     "categorical_features",
+    "n_bins",
     "pooling",
     "pretrained",
     "frozen",

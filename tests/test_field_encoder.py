@@ -326,7 +326,7 @@ def test_auto_bins_ascend_and_hold_at_least_twenty_rows(seed, n_rows):
 
 
 def test_auto_bins_are_255_when_there_are_rows_enough():
-    values = np.random.default_rng(0).normal(size=(20_000, 1))
+    values = np.random.default_rng(0).normal(size=(30_000, 1))
     assert OrdinalFieldEncoder().fit(values).field_dims_.tolist() == [257]
 
 

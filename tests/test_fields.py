@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
 from sklearn_deepfm._column import Column
-from sklearn_deepfm._fields import FALLBACK_ROW, IndexField, NumericField
+from sklearn_deepfm._index_field import FALLBACK_ROW, IndexField
 
 INT64 = np.iinfo(np.int64)
 
@@ -169,45 +169,3 @@ def test_column_of_another_kind_is_refused(before, now, message):
     for call in (field.encode, lambda column: field.grow(column, None)):
         with pytest.raises(ValueError, match=f"olumn 'c' {message}"):
             call(now)
-
-
-def test_numbers_are_standardised_by_weight(rng):
-    x, weight, later = rng.normal(5, 3, 80), rng.random(80), rng.normal(5, 9, 200)
-    x[:9] = later[:9] = np.nan
-    field = fitted(codes(x), weight, NumericField)
-    seen, weight = x[9:], weight[9:]
-    mean = (weight * seen).sum() / weight.sum()
-    std = np.sqrt((weight * (seen - mean) ** 2).sum() / weight.sum())
-    rows, value = field.encode(codes(later))
-    assert value.dtype == np.float32
-    expected = (np.minimum(np.maximum(later, seen.min()), seen.max()) - mean) / std
-    assert_allclose(value, np.nan_to_num(expected), rtol=1e-5)
-    assert_array_equal(rows, np.where(np.isnan(later), 2, 0))
-
-
-@pytest.mark.parametrize("constant", [0, 0.1, 1e9])
-def test_constant_number_is_zero_at_any_later_value(constant):
-    field = fitted(codes(np.full(1000, constant)), None, NumericField)
-    assert_allclose(field.encode(codes([constant, constant + 1e6]))[1], 0, atol=1e-6)
-
-
-def test_unseen_nan_is_the_offset_alone():
-    rows, value = fitted(codes([1.0, 2.0]), None, NumericField).encode(codes([np.nan]))
-    assert (rows.tolist(), value.tolist()) == ([0], [0])
-
-
-def test_numbers_that_fit_saw_none_of_are_the_offset_alone():
-    field = fitted(codes([np.nan, np.nan]), None, NumericField)
-    rows, value = field.encode(codes([np.nan, 7.0]))
-    assert (rows.tolist(), value.tolist()) == ([2, 0], [0, 0])
-
-
-def test_codes_and_masked_cells_may_be_numbers():
-    field = fitted(codes([1, 3, 99], np.array([False, False, True])), None, NumericField)
-    rows, value = field.encode(codes([1, 3, 0], np.array([False, False, True])))
-    assert (rows.tolist(), value.tolist()) == ([0, 0, 2], [-1, 1, 0])
-
-
-def test_categories_are_no_numbers():
-    with pytest.raises(ValueError, match="'c' is categorical where numbers are required"):
-        fitted(categories(["a"], ["a"]), None, NumericField)

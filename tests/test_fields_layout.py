@@ -56,7 +56,7 @@ def test_fields_lie_side_by_side_in_the_table(seed):
     assert (value is None) == (len(numeric) == 0)
     assert value is None or value.shape == (40, len(numeric))
     starts = [start for start, _ in fields.frequencies]
-    assert starts == fields.offsets[np.array(is_index)].tolist()
+    assert starts == fields.offsets.tolist()
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -94,14 +94,6 @@ def test_growth_keeps_old_rows_and_adds_the_frequencies(seed):
     assert_array_equal(again_value, old_value)
     for field, copied in zip(old._fields, before["_fields"], strict=True):
         assert_array_equal(field.frequency, copied.frequency)
-
-
-def test_growth_widens_the_range_and_keeps_the_scale():
-    old = Fields([numbers([0.0, 2.0])], [False], None)
-    new, _, is_new = old.grown([numbers([6.0, np.nan])], None)
-    assert old.encode([numbers([9.0])])[1].item() == 1
-    assert new.encode([numbers([9.0])])[1].item() == 5
-    assert is_new.tolist() == [False, False, True]
 
 
 # Matrices of codes

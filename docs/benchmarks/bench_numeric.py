@@ -7,19 +7,20 @@ Each way turns the numbers of a table into columns for DeepFMClassifier, which s
 otherwise has its defaults; the other columns are encoded alike. With v_k an embedding for each bin
 or knot k:
 
-value         u + x v, x standardised: what the estimators make of a column of floats
+value         u + x v, x standardised
 log value     the same of sign(x) log(1 + |x|)
-bins          v_k of the quantile bin of x, up to 255: what OrdinalFieldEncoder makes of it
-100 a bin     the same with 100 rows a bin or more, where it asks for 20
-200 a bin     with 200 rows or more
+bins          v_k of the quantile bin of x: what OrdinalFieldEncoder makes of it
+20 a bin      the same with up to 255 bins of 20 rows or more
+100 a bin     of 100 rows or more
+200 a bin     of 200 rows or more
 32 bins       with at most 32 bins
 neighbours    v_k / 2 + (v_(k-1) + v_(k+1)) / 4
 interpolated  (1 - t) v_k + t v_(k+1), for x between the knots k and k+1, the quantiles
 cumulative    v_1 + .. + v_(k-1) + t v_k, with 32 knots: piecewise-linear encoding [1]
 periodic      u + x v + sum_j sin(c_j x) a_j + cos(c_j x) b_j, 8 random frequencies of sd 2 [1]
 value + bins  x v + v_k
-score         u + z v, z the normal score of x: the normal quantile of its share of smaller numbers
-score + bins  z v + v_k, with at most 32 bins
+score         u + z v, z the normal score of x: DeepFMClassifier(n_bins=None) on a column of floats
+score + bins  z v + v_k: what the estimators make of a column of floats
 
 [1] Gorishniy, Rubachev and Babenko, On Embeddings for Numerical Features in Tabular Deep Learning,
 NeurIPS 2022.
@@ -42,12 +43,11 @@ import torch
 from setting import print_setting
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import QuantileTransformer
 
 from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
 from sklearn_deepfm.datasets import load_flights
 
-HARD_BINS = ("bins", "100 a bin", "200 a bin", "32 bins")
+HARD_BINS = ("bins", "20 a bin", "100 a bin", "200 a bin", "32 bins")
 N_FREQUENCIES = 8
 N_FLIGHTS = 100_000
 
@@ -57,26 +57,24 @@ class Way:
 
     def __init__(self, name, x, seed):
         self.name = name
+        x = self.transformed(x)
         seen = x[~np.isnan(x)]
         self.mean, self.sd = seen.mean(), seen.std() or 1.0
         self.low, self.high = seen.min(), seen.max()
-        n_bins = 32 if name in ("32 bins", "cumulative", "score + bins") else "auto"
+        n_bins = 32 if name in ("32 bins", "cumulative") else "auto"
         if name.endswith(" a bin"):
-            n_bins = int(np.clip(len(seen) / int(name.removesuffix(" a bin")), 2, 255))
+            n_bins = int(np.clip(len(seen) / int(name.split()[0]), 2, 255))
         self.encoder = OrdinalFieldEncoder(n_bins=n_bins, numeric_features=[0]).fit(x[:, None])
         self.knots = np.unique(self.encoder.categories_[0])
-        self.scores = QuantileTransformer(
-            n_quantiles=min(1000, len(seen)), output_distribution="normal", random_state=0
-        ).fit(seen[:, None])
         self.frequencies = np.random.default_rng(seed).normal(0, 2, N_FREQUENCIES)
 
+    def transformed(self, x):
+        return np.sign(x) * np.log1p(np.abs(x)) if self.name == "log value" else x
+
     def __call__(self, x):
-        if self.name == "value":
+        if self.name.startswith("score"):
             return x
-        if self.name == "log value":
-            return np.sign(x) * np.log1p(np.abs(x))
-        if self.name == "score":
-            return self.scores.transform(x[:, None])[:, 0]
+        x = self.transformed(x)
         bins = self.encoder.transform(x[:, None])[:, 0]
         if self.name in HARD_BINS:
             return bins
@@ -97,9 +95,9 @@ class Way:
             return np.tile(np.arange(2, 4 + 2 * N_FREQUENCIES), (len(x), 1)), np.column_stack(
                 weights
             )
-        if self.name == "score + bins":
-            z = np.nan_to_num(self.scores.transform(x[:, None])[:, 0])
-        if self.name.endswith("+ bins"):
+        if self.name.endswith("value"):
+            return np.tile([2, 3], (len(x), 1)), np.column_stack([ones, z])
+        if self.name == "value + bins":
             return np.column_stack([bins, np.ones_like(bins)]), np.column_stack([ones, z])
         knot = np.clip(
             np.searchsorted(self.knots, np.nan_to_num(x), side="right") - 1, 0, max(n - 2, 0)
@@ -127,6 +125,7 @@ WAYS = (
     "value",
     "log value",
     "bins",
+    "20 a bin",
     "100 a bin",
     "200 a bin",
     "32 bins",

@@ -1,0 +1,94 @@
+"""A column of numbers: a bin of its own range for each, and a slope."""
+
+import numpy as np
+
+from sklearn_deepfm._index_field import FALLBACK_ROW
+from sklearn_deepfm._quantiles import MAX_BINS, auto_rows_per_bin, inner_edges, normal_scores
+
+_N_FIRST_ROWS = 2  # for NaN where fit saw none, and the slope
+
+
+class NumericField:
+    """A column of numbers x; its cells are ``u_k + z * v`` for the bin k of x.
+
+    z is the normal score of x: the standard normal quantile of the share of smaller
+    numbers, interpolated between those that fit saw. Local row 0 is the mean of the
+    bins' rows, for NaN where fit saw none; row 1 is the slope v; the rows of the bins
+    come next, and one for NaN if fit saw any. Beyond the range that fit saw, numbers
+    count as its ends: products of outliers have no bound.
+
+    Parameters
+    ----------
+    name : str or int
+    n_bins : int, "auto" or None
+        At most so many bins. "auto": up to 255, each with 20 to 100 rows at least, the
+        more the more rows there are. None: a single one.
+    """
+
+    def __init__(self, name, n_bins):
+        self.name = name
+        self.n_bins = 1 if n_bins is None else n_bins
+        self.knots = self.scores = self.edges = self.first_bin = None
+        self.missing_row = FALLBACK_ROW
+        self.frequency = np.zeros(_N_FIRST_ROWS)
+
+    @property
+    def n_rows(self):
+        return len(self.frequency)
+
+    def grow(self, column, weight):
+        """Learn bins and scores from the first numbers, and count the rows of each call."""
+        x = _numbers(self.name, column)
+        missing = np.isnan(x)
+        if self.edges is None and not missing.all():
+            self._learn(x[~missing], None if weight is None else weight[~missing])
+        if self.missing_row == FALLBACK_ROW and missing.any():
+            self.missing_row = self.n_rows
+            self.frequency = np.append(self.frequency, 0.0)
+        counts = np.bincount(self._rows(x, missing), weights=weight, minlength=self.n_rows)
+        counts[FALLBACK_ROW] = 0
+        self.frequency = self.frequency + counts
+
+    def _learn(self, x, weight):
+        distinct, position = np.unique(x, return_inverse=True)
+        counts = np.bincount(position, weights=weight)
+        counts = counts * (len(x) / counts.sum())  # the scale of all weights has no effect
+        self.knots, self.scores = normal_scores(distinct, counts)
+        n_bins, min_rows = self.n_bins, 1.0
+        if n_bins == "auto":
+            n_bins, min_rows = MAX_BINS, auto_rows_per_bin(len(x))
+        self.edges = np.array(inner_edges(distinct, counts, n_bins, min_rows))
+        self.first_bin = self.n_rows  # after the row of NaN, if an earlier call saw nothing else
+        self.frequency = np.append(self.frequency, np.zeros(len(self.edges) + 1))
+
+    def encode(self, column):
+        """Local row of each cell, and its score (0 where missing)."""
+        x = _numbers(self.name, column)
+        missing = np.isnan(x)
+        rows = self._rows(x, missing)
+        if self.edges is None:  # fit saw nothing but missing cells
+            return rows, np.zeros(len(x), dtype=np.float32)
+        z = np.interp(x, self.knots, self.scores)
+        return rows, np.where(missing, 0, z).astype(np.float32)
+
+    def _rows(self, x, missing):
+        if self.edges is None:
+            rows = np.full(len(x), FALLBACK_ROW, dtype=np.int32)
+        else:
+            rows = np.searchsorted(self.edges, x, side="right").astype(np.int32) + self.first_bin
+        rows[missing] = self.missing_row
+        return rows
+
+
+def _numbers(name, column):
+    """Cells as float64 with NaN where missing; infinity is refused."""
+    if column.categories is not None:
+        raise ValueError(
+            f"Column {name!r} is categorical where numbers are required: it was numeric in fit, "
+            f"or categorical_features leaves it out. Convert it to numbers, or name it in "
+            f"categorical_features and fit again."
+        )
+    x = column.values.astype(np.float64)
+    if column.missing is not None:
+        x[column.missing] = np.nan
+    return x
