@@ -144,7 +144,7 @@ class BaseDeepFM(Settings):
         """Rows held out by `validation_split`, as long as they have their order."""
         if self.validation_split is None or X_val is not None or self.early_stopping is False:
             return rows, None
-        return split_by(self.validation_split, rows)
+        return split_by(self.validation_split, rows, self._split_seed)
 
     def _validation_rows(self, rows, valid, validation, factors):
         X_val, y_val, weight_val = validation

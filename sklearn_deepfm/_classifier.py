@@ -96,8 +96,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         parameter, but takes integers for numbers.
     n_bins : int, "auto" or None, default="auto"
         Bins of a column of floats, each with an embedding of its own, beside a slope that
-        all share. "auto" takes up to 255, each with 20 to 100 rows or more. None takes
-        the slope alone.
+        all share. "auto" takes up to 255, of 100 rows on average, or 20 where there are
+        few. None takes the slope alone.
     pooling : {"mean", "sum"}, default="mean"
         What a cell that holds a list of codes makes of the rows of its members: their
         mean, weighted if members have weights, or their sum.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,8 @@ class BagColumn:
         if not pa.types.is_integer(members.type) and not pa.types.is_null(members.type):
             return None
         missing = members.is_null().to_numpy(False) if members.null_count else None
-        values = members.cast(pa.int64()).fill_null(0).to_numpy()
+        type_ = members.type if pa.types.is_integer(members.type) else pa.int64()
+        values = members.cast(type_).fill_null(0).to_numpy()
         return cls(
             name,
             starts,
@@ -118,9 +120,9 @@ class BagColumn:
         """Arrays of integers that are equal for equal cells."""
         parts = [*self.members.ranks(), *([] if self.weights is None else [_ranks(self.weights)])]
         members = np.column_stack(parts)
-        number: dict[bytes, int] = {}
-        bags = (members[a:b].tobytes() for a, b in zip(self.starts, self.starts[1:], strict=False))
-        return [np.array([number.setdefault(bag, len(number)) for bag in bags])]
+        bags = [members[a:b].tobytes() for a, b in pairwise(self.starts)]
+        number = {bag: rank for rank, bag in enumerate(sorted(set(bags)))}
+        return [np.array([number[bag] for bag in bags])]
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from sklearn_deepfm._parameters import (
 from sklearn_deepfm._quantities import Bins, Numbers
 from sklearn_deepfm._roles import roles_of
 from sklearn_deepfm._tables import (
+    Column,
     Columns,
     ListColumn,
     column_names,
@@ -43,11 +44,14 @@ _SELECTION = one_of(None) | sequence_of(_COLUMN, "a list of column names or posi
 _SEPARATOR = Rule(
     lambda value: isinstance(value, str) and value != "", "a string that is not empty"
 )
+_HASH_DIM = Rule(
+    lambda value: integer(1).accepts(value) and value <= 2**30, "an int from 1 to 2**30"
+)
 _PARAMETER_RULES = {
     "min_frequency": integer(1) | real("(0, 1)"),
     "max_categories": one_of(None) | integer(1),
     "n_bins": one_of("auto", None) | integer(2),
-    "hash_dims": one_of(None) | integer(1) | dict_of(_KEY, integer(1)),
+    "hash_dims": one_of(None) | _HASH_DIM | dict_of(_KEY, _HASH_DIM),
     "categorical_features": _SELECTION,
     "numeric_features": _SELECTION,
     "separators": one_of(None) | dict_of(_KEY, _SEPARATOR),
@@ -92,10 +96,9 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
 
     n_bins : int, "auto" or None, default="auto"
         At most this many bins per column of quantities. More bins follow a curve more closely,
-        and leave fewer rows to learn each. "auto" takes up to 255, each with 20 rows or more (or
-        two bins when there are fewer than 40 rows). None passes quantities on as numbers, dates
-        as microseconds since 1970, for the estimators to scale; with it, or with lists, the
-        output is a data frame.
+        and leave fewer rows to learn each. "auto" takes up to 255, of 100 rows on average, or of
+        20 where there are few. None passes quantities on as numbers, dates as microseconds since
+        1970, for the estimators to scale; where there are any, the output is a data frame.
 
     hash_dims : int or dict, default=None
         Categories share so many codes, each where its hash falls, instead of having one each:
@@ -419,8 +422,8 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         for j, role in enumerate(roles):
             column = role.as_field(role.read(columns))
             field = self._learned(column, role, len(table))
-            if isinstance(field, Vocabulary):
-                warn_if_nearly_unique(_cells(column), field)
+            if isinstance(field, Vocabulary) and isinstance(column, Column):
+                warn_if_nearly_unique(column, field)
             if encodes:
                 output.add(j, field.encode(column)[0])
             fields.append(field)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_deepfm._index_field import FALLBACK_ROW
-from sklearn_deepfm._quantiles import MAX_BINS, auto_rows_per_bin, inner_edges, normal_scores
+from sklearn_deepfm._quantiles import auto_n_bins, inner_edges, normal_scores
 
 _N_FIRST_ROWS = 2  # for NaN where fit saw none, and the slope
 
@@ -21,15 +21,16 @@ class NumericField:
     ----------
     name : str or int
     n_bins : int, "auto" or None
-        At most so many bins. "auto": up to 255, each with 20 to 100 rows at least, the
-        more the more rows there are. None: a single one.
+        At most so many bins. "auto": up to 255, by the number of rows. None: a single
+        one.
     """
 
     def __init__(self, name, n_bins):
         self.name = name
         self.n_bins = 1 if n_bins is None else n_bins
-        self.knots = self.scores = self.edges = self.first_bin = None
-        self.missing_row = FALLBACK_ROW
+        self.edges = None  # of the bins
+        self.knots = self.scores = np.empty(0)  # some numbers, and their normal scores
+        self.first_bin = self.missing_row = FALLBACK_ROW
         self.frequency = np.zeros(_N_FIRST_ROWS)
 
     @property
@@ -54,10 +55,8 @@ class NumericField:
         counts = np.bincount(position, weights=weight)
         counts = counts * (len(x) / counts.sum())  # the scale of all weights has no effect
         self.knots, self.scores = normal_scores(distinct, counts)
-        n_bins, min_rows = self.n_bins, 1.0
-        if n_bins == "auto":
-            n_bins, min_rows = MAX_BINS, auto_rows_per_bin(len(x))
-        self.edges = np.array(inner_edges(distinct, counts, n_bins, min_rows))
+        n_bins = auto_n_bins(len(x)) if self.n_bins == "auto" else self.n_bins
+        self.edges = np.array(inner_edges(distinct, counts, n_bins))
         self.first_bin = self.n_rows  # after the row of NaN, if an earlier call saw nothing else
         self.frequency = np.append(self.frequency, np.zeros(len(self.edges) + 1))
 

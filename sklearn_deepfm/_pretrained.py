@@ -75,7 +75,10 @@ def pretrained_rows(
 def _rows_of_frame(field: IndexField, frame: Any, embed_dim: int) -> tuple[np.ndarray, np.ndarray]:
     """Local rows of the codes that fit saw, and their embeddings."""
     frame = frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(np.asarray(frame))
-    vectors = frame.to_numpy(dtype=np.float32)
+    try:
+        vectors = frame.to_numpy(dtype=np.float32)
+    except (TypeError, ValueError):
+        vectors = np.full(frame.shape, np.nan, dtype=np.float32)
     if vectors.shape[1] != embed_dim or not np.isfinite(vectors).all():
         raise ValueError(
             f"pretrained must give column {field.name!r} {embed_dim} finite numbers per code, as "
@@ -85,6 +88,11 @@ def _rows_of_frame(field: IndexField, frame: Any, embed_dim: int) -> tuple[np.nd
         twice = frame.index[frame.index.duplicated()].tolist()[0]
         raise ValueError(f"pretrained must give column {field.name!r} each code once: {twice!r}.")
     local = field.rows_of_index(frame.index)
+    if not local.any():
+        raise ValueError(
+            f"pretrained must give column {field.name!r} embeddings of codes or categories that "
+            f"fit saw, got the index {frame.index[:3].tolist()}, none of which is one."
+        )
     return local[local != FALLBACK_ROW].astype(np.int64), vectors[local != FALLBACK_ROW]
 
 

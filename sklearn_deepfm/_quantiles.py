@@ -5,19 +5,17 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri
 
-MAX_BINS = 255
+_MAX_BINS, _MAX_KNOTS = 255, 256
 _ROWS_PER_BIN, _BINS_OF_FEW_ROWS = (20, 100), 20
-_MAX_KNOTS = 256
 
 
-def auto_rows_per_bin(n_rows: float) -> float:
-    """Least number of rows in a bin: 20 to 100, so that few rows still make 20 bins or so."""
-    return min(float(np.clip(n_rows / _BINS_OF_FEW_ROWS, *_ROWS_PER_BIN)), max(n_rows // 2, 1))
+def auto_n_bins(n_rows: int) -> int:
+    """Up to 255 bins, of 100 rows on average, or of 20 where that makes fewer than 20 bins."""
+    rows_per_bin = np.clip(n_rows / _BINS_OF_FEW_ROWS, *_ROWS_PER_BIN)
+    return int(np.clip(n_rows // rows_per_bin, 2, _MAX_BINS))
 
 
-def inner_edges(
-    distinct: np.ndarray, counts: np.ndarray, n_bins: int, min_rows: float
-) -> list[float]:
+def inner_edges(distinct: np.ndarray, counts: np.ndarray, n_bins: int) -> list[float]:
     """Cut sorted values so that each bin takes an equal share of the rows that are left.
 
     Parameters
@@ -28,8 +26,6 @@ def inner_edges(
         In how many rows each stands.
     n_bins : int
         Most bins.
-    min_rows : float
-        Least rows in a bin.
 
     Returns
     -------
@@ -41,9 +37,8 @@ def inner_edges(
     edges: list[float] = []
     start = 0
     for bins_left in range(n_bins, 1, -1):
-        end = start + max(min_rows, (n_rows - start) / bins_left)
-        cut = np.searchsorted(rows_below, end)
-        if cut == len(distinct) or n_rows - rows_below[cut] < min_rows:
+        cut = np.searchsorted(rows_below, start + (n_rows - start) / bins_left)
+        if cut == len(distinct):
             break
         start = rows_below[cut]
         edges.append(distinct[cut])

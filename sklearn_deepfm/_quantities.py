@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from sklearn_deepfm._quantiles import MAX_BINS, auto_rows_per_bin, inner_edges
+from sklearn_deepfm._quantiles import auto_n_bins, inner_edges
 from sklearn_deepfm._tables import Column
 from sklearn_deepfm._vocabulary import FIRST_KNOWN, MISSING
 
@@ -25,10 +25,9 @@ class Bins:
         """Bins of about equal numbers of rows, at most `n_bins`; None: as many as rows allow."""
         values = _as_floats(column)
         distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
-        min_rows = 1.0
         if n_bins is None:
-            n_bins, min_rows = MAX_BINS, auto_rows_per_bin(counts.sum())
-        inner = inner_edges(distinct, counts, n_bins, min_rows)
+            n_bins = auto_n_bins(int(counts.sum()))
+        inner = inner_edges(distinct, counts, n_bins)
         edges = np.concatenate([distinct[:1], inner, distinct[-1:]])
         return cls(column.kind, column.values.type, edges)
 

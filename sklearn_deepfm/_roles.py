@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sklearn_deepfm._lists import checked_weights
 from sklearn_deepfm._tables import Column, Columns, ListColumn
@@ -25,6 +24,7 @@ class Role:
     weights: int | None = None  # position of the column of its members' weights
     weights_separator: str | None = None
     hash_dim: int | None = None
+    hash_is_asked: bool = False  # for this very column
 
     def read(self, columns: Columns) -> Column | ListColumn:
         """The column, taken apart at the separator, with the weights of its members."""
@@ -40,7 +40,13 @@ class Role:
         """The column as fit takes it: dictionary encoded, unless it holds quantities."""
         if isinstance(column, ListColumn):
             return replace(column, members=self._as_members(column.members))
-        return _as_field(column, self.selected_by)
+        column = _as_field(column, self.selected_by)
+        if self.hash_is_asked and column.kind is not None and not column.is_encoded():
+            raise ValueError(
+                f"Column {column.name!r} is in hash_dims but holds quantities, which are binned. "
+                f"Name it in categorical_features too, or leave it out of hash_dims."
+            )
+        return column
 
     def _as_members(self, members: Column) -> Column:
         if members.kind is None:
@@ -93,6 +99,7 @@ def roles_of(encoder: Any, names: list) -> list[Role]:
             weights.get(position),
             separators.get(weights.get(position, -1)),
             hash_dims.get(position),
+            isinstance(encoder.hash_dims, dict) and position in hash_dims,
         )
         for position in range(len(names))
         if position not in taken
@@ -116,6 +123,8 @@ def _by_position(encoder: Any, parameter: str, names: list) -> dict[int, Any]:
     """A parameter that is a dict by column, by position instead."""
     by_column = getattr(encoder, parameter) or {}
     positions = _positions(by_column, parameter, names)
+    if len(set(positions)) < len(positions):
+        raise ValueError(f"{parameter} names a column twice: {list(by_column)}. Leave one out.")
     return dict(zip(positions, by_column.values(), strict=True))
 
 
@@ -150,7 +159,7 @@ def _as_field(column: Column, selected_by: str | None) -> Column:
 
 
 def _weights(column: ListColumn, weights: ListColumn) -> np.ndarray:
-    """The weight of each member; of a missing cell's only member 1.
+    """The weight of each member; a missing cell's only member has 1.
 
     Raises
     ------
@@ -158,20 +167,31 @@ def _weights(column: ListColumn, weights: ListColumn) -> np.ndarray:
         If the weights are no numbers, or a list has not as many as members.
     """
     values = weights.members.values
-    if weights.members.kind == "strings":
-        values = pc.cast(values, pa.float64())
-    elif weights.members.kind not in (None, "numbers"):
+    if weights.members.kind not in (None, "numbers", "strings"):
         raise ValueError(
             f"Column {weights.name!r} must hold lists of numbers, the weights of the members of "
             f"{column.name!r}, and holds {weights.kind}."
         )
-    unequal = np.flatnonzero(np.diff(column.starts) != np.diff(weights.starts))
+    members, n_weights = np.diff(column.starts), np.diff(weights.starts)
+    unequal = np.flatnonzero((members != n_weights) & ~column.is_missing)
+    unequal = unequal[~(weights.is_missing[unequal] & (members[unequal] == 0))]
     if len(unequal):
         row = unequal[0]
-        lengths = [np.diff(c.starts)[row] for c in (column, weights)]
         raise ValueError(
             f"Columns {column.name!r} and {weights.name!r} must hold lists of equal length, "
-            f"members and their weights; in row {row} they hold {lengths[0]} and {lengths[1]}."
+            f"members and their weights; in row {row} they hold {members[row]} and "
+            f"{0 if weights.is_missing[row] else n_weights[row]}."
         )
-    is_missing = column.members.values.is_null()
-    return checked_weights(weights.name, pc.if_else(is_missing, 1.0, values.cast(pa.float64())))
+    try:
+        values = values.cast(pa.float64())
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"Column {weights.name!r} must hold numbers, the weights of the members of "
+            f"{column.name!r}: {error}."
+        ) from error
+    of_members = np.repeat(~column.is_missing, n_weights) & (np.repeat(members, n_weights) > 0)
+    result = np.ones(column.starts[-1])
+    result[np.repeat(~column.is_missing, members)] = checked_weights(
+        weights.name, values.filter(pa.array(of_members))
+    )
+    return result

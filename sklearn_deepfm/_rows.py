@@ -1,5 +1,6 @@
 """The rows an estimator trains on: weights, repeats merged, a part held out."""
 
+import copy
 import warnings
 from dataclasses import dataclass, replace
 
@@ -106,14 +107,19 @@ def _distinct(columns, *others):
     return representative, group.ravel()
 
 
-def split_by(splitter, rows):
+def split_by(splitter, rows, seed):
     """Training and validation rows by the last split of a cross-validation splitter.
+
+    A splitter without a seed of its own gets `seed`; its state stays as it is.
 
     Raises
     ------
     ValueError
         If it makes no split, or leaves one of the parts empty.
     """
+    splitter = copy.deepcopy(splitter)
+    if getattr(splitter, "random_state", 0) is None:
+        splitter.random_state = seed
     splits = list(splitter.split(np.zeros((len(rows), 1)), rows.y, rows.groups))
     if not splits or not all(map(len, splits[-1])):
         raise ValueError(

@@ -68,13 +68,15 @@ class Column:
 class ListColumn:
     """A column of lists: the members of all cells, one cell after the other.
 
-    A missing cell has one missing member. `starts` is where each cell's members begin, and
-    where those of the last one end; `weights` their weights, None where they have none.
+    A missing cell, for which `is_missing` is true, has one missing member. `starts` is where
+    each cell's members begin, and where those of the last one end; `weights` their weights, None
+    where they have none.
     """
 
     name: Any
     starts: np.ndarray
     members: Column
+    is_missing: np.ndarray
     weights: np.ndarray | None = None
 
     @property
@@ -94,13 +96,14 @@ class ListColumn:
         if isinstance(column, ListColumn):
             return column
         if column.kind is None:
-            return cls(column.name, np.arange(len(column.values) + 1), column)
+            n = len(column.values)
+            return cls(column.name, np.arange(n + 1), column, np.ones(n, dtype=bool))
         if separator is None or column.kind != "strings":
             need = "lists" if separator is None else "strings to take apart, or lists,"
             raise ValueError(
                 f"Column {column.name!r} must hold {need} by the parameters of the encoder, and "
-                f"holds {column.kind}. Convert it, or leave it out of separators and "
-                f"member_weights."
+                f"holds {column.kind}. Convert it, name what separates the parts in separators, "
+                f"or leave it out of separators and member_weights."
             )
         values = column.as_quantities().values
         return cls._of_arrow(column.name, split(values, separator))
@@ -108,7 +111,8 @@ class ListColumn:
     @classmethod
     def _of_arrow(cls, name: Any, lists: pa.Array) -> ListColumn:
         starts, members = flattened(lists)
-        return cls(name, starts, _column_of_arrow(name, members))
+        is_missing = lists.is_null().to_numpy(zero_copy_only=False)
+        return cls(name, starts, _column_of_arrow(name, members), is_missing)
 
 
 def read_table(X: Any) -> Table:

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.sparse import issparse
 from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
 
 
@@ -68,6 +68,11 @@ class Labels:
 
     def encode(self, y):
         """Number of each label; a label that is no class is an error."""
+        if y.ndim != 1:
+            raise ValueError(
+                f"y must be a single column of labels, as in the first fit, got the shape "
+                f"{y.shape}."
+            )
         position = np.searchsorted(self.classes, y).clip(max=len(self.classes) - 1)
         unknown = self.classes[position] != y
         if unknown.any():
@@ -143,10 +148,11 @@ class LabelSets:
     is_class = False  # rows of equal sets are too few to be held out in proportion
 
     def __init__(self, y):
-        if type_of_target(y, input_name="y") != "multilabel-indicator":
+        strange = y[~np.isin(y, [0, 1])]
+        if len(strange):
             raise ValueError(
                 f"y of several columns must hold 0 and 1 alone, whether a row has each label, got "
-                f"{np.unique(y)[:5].tolist()}. For one of several classes, pass a single column."
+                f"{strange.tolist()[0]!r}. For one of several classes, pass a single column."
             )
         self.n_outputs = y.shape[1]
         self.classes = np.arange(y.shape[1])
@@ -241,7 +247,7 @@ class Amount:
             )
         if y.shape[1:] != self._shape:
             raise ValueError(
-                f"y must have the shape (n_samples, *{self._shape}), as in the first fit, got "
+                f"y must have {self.n_outputs} column(s), as in the first fit, got the shape "
                 f"{y.shape}."
             )
         return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")

@@ -48,6 +48,11 @@ def new_net(model, fields, target, *, random):
     random : RandomState
     """
     dims = fields.dims
+    if model.pretrained and not {"fm", "deep"} & set(model.components):
+        raise ValueError(
+            f"pretrained gives embeddings, which components={model.components!r} has none of. Add "
+            f"'fm' or 'deep', or leave pretrained out."
+        )
     pretrained = pretrained_rows(model.pretrained, model.frozen, fields, int(model.embed_dim))
     module_seed, order_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
     return model._net_class(
@@ -184,7 +189,9 @@ def _as_counts(weight, scoring):
 
 def structure_of(model):
     """Parameters that the network was built by, in a form that can be compared."""
-    return {name: repr(getattr(model, name)) for name in STRUCTURE}
+    structure = {name: repr(getattr(model, name)) for name in STRUCTURE}
+    components = [name for name in COMPONENTS if name in model.components]  # sets have no order
+    return {**structure, "components": repr(tuple(components))}
 
 
 def check_same_structure(model, structure):

@@ -102,6 +102,20 @@ def test_weights_of_members_go_along():
     assert split.fit_transform(strings)["b"].tolist() == [output["basket"][0], output["basket"][3]]
 
 
+def test_missing_cells_and_missing_weights_meet():
+    X = pd.DataFrame(
+        {
+            "b": [["x", None, "y"], None, None, [], ["x"]],
+            "w": [[5, 3, 2], None, [], None, [4]],
+        }
+    )
+    output = OrdinalFieldEncoder(member_weights={"b": "w"}).fit_transform(X)
+    weights = [[member["weight"] for member in cell] for cell in output["b"]]
+    assert weights == [[5.0, 3.0, 2.0], [1.0], [1.0], [], [4.0]]
+    codes = [[member["code"] for member in cell] for cell in output["b"]]
+    assert codes == [[2, 0, 3], [0], [0], [], [2]]
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
@@ -110,6 +124,8 @@ def test_weights_of_members_go_along():
             "Columns 'b' and 'w' must hold lists of equal length.* in row 0 they hold 2 and 1",
         ),
         ([[1, None], [1]], "Column 'w' holds the weight nan"),
+        ([None, [1]], "Columns 'b' and 'w' must hold lists of equal .* they hold 2 and 0"),
+        ([["1", "x"], ["2"]], "Column 'w' must hold numbers, the weights of the members of 'b'"),
         ([[True, True], [True]], "Column 'w' must hold lists of numbers.* holds lists of booleans"),
         ([1, 1], "Column 'w' must hold lists by the parameters of the encoder, and holds numbers"),
     ],

@@ -99,3 +99,11 @@ def test_few_rows_of_a_column_of_many_categories_give_the_same_codes():
     encoder = OrdinalFieldEncoder(hash_dims=10**6).fit(pd.DataFrame({"c": column}))
     whole = encoder.transform(pd.DataFrame({"c": column}))
     assert_array_equal(encoder.transform(pd.DataFrame({"c": column[5:7]})), whole[5:7])
+
+
+def test_quantities_named_in_hash_dims_are_an_error():
+    X = pd.DataFrame({"price": [0.5, 1.5]})
+    with pytest.raises(ValueError, match="'price' is in hash_dims but holds quantities"):
+        OrdinalFieldEncoder(hash_dims={"price": 9}).fit(X)
+    encoder = OrdinalFieldEncoder(hash_dims={"price": 9}, categorical_features=["price"])
+    assert encoder.fit(X).field_kinds_ == ["hashed"]

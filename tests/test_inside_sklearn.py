@@ -30,6 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
+from sklearn_deepfm._numeric_field import NumericField
 
 FOLDS = StratifiedKFold(3, shuffle=True, random_state=0)
 OTHER_VALUES = {
@@ -51,6 +52,11 @@ OTHER_VALUES = {
     "lr_schedule": None,
     "class_weight": "balanced",
     "categorical_features": [0],
+    "n_bins": 4,
+    "pooling": "sum",
+    "pretrained": {},
+    "frozen": ["a"],
+    "validation_split": FOLDS,
     "sparse_updates": True,
     "table_optimizer": "adagrad",
     "precision": "bfloat16",
@@ -224,7 +230,7 @@ def test_column_transformer_puts_a_number_beside_codes(pipeline, split):
     columns = column_transformer(("number", StandardScaler(), ["price"]))
     columns.set_output(transform="pandas")
     composed = clone(pipeline).set_params(encoder=columns).fit(X_train, y_train)
-    assert composed["deepfm"].field_dims_[0] == 2  # offset and slope
+    assert composed["deepfm"].field_dims_[0] == 2 + 20  # mean, slope and bins
     pipeline.fit(X_train, y_train)
     assert auc(composed, X_test, y_test) == pytest.approx(auc(pipeline, X_test, y_test), abs=0.02)
 
@@ -235,7 +241,7 @@ def test_codes_that_became_floats_warn_and_categorical_features_mends_it(pipelin
     floats = clone(pipeline).set_params(encoder=columns)
     with pytest.warns(UserWarning, match="categorical_features"):
         floats.fit(X_train, y_train)
-    assert (floats["deepfm"].field_dims_ == 2).all()
+    assert all(isinstance(field, NumericField) for field in floats["deepfm"]._fields)
 
     floats.set_params(deepfm__categorical_features=[1, 2, 3, 4]).fit(X_train, y_train)
     framed = clone(columns).set_output(transform="pandas")
@@ -322,7 +328,9 @@ def test_parameters_round_trip():
     assert DeepFMClassifier(**OTHER_VALUES).get_params() == OTHER_VALUES
     amount = {name: value for name, value in OTHER_VALUES.items() if name != "class_weight"}
     assert DeepFMRegressor(**amount).get_params() == amount
-    assert clone(model).get_params() == OTHER_VALUES
+    copied = clone(model).get_params()
+    assert repr(copied.pop("validation_split")) == repr(FOLDS)  # splitters are not equal
+    assert copied == {name: OTHER_VALUES[name] for name in copied}
 
 
 def test_clone_of_a_fitted_model_is_not_fitted(classifier, codes, visits):

@@ -10,7 +10,7 @@ from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
 from sklearn_deepfm._column import Column
 from sklearn_deepfm._index_field import FALLBACK_ROW
 from sklearn_deepfm._numeric_field import NumericField
-from sklearn_deepfm._quantiles import auto_rows_per_bin, normal_scores
+from sklearn_deepfm._quantiles import auto_n_bins, normal_scores
 
 
 def numbers(values, missing=None):
@@ -67,17 +67,22 @@ def test_bins_hold_equal_shares_of_the_rows(rng):
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "n_bins"), [(1, 1), (39, 2), (100, 5), (400, 20), (5000, 50), (100_000, 255)]
+    ("n_rows", "n_bins"),
+    [(2, 2), (39, 2), (100, 5), (400, 20), (2000, 20), (5000, 50), (100_000, 255)],
 )
 def test_auto_asks_for_more_rows_a_bin_where_there_are_more_rows(n_rows, n_bins):
+    assert auto_n_bins(n_rows) == n_bins
     field = fitted(numbers(np.random.default_rng(0).permutation(n_rows) * 0.5))
     assert len(field.edges) + 1 == n_bins
     assert field.n_rows == 2 + n_bins
 
 
-def test_rows_a_bin_grow_from_20_to_100():
-    expected = {30: 15, 100: 20, 400: 20, 1000: 50, 2000: 100, 10**6: 100}
-    assert {n: auto_rows_per_bin(n) for n in expected} == expected
+def test_a_frequent_number_leaves_the_other_bins_to_the_others():
+    x = np.concatenate([np.zeros(900), np.arange(1, 101)])
+    field = fitted(numbers(x))
+    assert field.frequency[2] == 900
+    assert (field.frequency[3:] <= 6).all()
+    assert len(field.edges) + 1 == 20
 
 
 def test_repeated_and_weighted_numbers_are_one_and_the_same(rng):

@@ -126,12 +126,21 @@ def test_clone_has_the_same_embeddings(rng):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
+        (
+            {"pretrained": {0: np.zeros((2, 4))}, "components": ("linear",)},
+            r"pretrained gives embeddings, which components=\('linear',\) has none of",
+        ),
         ({"pretrained": [1]}, "pretrained must be None or a dict from a column's name or position"),
         ({"pretrained": {0: np.zeros(4)}}, "pretrained must be .*a data frame or array of shape"),
         ({"pretrained": {9: np.zeros((2, 4))}}, "pretrained names the column 9, which is none of"),
         ({"pretrained": {"u": np.zeros((2, 4))}}, "pretrained names the column 'u', which is none"),
         ({"pretrained": {0: np.zeros((2, 5))}}, r"column 0 4 finite numbers .* shape \(2, 5\)"),
         ({"pretrained": {0: np.full((2, 4), np.nan)}}, "column 0 4 finite numbers per code"),
+        ({"pretrained": {0: [["a", "b", "c", "d"]]}}, "column 0 4 finite numbers per code"),
+        (
+            {"pretrained": {0: pd.DataFrame(np.zeros((1, 4)), index=[77])}},
+            r"column 0 embeddings of codes or categories that fit saw, got the index \[77\]",
+        ),
         ({"frozen": [0]}, "frozen names column 0, which pretrained gives no embeddings"),
         ({"frozen": "a"}, "frozen must be None or a list of column names or positions"),
         (

@@ -129,6 +129,23 @@ def test_partial_fit_learns_sets_of_labels(rng):
         model.partial_fit(X, y[:, 0])
 
 
+def test_a_column_of_labels_does_not_become_several(rng):
+    X, y = labels(rng)
+    model = DeepFMClassifier(random_state=0).partial_fit(X, y[:, 0], classes=[0, 1])
+    dims = model.field_dims_.tolist()
+    with pytest.raises(ValueError, match="y must be a single column of labels"):
+        model.partial_fit(X + 9, y)
+    assert model.field_dims_.tolist() == dims
+
+
+def test_labels_may_be_objects_and_booleans(rng):
+    X, y = labels(rng)
+    expected = DeepFMClassifier(max_epochs=1, random_state=0).fit(X, y).predict_proba(X)
+    for other in (y.astype(object), y.astype(bool), pd.DataFrame(y).astype({0: bool, 1: "Int64"})):
+        model = DeepFMClassifier(max_epochs=1, random_state=0).fit(X, other)
+        assert_array_equal(model.predict_proba(X), expected)
+
+
 def test_classes_of_sets_are_the_numbers_of_their_columns(rng):
     X, y = labels(rng)
     with pytest.raises(ValueError, match=r"classes must be \[0, 1, 2\], .* got \['a', 'b'\]"):

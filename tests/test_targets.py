@@ -244,7 +244,9 @@ def test_label_sets_have_a_probability_for_each_label(rng):
     assert_array_equal(sets.decision(logits), logits)
 
 
-@pytest.mark.parametrize("y", [[[0, 2], [1, 0]], [["a", "b"], ["b", "a"]], [[0.5, 1], [1, 0]]])
+@pytest.mark.parametrize(
+    "y", [[[0, 2], [1, 0]], [["a", "b"], ["b", "a"]], [[0.5, 1], [1, 0]], [[1, -1], [-1, 1]]]
+)
 def test_label_sets_hold_zero_and_one_alone(y):
     with pytest.raises(ValueError, match="y of several columns must hold 0 and 1 alone"):
         LabelSets(np.array(y))

@@ -1,5 +1,7 @@
 """Columns that play roles: groups, time and weights, for validation rows and for scores."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,16 +21,21 @@ from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncode
 
 
 class Recorded:
-    """A splitter that keeps what it was asked and answered."""
+    """A splitter that keeps what it was asked and answered, in all its copies' name."""
 
     def __init__(self, splitter):
-        self.splitter = splitter
+        self.splitter, self.calls = splitter, Calls()
 
     def split(self, X, y, groups=None):
-        self.y, self.groups = y, groups
         for train, valid in self.splitter.split(X, y, groups):
-            self.train, self.valid = train, valid
+            call = SimpleNamespace(y=y, groups=groups, train=train, valid=valid)
+            self.calls.append(call)
             yield train, valid
+
+
+class Calls(list):
+    def __deepcopy__(self, memo):
+        return self
 
 
 def table(rng, n=400):
@@ -58,9 +65,10 @@ def test_no_group_is_in_both_parts(kind, n_rows, rng):
     model = kind(validation_split=splitter, random_state=0)
     (valid, n_answers), _ = validation_rows(model, X, y, groups=groups)
     assert n_answers == len(valid)
-    held_out = set(groups[splitter.valid])
+    (call,) = splitter.calls
+    held_out = set(groups[call.valid])
     assert set(valid) == held_out
-    assert not held_out & set(groups[splitter.train])
+    assert not held_out & set(groups[call.train])
     assert len(held_out) == 12
 
 
@@ -78,8 +86,8 @@ def test_rows_of_weight_zero_are_in_no_part(rng):
     splitter = Recorded(GroupShuffleSplit(n_splits=1, random_state=0))
     model = DeepFMClassifier(validation_split=splitter, random_state=0, max_epochs=1)
     model.fit(X, y, sample_weight=weight, groups=groups)
-    assert len(splitter.y) == 300
-    assert splitter.groups.tolist() == groups[weight > 0].tolist()
+    assert len(splitter.calls[0].y) == 300
+    assert splitter.calls[0].groups.tolist() == groups[weight > 0].tolist()
 
 
 def test_validation_rows_that_are_passed_come_first(rng):
@@ -88,9 +96,9 @@ def test_validation_rows_that_are_passed_come_first(rng):
     model = DeepFMClassifier(validation_split=splitter, random_state=0)
     (valid, _), _ = validation_rows(model, X, y, X_val=X[:7], y_val=y[:7], groups=groups)
     assert len(valid) == 7
-    assert not hasattr(splitter, "y")
+    assert not splitter.calls
     model.set_params(early_stopping=False, scoring="loss").fit(X, y)
-    assert not hasattr(splitter, "y")
+    assert not splitter.calls
     assert model.validation_scores_ is None
 
 
@@ -120,6 +128,33 @@ def test_split_that_does_not_serve_is_refused(split, message, rng):
         DeepFMClassifier().fit(X, y, groups=[1, 2])
 
 
+def test_a_splitter_without_a_seed_gets_that_of_the_fit(rng):
+    X, y, groups = table(rng)
+    splitter = GroupShuffleSplit(n_splits=1)
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    models = [
+        DeepFMClassifier(validation_split=splitter, max_epochs=2, random_state=0, warm_start=True)
+        for _ in range(2)
+    ]
+    first, second = (model.fit(X, y, groups=groups).validation_scores_ for model in models)
+    assert first == second
+    assert splitter.random_state is None
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+
+
+def test_warm_fits_hold_out_the_same_rows(rng):
+    X, y, _ = table(rng, 6000)
+    splitter = Recorded(None)
+    splitter.splitter = GroupShuffleSplit(1, random_state=np.random.RandomState(0))
+    model = DeepFMClassifier(
+        validation_split=splitter, max_epochs=1, random_state=0, warm_start=True
+    )
+    for _ in range(2):
+        model.fit(X, y, groups=X[:, 0])
+    first, second = splitter.calls
+    assert (first.valid == second.valid).all()
+
+
 def test_groups_are_routed_to_outer_and_inner_splits(rng):
     X, y, users = table(rng)
     frame = pd.DataFrame(X, columns=list("abc")).astype(str)
@@ -143,7 +178,7 @@ def test_groups_are_routed_to_outer_and_inner_splits(rng):
     for fold in range(3):
         train, test = result["indices"]["train"][fold], result["indices"]["test"][fold]
         assert not set(users[train]) & set(users[test])
-        inner = result["estimator"][fold][-1].validation_split
+        inner = splitter.calls[fold]
         assert inner.groups.tolist() == users[train].tolist()
         assert not set(users[train][inner.train]) & set(users[train][inner.valid])
     assert len(search.best_estimator_[-1].validation_scores_) == 2
