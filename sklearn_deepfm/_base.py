@@ -85,7 +85,7 @@ class BaseDeepFM(Settings):
         rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
         random = random_state_of(self.random_state)
         if not goes_on:
-            model._start(rows, model._target_class, random)
+            model._start(without_zero_weights(rows), model._target_class, random)
         rows, valid = model._split(rows, validation[0])
         rows, factors = model._prepare(rows)
         train, valid = model._validation_rows(rows, valid, validation, factors)
@@ -100,11 +100,11 @@ class BaseDeepFM(Settings):
         check_parameters(self, self._rules)
         goes_on = hasattr(self, "net_")
         model = self if goes_on else copy.copy(self)
-        rows = model._read(X, y, sample_weight, reset=not goes_on)
+        rows = without_zero_weights(model._read(X, y, sample_weight, reset=not goes_on))
         random = random_state_of(self.random_state)
         if not goes_on:
             model._start(rows, target, random)
-        rows, _ = model._prepare(rows)
+        rows, _ = model._prepare(rows, adds_up=True)
         model._learn(rows, random, goes_on=goes_on)
         model._train(rows, None, None, 1, keep_optimizer=True)
         self.__dict__ = model.__dict__
@@ -122,28 +122,28 @@ class BaseDeepFM(Settings):
     # Input
 
     def _read(self, X, y, sample_weight, *, reset, groups=None, weight_name="sample_weight"):
-        """Rows that weigh something, with y as the user gave it."""
+        """Rows with y as the user gave it."""
         columns = read_columns(self, X, reset=reset)
         y = check_target(self, y, columns)
         weight = check_weight(sample_weight, y, weight_name)
         if groups is not None:
             groups = column_or_1d(groups)
             check_consistent_length(y, groups)
-        return without_zero_weights(Rows(columns, y, weight, groups))
+        return Rows(columns, y, weight, groups)
 
-    def _prepare(self, rows):
+    def _prepare(self, rows, adds_up=False):
         """Rows with target encoded, repeats merged if few, classes weighed; and by what."""
         rows = merge_repeats(rows.with_target(self._target.encode(rows.y)))
-        factors = self._class_factors(rows)
+        factors = self._class_factors(rows, adds_up)
         return rows.weighed(factors), factors
 
-    def _class_factors(self, rows):
+    def _class_factors(self, rows, adds_up):
         return None
 
     def _split(self, rows, X_val):
-        """Rows held out by `validation_split`, as long as they have their order."""
+        """Rows that weigh something, and those that `validation_split` holds out of them."""
         if self.validation_split is None or X_val is not None or self.early_stopping is False:
-            return rows, None
+            return without_zero_weights(rows), None
         return split_by(self.validation_split, rows, self._split_seed)
 
     def _validation_rows(self, rows, valid, validation, factors):
@@ -161,6 +161,7 @@ class BaseDeepFM(Settings):
         if y_val is None:
             raise ValueError("X_val needs y_val, the target of the validation rows, got None.")
         valid = self._read(X_val, y_val, weight_val, reset=False, weight_name="sample_weight_val")
+        valid = without_zero_weights(valid)
         return rows, valid.with_target(self._target.encode(valid.y)).weighed(factors)
 
     # Training

@@ -69,7 +69,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Classes are held out in equal proportion.
     validation_split : cross-validation splitter, default=None
         Holds out the validation rows of its last split, in the place of a random share:
-        ``GroupShuffleSplit()`` with `groups` in `fit` keeps a user's rows together,
+        ``GroupShuffleSplit(1)`` with `groups` in `fit` keeps a user's rows together,
         ``TimeSeriesSplit()`` holds out the last rows of a table in the order of time.
     n_iter_no_change : int or "auto", default="auto"
         Epochs in a row without a score better by `tol` after which training stops.
@@ -105,8 +105,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Embeddings to start from: from names or positions of columns to data frames with a
         row of `embed_dim` numbers for each code, which is the frame's index, or the name
         in a column of category dtype (`OrdinalFieldEncoder.by_code` puts codes in the
-        place of categories). An array stands for the codes 0, 1, ... Other codes start as
-        usual.
+        place of categories). An array stands for the codes 0, 1, ... Codes that are not
+        given start as usual, and codes that fit does not see are not kept.
     frozen : list of str or int, default=None
         Columns of `pretrained` whose embeddings stay as they are; their first-order
         weights are learned.
@@ -318,7 +318,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         sample_weight_val : array-like of shape (n_val,), default=None
             Their weights.
         groups : array-like of shape (n_samples,), default=None
-            Group of each row, such as its user, for `validation_split`.
+            Group of each row, such as its user, for `validation_split`; without that they
+            have no effect.
 
         Returns
         -------
@@ -443,8 +444,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
                 f"{self.classes_.tolist()}, got {classes.tolist()}."
             )
 
-    def _class_factors(self, rows):
-        return self._target.factors(self.class_weight, rows)
+    def _class_factors(self, rows, adds_up):
+        return self._target.factors(self.class_weight, rows, adds_up)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -140,12 +140,18 @@ def _column_of_objects(estimator, name, values):
 
 def _number(estimator, name, value):
     try:
-        if isinstance(value, str | bytes):
+        if isinstance(value, str | bytes | list | tuple | np.ndarray):
             raise ValueError("float() would read the number in it")
         return float(value)
     except OverflowError:
         return np.inf
     except (TypeError, ValueError):
+        if isinstance(value, list | tuple | np.ndarray):
+            raise ValueError(
+                f"Column {name!r} holds lists in a matrix of objects. {estimator} takes them in a "
+                f"data frame: call set_output(transform='pandas') on what is in front of it, such "
+                f"as a ColumnTransformer or a FeatureUnion."
+            ) from None
         # scikit-learn asks for a TypeError where a cell is not even a scalar.
         error = ValueError if isinstance(value, str | bytes) else TypeError
         raise error(
@@ -206,8 +212,9 @@ def _holds_lists(series):
 
 def _column_of_bags(estimator, series):
     """Lists of codes, or of structs of a code and a weight."""
+    is_typed = series.dtype != nw.Object
     try:
-        arrow = series.to_arrow() if series.dtype != nw.Object else pa.array(series.to_list())
+        arrow = series.to_arrow() if is_typed else pa.array(series.to_list(), from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError):
         raise _bad_bags(estimator, series.name, "objects, not all of which are lists") from None
     if isinstance(arrow, pa.ChunkedArray):
@@ -267,8 +274,8 @@ def _warn_of_codes_as_floats(columns):
                 f"{len(levels)} whole numbers: it is treated as a number. If these are codes "
                 f"that became floats on their way (a ColumnTransformer makes one float matrix "
                 f"of its parts), name the column in categorical_features, or convert it to an "
-                f"integer type; if they are numbers, set categorical_features=None or to the "
-                f"columns that hold codes.",
+                f"integer type; if they are numbers, name the columns that hold codes in "
+                f"categorical_features (None: there are none).",
                 UserWarning,
                 stacklevel=6,
             )

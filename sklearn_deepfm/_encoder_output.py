@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from sklearn_deepfm._tables import Table, column_names
+from sklearn_deepfm._tables import Table
 
 
 class Output:
@@ -54,13 +55,14 @@ def code_columns(X: Any, n_fields: int) -> list[list]:
     ValueError
         If X has not one column per field.
     """
-    table = X if isinstance(X, pd.DataFrame) else np.asarray(X)
-    n_columns = table.shape[1] if table.ndim == 2 else 0
+    table = nw.from_native(X, eager_only=True, pass_through=True)
+    table = table if isinstance(table, nw.DataFrame) else np.asarray(table)
+    n_columns = table.shape[1] if len(table.shape) == 2 else 0
     if n_columns != n_fields:
         raise ValueError(
             f"X has {n_columns} columns of codes, and the encoder has {n_fields} fields. Give one "
             f"column for each field."
         )
-    if isinstance(table, pd.DataFrame):
-        return [table[name].tolist() for name in column_names(table)]
-    return table.T.tolist()
+    if isinstance(table, np.ndarray):
+        return table.T.tolist()
+    return [series.to_list() for series in table.iter_columns()]

@@ -1,14 +1,14 @@
 """OrdinalFieldEncoder: a table of categories and quantities as a matrix of small integer codes."""
 
-from numbers import Integral
+from numbers import Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_deepfm._baskets import Baskets
+from sklearn_deepfm._encoder_fields import learned, learned_more, like_fitted, name_of_kind
 from sklearn_deepfm._encoder_output import Output, code_columns
-from sklearn_deepfm._hashed import Hashed
 from sklearn_deepfm._parameters import (
     Rule,
     check_parameters,
@@ -19,7 +19,7 @@ from sklearn_deepfm._parameters import (
     real,
     sequence_of,
 )
-from sklearn_deepfm._quantities import Bins, Numbers
+from sklearn_deepfm._quantities import Numbers
 from sklearn_deepfm._roles import roles_of
 from sklearn_deepfm._tables import (
     Column,
@@ -32,7 +32,6 @@ from sklearn_deepfm._tables import (
 from sklearn_deepfm._vocabulary import (
     FIRST_KNOWN,
     MISSING,
-    NOTHING_KNOWN,
     Vocabulary,
     warn_if_mostly_unknown,
     warn_if_nearly_unique,
@@ -283,10 +282,10 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         if not hasattr(self, "_fields"):
             return self.fit(X)
         check_parameters(self, _PARAMETER_RULES)
-        table = self._read_like_fitted(X)
+        table = self._readlike_fitted(X)
         n_rows, columns = self.n_samples_seen_ + len(table), Columns(table)
         fields = [
-            self._learned_more(field, role, role.read(columns), n_rows)
+            learned_more(self, field, role, role.read(columns), n_rows)
             for field, role in zip(self._fields, self._roles, strict=True)
         ]
         self._remember(fields, n_rows)
@@ -314,13 +313,14 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
             If X is sparse, or a column holds values of several types, nested or complex ones.
         """
         check_is_fitted(self)
-        table = self._read_like_fitted(X)
+        table = self._readlike_fitted(X)
         columns, output = Columns(table), Output(table, len(self._fields))
         for j, (field, role) in enumerate(zip(self._fields, self._roles, strict=True)):
-            column = _like_fitted(field, role.read(columns))
+            column = like_fitted(field, role.read(columns))
             encoded, n_unseen = field.encode(column)
             output.add(j, encoded)
-            warn_if_mostly_unknown(_cells(column), n_unseen)
+            cells = column.members if isinstance(column, ListColumn) else column
+            warn_if_mostly_unknown(cells, n_unseen)
         return output.table(self.get_feature_names_out())
 
     def inverse_transform(self, X):
@@ -365,9 +365,15 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         -------
         frame : DataFrame
             The rows of the categories that have a code, by that code.
+
+        Raises
+        ------
+        ValueError
+            If the field has no categories, or the index holds another kind of values.
         """
-        field = self._field_of_categories(field)
-        codes, _ = field.encode(Columns(frame.index.to_frame())[0])
+        vocabulary = self._vocabulary_of(field)
+        index = Columns(frame.index.to_frame(name=field))[0]
+        codes, _ = vocabulary.encode(like_fitted(vocabulary, index))
         is_known = codes >= FIRST_KNOWN
         return frame[is_known].set_axis(codes[is_known])
 
@@ -387,7 +393,7 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         frame : DataFrame
             The rows of the codes that stand for a category, by that category.
         """
-        field = self._field_of_categories(field)
+        field = self._vocabulary_of(field)
         frame = frame[(frame.index >= FIRST_KNOWN) & (frame.index < FIRST_KNOWN + field.n_known)]
         categories = field.categories.to_numpy(zero_copy_only=False)
         return frame.set_axis(categories[frame.index - FIRST_KNOWN])
@@ -421,11 +427,11 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         fields, output = [], Output(table, len(roles))
         for j, role in enumerate(roles):
             column = role.as_field(role.read(columns))
-            field = self._learned(column, role, len(table))
+            field = learned(self, column, role, len(table))
             if isinstance(field, Vocabulary) and isinstance(column, Column):
                 warn_if_nearly_unique(column, field)
             if encodes:
-                output.add(j, field.encode(column)[0])
+                output.add(j, field.encode(like_fitted(field, column))[0])
             fields.append(field)
         # Only now, for it sets attributes: a fit that fails changes nothing.
         validate_names(self, table, reset=True)
@@ -433,52 +439,20 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         self._remember(fields, len(table))
         return output.table(self.get_feature_names_out()) if encodes else None
 
-    def _learned(self, column, role, n_rows):
-        if isinstance(column, ListColumn):
-            return Baskets(self._learned_categories(column.members, role, n_rows))
-        if column.kind is None or column.is_encoded():
-            return self._learned_categories(column, role, n_rows)
-        if self.n_bins is None:
-            return Numbers(column.kind)
-        return Bins.learned(column, None if self.n_bins == "auto" else self.n_bins)
-
-    def _learned_categories(self, column, role, n_rows):
-        if role.hash_dim is not None:
-            return Hashed(column.kind, role.hash_dim)
-        if column.kind is None:
-            return NOTHING_KNOWN
-        return Vocabulary.empty(column).extended(column, *self._limits(n_rows))
-
-    def _limits(self, n_rows):
-        """The rows a category needs to earn a code, and how many categories may have one."""
-        is_share = not isinstance(self.min_frequency, Integral)
-        return self.min_frequency * (n_rows if is_share else 1), self.max_categories
-
-    def _learned_more(self, field, role, column, n_rows):
-        if field.kind is None:
-            return self._learned(role.as_field(column), role, n_rows)
-        column = _like_fitted(field, column)
-        if isinstance(field, Baskets):
-            members = self._learned_more(field.of_members, role, column.members, n_rows)
-            return Baskets(members)
-        if not isinstance(field, Vocabulary) or column.kind is None:
-            return field
-        return field.extended(column.as_categories(), *self._limits(n_rows))
-
     def _remember(self, fields, n_rows):
         self._fields = fields
-        self.field_kinds_ = [_name_of_kind(field) for field in fields]
+        self.field_kinds_ = [name_of_kind(field) for field in fields]
         self.field_dims_ = np.array(
             [0 if isinstance(f, Numbers) else FIRST_KNOWN + f.n_known for f in fields], np.int64
         )
         self.n_samples_seen_ = n_rows
 
-    def _read_like_fitted(self, X):
+    def _readlike_fitted(self, X):
         table = read_table(X)
         validate_names(self, table, reset=False)
         return table
 
-    def _field_of_categories(self, name):
+    def _vocabulary_of(self, name):
         """The vocabulary of a column, or of the members of its lists."""
         check_is_fitted(self)
         names = list(getattr(self, "feature_names_in_", range(self.n_features_in_)))
@@ -487,20 +461,26 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
             field = getattr(field, "of_members", field)
             if role.position == position and isinstance(field, Vocabulary):
                 return field
-        raise ValueError(f"field must be a column of categories, got {name!r}; columns: {names}.")
+        raise ValueError(
+            f"field must be a column of categories that are not hashed, got {name!r}. The columns "
+            f"are {names}, their kinds {self.field_kinds_}."
+        )
 
     def _value(self, j, cell, meaning):
         """What a cell of field j stands for."""
         field = self._fields[j]
         if isinstance(field, Numbers):
             return cell
-        if isinstance(field, Baskets):
-            members = [member["code"] if isinstance(member, dict) else member for member in cell]
-            return [meaning[self._checked_code(j, member)] for member in members]
-        return meaning[self._checked_code(j, cell)]
+        if not isinstance(field, Baskets):
+            return meaning[self._checked_code(j, cell)]
+        if not isinstance(cell, list | tuple | np.ndarray):
+            raise ValueError(f"Column {j} of X must hold lists of codes, and holds {cell!r}.")
+        members = [member["code"] if isinstance(member, dict) else member for member in cell]
+        return [meaning[self._checked_code(j, member)] for member in members]
 
     def _checked_code(self, j, code):
-        if code % 1 != 0 or not MISSING <= code < self.field_dims_[j]:
+        is_number = isinstance(code, Real) and not isinstance(code, bool)
+        if not is_number or code % 1 != 0 or not MISSING <= code < self.field_dims_[j]:
             raise ValueError(
                 f"Column {j} of X holds {code}, which is no code of that field: its codes are the "
                 f"whole numbers from 0 to {self.field_dims_[j] - 1}."
@@ -513,34 +493,3 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _like_fitted(field, column):
-    """The column in the form the field was learned from."""
-    if None not in (field.kind, column.kind) and field.kind != column.kind:
-        raise ValueError(
-            f"Column {column.name!r} held {field.kind} when the encoder was fitted and holds "
-            f"{column.kind} now. Convert it to {field.kind}, or fit the encoder again."
-        )
-    if isinstance(field, Baskets):
-        return ListColumn.of(column, None)
-    if isinstance(column, ListColumn):
-        raise ValueError(
-            f"Column {column.name!r} held single values, or none, when the encoder was fitted and "
-            f"holds lists now. Give one value per cell, or fit the encoder again."
-        )
-    return column
-
-
-def _cells(column):
-    return column.members if isinstance(column, ListColumn) else column
-
-
-def _name_of_kind(field):
-    if isinstance(field, Baskets):
-        return f"lists of {_name_of_kind(field.of_members)}"
-    if isinstance(field, Hashed):
-        return "hashed"
-    if field.kind is None:
-        return "empty"
-    return {Bins: "bins", Numbers: "numbers"}.get(type(field), "categories")

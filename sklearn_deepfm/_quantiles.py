@@ -32,16 +32,18 @@ def inner_edges(distinct: np.ndarray, counts: np.ndarray, n_bins: int) -> list[f
     edges : list of float
         The left edges of all bins but the first.
     """
-    n_rows = counts.sum()
-    rows_below = np.cumsum(counts) - counts
+    rows_below = np.append(np.cumsum(counts) - counts, np.inf)
+    n_rows, last = counts.sum(), 0
     edges: list[float] = []
-    start = 0
     for bins_left in range(n_bins, 1, -1):
-        cut = np.searchsorted(rows_below, start + (n_rows - start) / bins_left)
+        end = rows_below[last] + (n_rows - rows_below[last]) / bins_left
+        cut = int(np.searchsorted(rows_below, end))
+        if cut > last + 1 and end - rows_below[cut - 1] <= rows_below[cut] - end:
+            cut -= 1  # the nearer one
         if cut == len(distinct):
             break
-        start = rows_below[cut]
         edges.append(distinct[cut])
+        last = cut
     return edges
 
 

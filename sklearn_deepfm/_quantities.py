@@ -70,7 +70,7 @@ def _as_floats(column: Column) -> np.ndarray:
     floats = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if np.isinf(floats).any():
         raise ValueError(
-            f"Column {column.name!r} holds infinity, and bins need finite values. Replace it by "
+            f"Column {column.name!r} holds infinity, and quantities must be finite. Replace it by "
             f"NaN (missing) or by a large number, or name the column in categorical_features."
         )
     return floats

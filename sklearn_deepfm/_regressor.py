@@ -66,7 +66,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         They are drawn at random.
     validation_split : cross-validation splitter, default=None
         Holds out the validation rows of its last split, in the place of a random share:
-        ``GroupShuffleSplit()`` with `groups` in `fit` keeps a user's rows together,
+        ``GroupShuffleSplit(1)`` with `groups` in `fit` keeps a user's rows together,
         ``TimeSeriesSplit()`` holds out the last rows of a table in the order of time.
     n_iter_no_change : int or "auto", default="auto"
         Epochs in a row without a score better by `tol` after which training stops.
@@ -96,8 +96,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         Embeddings to start from: from names or positions of columns to data frames with a
         row of `embed_dim` numbers for each code, which is the frame's index, or the name
         in a column of category dtype (`OrdinalFieldEncoder.by_code` puts codes in the
-        place of categories). An array stands for the codes 0, 1, ... Other codes start as
-        usual.
+        place of categories). An array stands for the codes 0, 1, ... Codes that are not
+        given start as usual, and codes that fit does not see are not kept.
     frozen : list of str or int, default=None
         Columns of `pretrained` whose embeddings stay as they are; their first-order
         weights are learned.
@@ -228,7 +228,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         sample_weight_val : array-like of shape (n_val,), default=None
             Their weights.
         groups : array-like of shape (n_samples,), default=None
-            Group of each row, such as its user, for `validation_split`.
+            Group of each row, such as its user, for `validation_split`; without that they
+            have no effect.
 
         Returns
         -------

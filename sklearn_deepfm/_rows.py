@@ -108,7 +108,7 @@ def _distinct(columns, *others):
 
 
 def split_by(splitter, rows, seed):
-    """Training and validation rows by the last split of a cross-validation splitter.
+    """Training and validation rows that weigh something, by the last split of a splitter.
 
     A splitter without a seed of its own gets `seed`; its state stays as it is.
 
@@ -121,12 +121,13 @@ def split_by(splitter, rows, seed):
     if getattr(splitter, "random_state", 0) is None:
         splitter.random_state = seed
     splits = list(splitter.split(np.zeros((len(rows), 1)), rows.y, rows.groups))
-    if not splits or not all(map(len, splits[-1])):
+    parts = [without_zero_weights(rows.take(np.asarray(p))) for p in (splits or [[]])[-1]]
+    if not parts or not all(map(len, parts)):
         raise ValueError(
             f"validation_split must leave rows for training and for validation, got {splitter!r}, "
             f"which makes no such split of {len(rows)} rows."
         )
-    return tuple(rows.take(np.asarray(part)) for part in splits[-1])
+    return parts
 
 
 def hold_out(rows, fraction, random_state, *, stratify):

@@ -91,16 +91,20 @@ class Labels:
         is_binary = self.n_outputs == 1
         self.initial_bias = logits[1:] - logits[:1] if is_binary else logits - logits.mean()
 
-    def factors(self, class_weight, rows):
-        """Factor of each class's weights, None where there are none."""
+    def factors(self, class_weight, rows, adds_up=False):
+        """Factor of each class's weights, None where there are none.
+
+        With `adds_up`, "balanced" goes by the rows of all such calls together.
+        """
         labels = self.classes.tolist()
         if class_weight is None:
             return None
         if isinstance(class_weight, str):  # "balanced"
-            seen = np.bincount(rows.y, weights=rows.weight, minlength=len(labels))
-            self._total = self._total + seen
-            mean = self._total.sum() / len(labels)
-            return np.divide(mean, self._total, out=np.ones(len(labels)), where=self._total > 0)
+            seen = np.bincount(rows.y, weights=rows.weight, minlength=len(labels)) * 1.0
+            if adds_up:
+                self._total = seen = self._total + seen
+            mean = seen.sum() / len(labels)
+            return np.divide(mean, seen, out=np.ones(len(labels)), where=seen > 0)
         if unknown := [label for label in class_weight if label not in labels]:
             raise ValueError(
                 f"class_weight must map labels out of {labels} to factors, got {unknown!r} among "
@@ -174,7 +178,7 @@ class LabelSets:
         share = share.clip(half_a_row, 1 - half_a_row)
         self.initial_bias = np.log(share) - np.log1p(-share)
 
-    def factors(self, class_weight, rows):
+    def factors(self, class_weight, rows, adds_up=False):
         """None: there is no class to weigh."""
         if class_weight is not None:
             raise ValueError(

@@ -230,6 +230,19 @@ def test_lists_of_anything_else_are_refused(cells, message):
         DeepFMClassifier().fit(X, [0, 1])
 
 
+def test_missing_lists_may_be_nan():
+    X = pd.DataFrame({"c": pd.Series([[1, 2], np.nan, [2]], dtype=object)})
+    model = DeepFMClassifier(max_epochs=1, random_state=0).fit(X, [0, 1, 0])
+    assert model.field_dims_.tolist() == [4]
+
+
+def test_lists_in_a_matrix_name_the_remedy():
+    X = np.empty((2, 1), dtype=object)
+    X[:, 0] = [[1], [2, 3]]
+    with pytest.raises(ValueError, match="Column 0 holds lists in a matrix .*set_output"):
+        DeepFMClassifier().fit(X, [0, 1])
+
+
 def test_a_column_keeps_its_form():
     lists, plain = pd.DataFrame({"c": [[1], [2]]}), pd.DataFrame({"c": [1, 2]})
     with pytest.raises(ValueError, match="Column 'c' held lists of codes in fit and holds one"):

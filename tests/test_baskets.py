@@ -167,6 +167,27 @@ def test_partial_fit_learns_new_members_and_keeps_codes():
     assert lists(encoder.transform(objects([["a"], None]))) == [[2], [0]]
 
 
+def test_empty_lists_do_not_become_single_values():
+    encoder = OrdinalFieldEncoder().partial_fit(objects([[], []]))
+    with pytest.raises(ValueError, match="Column 'genres' must hold lists .* and holds strings"):
+        encoder.partial_fit(pd.DataFrame({"genres": ["war"]}))
+
+
+@pytest.mark.parametrize("cell", [None, 3, "a", [None], ["a"], [9], [2.5]])
+def test_what_is_no_list_of_codes_has_no_inverse(cell):
+    encoder = OrdinalFieldEncoder().fit(objects(GENRES))
+    with pytest.raises(
+        ValueError, match="Column 0 of X (must hold lists of codes|holds .* no code)"
+    ):
+        encoder.inverse_transform(objects([cell]))
+
+
+def test_inverse_of_a_polars_table():
+    X = pd.DataFrame({"b": [["x", "y"], []], "w": [[1, 2], []]})
+    encoder = OrdinalFieldEncoder(member_weights={"b": "w"}).set_output(transform="polars")
+    assert encoder.inverse_transform(encoder.fit_transform(X))[:, 0].tolist() == [["x", "y"], []]
+
+
 def test_a_column_keeps_its_form():
     encoder = OrdinalFieldEncoder().fit(objects(GENRES))
     with pytest.raises(ValueError, match="'genres' held lists of strings .* and holds strings now"):

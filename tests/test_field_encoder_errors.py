@@ -137,7 +137,7 @@ def test_repeated_column_name_is_refused():
 
 @pytest.mark.parametrize("values", [[1.5, np.inf], [-np.inf, 1.5]])
 def test_infinity_is_refused_where_values_are_binned(values):
-    message = "Column 'a' holds infinity, and bins need finite values"
+    message = "Column 'a' holds infinity, and quantities must be finite"
     with pytest.raises(ValueError, match=message):
         OrdinalFieldEncoder().fit(pd.DataFrame({"a": values}))
     encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"a": [1.5, 2.5]}))

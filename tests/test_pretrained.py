@@ -166,5 +166,7 @@ def test_columns_of_numbers_have_no_embedding_by_code(rng):
     with pytest.raises(ValueError, match="field must name a column of codes, and 0 holds numbers"):
         model.embeddings(0)
     encoder = OrdinalFieldEncoder(numeric_features=[0]).fit(X)
-    with pytest.raises(ValueError, match="field must be a column of categories, got 0"):
+    with pytest.raises(ValueError, match="field must be a column of categories .* got 0"):
         encoder.by_code(0, pd.DataFrame())
+    with pytest.raises(ValueError, match="Column 1 held numbers .* and holds strings now"):
+        encoder.by_code(1, pd.DataFrame({"v": [1.0]}, index=["a"]))

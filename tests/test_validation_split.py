@@ -86,8 +86,13 @@ def test_rows_of_weight_zero_are_in_no_part(rng):
     splitter = Recorded(GroupShuffleSplit(n_splits=1, random_state=0))
     model = DeepFMClassifier(validation_split=splitter, random_state=0, max_epochs=1)
     model.fit(X, y, sample_weight=weight, groups=groups)
-    assert len(splitter.calls[0].y) == 300
-    assert splitter.calls[0].groups.tolist() == groups[weight > 0].tolist()
+    # The splitter sees them, so that positions are those of the table.
+    assert splitter.calls[0].groups.tolist() == groups.tolist()
+    y = np.arange(400.0)
+    fold = PredefinedSplit(np.where(np.arange(400) >= 360, 0, -1))
+    regressor = DeepFMRegressor(validation_split=fold, random_state=0)
+    (valid, _), _ = validation_rows(regressor, X, y, sample_weight=weight)
+    assert sorted(valid) == [i for i in range(360, 400) if i % 4]
 
 
 def test_validation_rows_that_are_passed_come_first(rng):

@@ -1,0 +1,101 @@
+"""From columns to the fields of an encoder: which kind of field learns which kind of column."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, TypeAlias
+
+from sklearn_deepfm._baskets import Baskets
+from sklearn_deepfm._hashed import Hashed
+from sklearn_deepfm._quantities import Bins, Numbers
+from sklearn_deepfm._roles import Role
+from sklearn_deepfm._tables import Column, ListColumn
+from sklearn_deepfm._vocabulary import NOTHING_KNOWN, Vocabulary
+
+Field: TypeAlias = Vocabulary | Hashed | Bins | Numbers | Baskets
+
+
+def learned(encoder: Any, column: Any, role: Role, n_rows: int) -> Field:
+    """What fit learns of a column.
+
+    Parameters
+    ----------
+    encoder : OrdinalFieldEncoder
+        Gives the parameters.
+    column : Column or ListColumn
+        As `role.as_field` gives it.
+    role : Role
+    n_rows : int
+        Number of rows so far.
+    """
+    if isinstance(column, ListColumn):
+        return Baskets(_learned_categories(encoder, column.members, role, n_rows))
+    if column.kind is None or column.is_encoded():
+        return _learned_categories(encoder, column, role, n_rows)
+    if encoder.n_bins is None:
+        return Numbers(column.kind)
+    return Bins.learned(column, None if encoder.n_bins == "auto" else encoder.n_bins)
+
+
+def learned_more(encoder: Any, field: Any, role: Role, column: Any, n_rows: int) -> Any:
+    """What a field is after another call of `partial_fit`; the field itself stays as it is."""
+    if isinstance(field, Baskets):
+        column = like_fitted(field, column)
+        members = learned_more(encoder, field.of_members, role, column.members, n_rows)
+        return Baskets(members)
+    if field.kind is None:
+        return learned(encoder, role.as_field(column), role, n_rows)
+    column = like_fitted(field, column)
+    if not isinstance(field, Vocabulary) or column.kind is None:
+        return field
+    return field.extended(column.as_categories(), *_limits(encoder, n_rows))
+
+
+def _learned_categories(
+    encoder: Any, column: Column, role: Role, n_rows: int
+) -> Vocabulary | Hashed:
+    if role.hash_dim is not None:
+        return Hashed(column.kind, role.hash_dim)
+    if column.kind is None:
+        return NOTHING_KNOWN
+    return Vocabulary.empty(column).extended(column, *_limits(encoder, n_rows))
+
+
+def _limits(encoder: Any, n_rows: int) -> tuple[float, int | None]:
+    """The rows a category needs to earn a code, and how many categories may have one."""
+    is_share = not isinstance(encoder.min_frequency, Integral)
+    return encoder.min_frequency * (n_rows if is_share else 1), encoder.max_categories
+
+
+def like_fitted(field: Field, column: Column | ListColumn) -> Any:
+    """The column in the form the field was learned from.
+
+    Raises
+    ------
+    ValueError
+        If it holds another kind of values, or lists where there were none, or the reverse.
+    """
+    if None not in (field.kind, column.kind) and field.kind != column.kind:
+        raise ValueError(
+            f"Column {column.name!r} held {field.kind} when the encoder was fitted and holds "
+            f"{column.kind} now. Convert it to {field.kind}, or fit the encoder again."
+        )
+    if isinstance(field, Baskets):
+        return ListColumn.of(column, None)
+    if isinstance(column, ListColumn):
+        raise ValueError(
+            f"Column {column.name!r} held single values, or none, when the encoder was fitted and "
+            f"holds lists now. Give one value per cell, or fit the encoder again."
+        )
+    return column
+
+
+def name_of_kind(field: Field) -> str:
+    """The kind of a field as `field_kinds_` names it."""
+    if isinstance(field, Baskets):
+        return f"lists of {name_of_kind(field.of_members)}"
+    if isinstance(field, Hashed):
+        return "hashed"
+    if field.kind is None:
+        return "empty"
+    return {Bins: "bins", Numbers: "numbers"}.get(type(field), "categories")
