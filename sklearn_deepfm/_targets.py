@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 from scipy.special import expit, log_expit, log_softmax, softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
+
+from sklearn_deepfm._answers import ClassifierAnswers, RegressorAnswers
 
 
 def check_target(estimator, y, columns):
@@ -137,7 +138,7 @@ class Labels:
         return self.classes[y]
 
     def answers(self, logits):
-        return _ClassifierAnswers(self, logits)
+        return ClassifierAnswers(self, logits)
 
 
 class LabelSets:
@@ -205,7 +206,7 @@ class LabelSets:
         return y
 
     def answers(self, logits):
-        return _ClassifierAnswers(self, logits)
+        return ClassifierAnswers(self, logits)
 
 
 def labels_of(y, classes=None):
@@ -273,34 +274,4 @@ class Amount:
         return y
 
     def answers(self, logits):
-        return _RegressorAnswers(self, logits)
-
-
-class _Answers(BaseEstimator):
-    """An estimator that knows its answers already, for scorers to ask."""
-
-    def __init__(self, target, logits):
-        self.target = target
-        self.logits = logits
-
-    def __sklearn_is_fitted__(self):
-        return True
-
-    def predict(self, X):
-        return self.target.predict(self.logits)
-
-
-class _ClassifierAnswers(ClassifierMixin, _Answers):
-    @property
-    def classes_(self):
-        return self.target.classes
-
-    def predict_proba(self, X):
-        return self.target.proba(self.logits)
-
-    def decision_function(self, X):
-        return self.target.decision(self.logits)
-
-
-class _RegressorAnswers(RegressorMixin, _Answers):
-    pass
+        return RegressorAnswers(self, logits)

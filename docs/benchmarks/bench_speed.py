@@ -209,7 +209,7 @@ def print_table(results):
 
 
 def draw(records, path):
-    """Microseconds per row of fit by number of features, a panel for each other setting."""
+    """Microseconds per row of fit by number of features, a panel for each setting with several."""
     import matplotlib.pyplot as plt
 
     costs = {}
@@ -218,6 +218,7 @@ def draw(records, path):
         panel = f"{r['fields']} fields, batch {r['batch']}\nMLP {'-'.join(map(str, r['mlp']))}"
         line = costs.setdefault(panel, {}).setdefault(name, {})
         line.setdefault(r["features"], []).append(1e6 / r["fit"])
+    costs = {k: lines for k, lines in costs.items() if max(map(len, lines.values())) > 1}
     size = (1.5 + 3.6 * len(costs), 4)
     figure, axes = plt.subplots(1, len(costs), figsize=size, sharey=True, squeeze=False)
     names = sorted({name for lines in costs.values() for name in lines})
