@@ -26,18 +26,19 @@ TABLES = {
     "pandas arrays": lambda cells: objects(
         [None if cell is None else np.array(cell, object) for cell in cells]
     ),
-    "pandas tuples": lambda cells: objects([cell and tuple(cell) for cell in cells]),
     "pandas Arrow": lambda cells: objects(cells).astype(pd.ArrowDtype(pa.list_(pa.string()))),
     "polars": lambda cells: pl.DataFrame({"genres": cells}, schema={"genres": pl.List(pl.String)}),
     "polars categories": lambda cells: pl.DataFrame(
         {"genres": cells}, schema={"genres": pl.List(pl.Categorical)}
     ),
     "pyarrow": lambda cells: pa.table({"genres": pa.array(cells, pa.large_list(pa.string()))}),
-    "pyarrow views": lambda cells: pa.table(
-        {"genres": pa.array(cells, pa.list_(pa.string_view()))}
+}
     ),
 }
-del TABLES["pandas tuples"]
+if int(pa.__version__.split(".")[0]) >= 18:  # older ones cannot make them
+    TABLES["pyarrow views"] = lambda cells: pa.table(
+        {"genres": pa.array(cells, pa.list_(pa.string_view()))}
+    )
 
 
 def lists(output, name="genres"):

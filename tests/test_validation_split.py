@@ -166,20 +166,19 @@ def test_groups_are_routed_to_outer_and_inner_splits(rng):
     splitter = Recorded(GroupShuffleSplit(n_splits=1, random_state=0))
     with sklearn.config_context(enable_metadata_routing=True):
         deepfm = DeepFMClassifier(validation_split=splitter, max_epochs=2, random_state=0)
-        deepfm.set_fit_request(groups=True, sample_weight=True)
-        deepfm.set_score_request(sample_weight=True)
+        deepfm.set_fit_request(groups=True)
         model = make_pipeline(OrdinalFieldEncoder(), deepfm)
         result = cross_validate(
             model,
             frame,
             y,
             cv=GroupKFold(3),
-            params={"groups": users, "sample_weight": np.ones(400)},
+            params={"groups": users},
             return_indices=True,
             return_estimator=True,
         )
         search = GridSearchCV(model, {"deepfmclassifier__embed_dim": [2, 4]}, cv=GroupKFold(2))
-        search.fit(frame, y, groups=users, sample_weight=np.ones(400))
+        search.fit(frame, y, groups=users)
     for fold in range(3):
         train, test = result["indices"]["train"][fold], result["indices"]["test"][fold]
         assert not set(users[train]) & set(users[test])
