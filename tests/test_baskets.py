@@ -33,8 +33,6 @@ TABLES = {
     ),
     "pyarrow": lambda cells: pa.table({"genres": pa.array(cells, pa.large_list(pa.string()))}),
 }
-    ),
-}
 if int(pa.__version__.split(".")[0]) >= 18:  # older ones cannot make them
     TABLES["pyarrow views"] = lambda cells: pa.table(
         {"genres": pa.array(cells, pa.list_(pa.string_view()))}
