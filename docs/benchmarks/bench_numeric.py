@@ -165,9 +165,12 @@ def run(way, X, y, numbers, seed, params):
         x = X[number].to_numpy(float, na_value=np.nan)
         column = Way(way, x[train], seed)
         tables["train"][number], tables["valid"][number] = column(x[train]), column(x[valid])
-    model = DeepFMClassifier(pooling="sum", random_state=seed, **params)
-    model.set_params(
-        categorical_features=[name for name in X if tables["train"][name].dtype != float]
+    model = DeepFMClassifier(
+        pooling="sum",
+        n_bins=None if way == "score" else "auto",
+        categorical_features=[name for name in X if tables["train"][name].dtype != float],
+        random_state=seed,
+        **params,
     )
     start = time.perf_counter()
     model.fit(tables["train"], y[train])
