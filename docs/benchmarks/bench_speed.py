@@ -219,8 +219,10 @@ def draw(records, path):
         line = costs.setdefault(panel, {}).setdefault(name, {})
         line.setdefault(r["features"], []).append(1e6 / r["fit"])
     costs = {k: lines for k, lines in costs.items() if max(map(len, lines.values())) > 1}
-    size = (1.5 + 3.6 * len(costs), 4)
-    figure, axes = plt.subplots(1, len(costs), figsize=size, sharey=True, squeeze=False)
+    size = (2.5 + 3.6 * len(costs), 4)
+    figure, axes = plt.subplots(
+        1, len(costs), figsize=size, sharey=True, squeeze=False, layout="constrained"
+    )
     names = sorted({name for lines in costs.values() for name in lines})
     for ax, (panel, lines) in zip(axes[0], sorted(costs.items()), strict=True):
         for name in filter(lines.get, names):
