@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sklearn.metrics import make_scorer, r2_score
+from sklearn.model_selection import KFold
 from skorch.callbacks import EpochTimer
 from torch import nn
 
@@ -44,6 +45,11 @@ BAD = {
     "lr_schedule": ["cosine", True, 0, False],
     "class_weight": ["equal", [1, 2], 2, {0: -1}, {0: 0, 1: 0}, {0: np.nan}, {1: "a"}],
     "categorical_features": ["auto", 0, 1.5, [2], [-1], [True], ["a"], [None]],
+    "n_bins": [0, 1.5, "many", True],
+    "pooling": [None, "max", True],
+    "pretrained": [[1], "a", {0: 1}, {0: [1, 2]}],
+    "frozen": ["a", 3, [1.5], [-1]],
+    "validation_split": [3, "time", 0.1],
     "sparse_updates": [None, 1, "yes"],
     "table_optimizer": [None, "sgd", True],
     "precision": ["float64", "bf16", 16, None],
@@ -72,6 +78,11 @@ GOOD = {
     "tol": [0, np.float32(0)],
     "lr_schedule": [None, np.str_("plateau")],
     "categorical_features": ["from_dtype", None, [1], [False, True]],
+    "n_bins": ["auto", None, 1, np.int64(3)],
+    "pooling": ["mean", np.str_("sum")],
+    "pretrained": [None, {}, {0: np.zeros((5, 16))}, {np.int64(1): [[0.5] * 16] * 2}],
+    "frozen": [None, [], ()],
+    "validation_split": [None, KFold(2)],
     "sparse_updates": ["auto", np.bool_(True), False],
     "table_optimizer": ["adam", "adagrad"],
     "precision": [np.str_("float32"), "bfloat16"],
