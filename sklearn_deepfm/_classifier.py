@@ -86,8 +86,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Factor of the weights of each class, in training and validation: a dict by
         label (1 for those it leaves out), or "balanced" for
         ``n_samples / (n_classes * bincount(y))`` with weighted counts, in
-        `partial_fit` of all rows seen so far. It shifts the
-        probabilities; leave it at None if you need calibrated ones.
+        `partial_fit` of all rows seen so far. Of several labels, "balanced" multiplies
+        the factors of all. It shifts the probabilities; leave it at None if you need
+        calibrated ones.
     categorical_features : "from_dtype", None or array-like of {bool, int, str}, \
             default="from_dtype"
         Which columns hold codes: by type (integers, booleans and categories), none, a

@@ -26,11 +26,15 @@ class Rows:
         return replace(self, y=y)
 
     def weighed(self, factors):
-        """The same with weights multiplied by a factor for each class, if there are any."""
+        """The same with weights multiplied by factors for classes or labels, if there are any."""
         if factors is None:
             return self
         weight = 1.0 if self.weight is None else self.weight
-        return replace(self, weight=weight * factors[self.y])
+        if self.y.ndim == 1:
+            of_rows = factors[self.y]
+        else:
+            of_rows = factors[np.arange(self.y.shape[1]), self.y].prod(axis=1)
+        return replace(self, weight=weight * of_rows)
 
     def take(self, rows):
         columns = [column.take(rows) for column in self.columns]

@@ -180,12 +180,20 @@ class LabelSets:
         self.initial_bias = np.log(share) - np.log1p(-share)
 
     def factors(self, class_weight, rows, adds_up=False):
-        """None: there is no class to weigh."""
-        if class_weight is not None:
+        """Factors of the rows without and with each label, of shape (n_labels, 2), or None.
+
+        Each row's weight is multiplied by those of all labels, as scikit-learn does.
+        """
+        if class_weight is None:
+            return None
+        if not isinstance(class_weight, str):  # "balanced"
             raise ValueError(
-                f"class_weight must be None where y has several columns, got {class_weight!r}. "
-                f"Pass sample_weight instead."
+                f"class_weight must be None or 'balanced' where y has several columns, got "
+                f"{class_weight!r}. Pass sample_weight instead."
             )
+        share = np.average(rows.y, axis=0, weights=rows.weight)
+        shares = np.column_stack([1 - share, share])
+        return np.divide(0.5, shares, out=np.ones(shares.shape), where=shares > 0)
 
     def to_network(self, y):
         return y.astype(np.float32)

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import get_scorer, r2_score, roc_auc_score
+from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_deepfm import DeepFMClassifier
 from sklearn_deepfm._rows import Rows
@@ -261,9 +262,18 @@ def test_target_keeps_its_number_of_columns(rng):
                 target.encode(y)
 
 
-def test_label_sets_cannot_be_weighed_by_class():
-    with pytest.raises(ValueError, match="class_weight must be None where y has several columns"):
-        LabelSets(np.eye(3)).factors("balanced", None)
+def test_balanced_label_sets_weigh_as_scikit_learn_does(rng):
+    y = (rng.random((60, 3)) < [0.1, 0.5, 0.9]).astype(int)
+    sets = LabelSets(y)
+    rows = rows_of(y)
+    weight = rows.weighed(sets.factors("balanced", rows)).weight
+    assert_allclose(weight, compute_sample_weight("balanced", y))
+    assert sets.factors(None, rows) is None
+
+
+def test_label_sets_cannot_be_weighed_by_names():
+    with pytest.raises(ValueError, match="class_weight must be None or 'balanced' where y has"):
+        LabelSets(np.eye(3)).factors({0: 2.0}, None)
 
 
 def test_amounts_are_standardised_each_by_itself(rng):
