@@ -4,6 +4,7 @@ import numpy as np
 
 from sklearn_deepfm._column import BagColumn, Column
 from sklearn_deepfm._index_field import FALLBACK_ROW, IndexField
+from sklearn_deepfm._lists import places
 
 
 class BagField(IndexField):
@@ -51,7 +52,7 @@ class BagField(IndexField):
         starts = np.concatenate([[0], np.cumsum(np.maximum(lengths, 1))])
         members = np.full(starts[-1], self.empty_row, dtype=np.int32)
         shares = np.ones(starts[-1], dtype=np.float32)
-        place = np.arange(len(rows)) + np.repeat(starts[:-1] - column.starts[:-1], lengths)
+        place = places(starts[:-1], lengths)
         members[place], shares[place] = rows, weights
         return starts, members, shares
 
@@ -105,8 +106,7 @@ def side_by_side(bags):
     all_starts = np.concatenate([[0], np.cumsum(lengths)])
     members = np.empty(all_starts[-1], dtype=np.int32)
     weights = np.empty(all_starts[-1], dtype=np.float32)
-    for k, (starts, rows, shares) in enumerate(bags):
-        shift = np.repeat(all_starts[k : -1 : len(bags)] - starts[:-1], lengths[:, k])
-        place = shift + np.arange(len(rows))
+    for k, (_, rows, shares) in enumerate(bags):
+        place = places(all_starts[k : -1 : len(bags)], lengths[:, k])
         members[place], weights[place] = rows, shares
     return all_starts, members, weights

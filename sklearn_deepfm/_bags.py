@@ -41,13 +41,16 @@ class Bags(NamedTuple):
         return Bags(members, starts, weights)
 
     def to(self, device: str, non_blocking: bool = False) -> "Bags":
+        """The same on a device."""
         return Bags(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
 
     def pin_memory(self) -> "Bags":
+        """The same in memory that a GPU can read."""
         return Bags(*(tensor.pin_memory() for tensor in self))
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the three tensors."""
         return sum(tensor.nbytes for tensor in self)
 
     def bag_of_members(self) -> Tensor:

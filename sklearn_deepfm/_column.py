@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sklearn_deepfm._lists import checked_weights, flattened
+from sklearn_deepfm._lists import checked_weights, flattened, places
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Column:
         return self.values.dtype.kind == "f" and bool(np.isnan(self.values).all())
 
     def take(self, rows: np.ndarray | slice) -> Column:
+        """The column of some rows."""
         missing = None if self.missing is None else self.missing[rows]
         return Column(self.name, self.values[rows], missing, self.categories)
 
@@ -107,12 +108,13 @@ class BagColumn:
         return len(self.members) == len(self) and self.members.is_all_missing
 
     def take(self, rows: np.ndarray | slice) -> BagColumn:
+        """The column of some rows."""
         lengths, first = self.lengths[rows], self.starts[:-1][rows]
         starts = np.concatenate([[0], np.cumsum(lengths)])
         if isinstance(rows, slice) and len(first):
             part: slice | np.ndarray = slice(first[0], first[0] + starts[-1])
         else:
-            part = np.repeat(first - starts[:-1], lengths) + np.arange(starts[-1])
+            part = places(first, lengths)
         weights = None if self.weights is None else self.weights[part]
         return BagColumn(self.name, starts, self.members.take(part), weights)
 

@@ -282,7 +282,7 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         if not hasattr(self, "_fields"):
             return self.fit(X)
         check_parameters(self, _PARAMETER_RULES)
-        table = self._readlike_fitted(X)
+        table = self._read_like_fitted(X)
         n_rows, columns = self.n_samples_seen_ + len(table), Columns(table)
         fields = [
             learned_more(self, field, role, role.read(columns), n_rows)
@@ -313,7 +313,7 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
             If X is sparse, or a column holds values of several types, nested or complex ones.
         """
         check_is_fitted(self)
-        table = self._readlike_fitted(X)
+        table = self._read_like_fitted(X)
         columns, output = Columns(table), Output(table, len(self._fields))
         for j, (field, role) in enumerate(zip(self._fields, self._roles, strict=True)):
             column = like_fitted(field, role.read(columns))
@@ -447,7 +447,7 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         )
         self.n_samples_seen_ = n_rows
 
-    def _readlike_fitted(self, X):
+    def _read_like_fitted(self, X):
         table = read_table(X)
         validate_names(self, table, reset=False)
         return table

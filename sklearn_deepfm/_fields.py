@@ -10,7 +10,7 @@ from sklearn_deepfm._bag_field import BagField, as_bags, side_by_side
 from sklearn_deepfm._column import BagColumn, Column
 from sklearn_deepfm._index_field import IndexField
 from sklearn_deepfm._number_map import NumberMaps
-from sklearn_deepfm._numeric_field import NumericField
+from sklearn_deepfm._numeric_field import SLOPE_ROW, NumericField
 
 
 class Fields:
@@ -92,7 +92,7 @@ class Fields:
         """Row of the slope of each numeric field, by its position among the fields of one code."""
         cells = np.flatnonzero(~self._bags)
         return {
-            position: int(self.offsets[j]) + 1
+            position: int(self.offsets[j]) + SLOPE_ROW
             for position, j in enumerate(cells)
             if isinstance(self._fields[j], NumericField)
         }
@@ -155,7 +155,7 @@ class Fields:
         index : ndarray of shape (n_samples, n_fields - n_bags), int32
             Row of the table for each cell of one code.
         value : ndarray of shape (n_samples, n_numeric_fields), float32, or None
-            Standardised values of the numeric fields; None if there is none.
+            Normal scores of the numeric fields; None if there is none.
         bags : tuple of ndarray (starts, members, weights), or None
             What the multi-valued fields hold, as :class:`Bags` has it; None if there
             is none.

@@ -28,6 +28,12 @@ def flattened(lists: pa.Array) -> tuple[np.ndarray, pa.Array]:
     return starts, members
 
 
+def places(first: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Positions of the members of some lists, by where each list begins and how long it is."""
+    ends = np.cumsum(lengths)
+    return np.repeat(first - (ends - lengths), lengths) + np.arange(lengths.sum())
+
+
 def lists_of(starts: np.ndarray, members: pa.Array) -> pa.Array:
     """Lists of the members, of 64-bit offsets only where they must be."""
     is_large = starts[-1] > np.iinfo(np.int32).max

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from sklearn_deepfm._batches import Batches, Samples
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
-from sklearn_deepfm._pretrained import Pretrained
 
 VALID_BATCH_SIZE = 4096
 
@@ -35,8 +34,8 @@ class DeepFMNet(NeuralNet):
         Of the matrix products while training.
     initial_bias : sequence of float
         Global bias to start from.
-    pretrained : Pretrained or None
-        Embeddings to put into the table before it is trained.
+    pretrained : tuple of ndarray (rows, embeddings), or None
+        Embeddings to put into rows of the table before it is trained.
     frequencies : list of (int, ndarray)
         For each index field, its first row, which stands for unseen codes, and the
         weight of each of its rows.
@@ -55,7 +54,7 @@ class DeepFMNet(NeuralNet):
         table_optimizer: str = "adam",
         precision: str = "float32",
         initial_bias: Iterable[float] = (0.0,),
-        pretrained: Pretrained | None = None,
+        pretrained: tuple[np.ndarray, np.ndarray] | None = None,
         frequencies: Iterable[tuple[int, np.ndarray]] = (),
         seed: int = 0,
         keep_optimizer: bool = False,
@@ -84,8 +83,7 @@ class DeepFMNet(NeuralNet):
         with torch.no_grad():
             self.module_.bias.copy_(torch.tensor(list(self.initial_bias)))
         if self.pretrained is not None:
-            rows, embeddings, _ = self.pretrained
-            self.module_.set_embeddings(torch.from_numpy(rows), torch.from_numpy(embeddings))
+            self.module_.set_embeddings(*map(torch.from_numpy, self.pretrained))
             self.pretrained = None  # the table holds them now
         self.order_ = torch.Generator().manual_seed(self.seed)
         return self

@@ -5,7 +5,7 @@ import numpy as np
 from sklearn_deepfm._index_field import FALLBACK_ROW
 from sklearn_deepfm._quantiles import auto_n_bins, inner_edges, normal_scores
 
-_N_FIRST_ROWS = 2  # for NaN where fit saw none, and the slope
+SLOPE_ROW, _N_FIRST_ROWS = 1, 2
 
 
 class NumericField:

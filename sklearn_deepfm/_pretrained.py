@@ -39,12 +39,15 @@ def pretrained_rows(
     Raises
     ------
     ValueError
-        If a field does not exist or holds numbers, is frozen but not given, or its
-        embeddings are of another length, not finite or of one code twice.
+        If a field does not exist, holds numbers or is named twice, is frozen but not
+        given, or its embeddings are of another length, not finite, of one code twice or
+        of no code that fit saw.
     """
     positions = {
         fields.position(name, "pretrained"): frame for name, frame in (given or {}).items()
     }
+    if len(positions) < len(given or {}):
+        raise ValueError(f"pretrained names a column twice: {list(given or {})}. Leave one out.")
     is_frozen = np.zeros(fields.dims.sum(), dtype=bool)
     rows, embeddings = [], []
     for position, frame in positions.items():

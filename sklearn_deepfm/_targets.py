@@ -254,6 +254,7 @@ class Amount:
         self.initial_bias = np.zeros(self.n_outputs)
 
     def encode(self, y):
+        """The same as float64; another number of columns, or what is no number, is an error."""
         if y.dtype.kind not in "biufO":
             raise ValueError(
                 f"y must hold numbers, got {y.flat[0]!r}, of type {y.dtype}. Convert it."

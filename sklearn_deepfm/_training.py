@@ -75,7 +75,7 @@ def new_net(model, fields, target, *, random):
         table_optimizer=model.table_optimizer,
         precision=model.precision,
         initial_bias=target.initial_bias.tolist(),
-        pretrained=pretrained,
+        pretrained=None if pretrained is None else pretrained[:2],
         frequencies=fields.frequencies,
         seed=order_seed,
         device=_device(model.device),

@@ -170,3 +170,10 @@ def test_columns_of_numbers_have_no_embedding_by_code(rng):
         encoder.by_code(0, pd.DataFrame())
     with pytest.raises(ValueError, match="Column 1 held numbers .* and holds strings now"):
         encoder.by_code(1, pd.DataFrame({"v": [1.0]}, index=["a"]))
+
+
+def test_a_column_is_named_once(rng):
+    X, y = table(rng)
+    twice = {"a": vectors(rng, range(12)), 0: vectors(rng, range(12))}
+    with pytest.raises(ValueError, match=r"pretrained names a column twice: \['a', 0\]"):
+        classifier(pretrained=twice).fit(pd.DataFrame(X, columns=list("abc")), y)
