@@ -21,7 +21,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     has a logit with its own first and second order, and probabilities are their
     softmax. Several labels at once, a y of several columns, have a logit and its sigmoid
     each. Columns of codes (integers, booleans, categories) are looked up in a
-    table of embeddings, columns of floats scale one. Strings, dates and rare
+    table of embeddings, columns of floats in one of bins and a slope. Strings, dates and rare
     categories are the business of :class:`OrdinalFieldEncoder`, in a pipeline.
 
     Parameters
@@ -87,7 +87,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         label (1 for those it leaves out), or "balanced" for
         ``n_samples / (n_classes * bincount(y))`` with weighted counts, in
         `partial_fit` of all rows seen so far. Of several labels, "balanced" multiplies
-        the factors of all. It shifts the probabilities; leave it at None if you need
+        the factors of all, by the rows of each call. It shifts the probabilities; leave it at None if you need
         calibrated ones.
     categorical_features : "from_dtype", None or array-like of {bool, int, str}, \
             default="from_dtype"
@@ -175,8 +175,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     -----
     A code that fit did not see, and any code of a row whose weight is 0, is predicted
     as an average one: its row is the mean of its field's rows, weighted by frequency.
-    Numbers are standardised and enter as ``u + x * v`` with two rows of the table;
-    beyond the range seen in fit they count as its ends.
+    Numbers enter as ``u_k + z * v``, with a row of the table for each bin k and a row v
+    for the slope over z, the normal score: the standard normal quantile of the share of
+    smaller numbers in fit. Beyond the range seen in fit they count as its ends.
 
     A weight w has the effect of w equal rows, and the scale of all weights has none.
     Up to 16,384 rows, of which at most 4096 distinct, this holds exactly: rows of

@@ -18,7 +18,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     The output is trained by squared error on the target standardised over the
     training rows, and predictions are in the target's own unit. Columns of codes
     (integers, booleans, categories) are looked up in a table of embeddings, columns
-    of floats scale one. Strings, dates and rare categories are the business of
+    of floats in one of bins and a slope. Strings, dates and rare categories are the business of
     :class:`OrdinalFieldEncoder`, in a pipeline.
 
     Parameters
@@ -163,8 +163,9 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     -----
     A code that fit did not see, and any code of a row whose weight is 0, is predicted
     as an average one: its row is the mean of its field's rows, weighted by frequency.
-    Numbers are standardised and enter as ``u + x * v`` with two rows of the table;
-    beyond the range seen in fit they count as its ends.
+    Numbers enter as ``u_k + z * v``, with a row of the table for each bin k and a row v
+    for the slope over z, the normal score: the standard normal quantile of the share of
+    smaller numbers in fit. Beyond the range seen in fit they count as its ends.
 
     A weight w has the effect of w equal rows, and the scale of all weights has none.
     Up to 16,384 rows, of which at most 4096 distinct, this holds exactly: rows of
