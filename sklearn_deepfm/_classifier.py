@@ -20,8 +20,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     The probability is the sigmoid of the logit for two classes; for more, each class
     has a logit with its own first and second order, and probabilities are their
     softmax. Several labels at once, a y of several columns, have a logit and its sigmoid
-    each. Columns of codes (integers, booleans, categories) are looked up in a
-    table of embeddings, columns of floats in one of bins and a slope. Strings, dates and rare
+    each. Columns of codes (integers, booleans, categories) are looked up in a table of
+    embeddings, columns of floats in one of bins and a slope. Strings, dates and rare
     categories are the business of :class:`OrdinalFieldEncoder`, in a pipeline.
 
     Parameters
@@ -87,8 +87,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         label (1 for those it leaves out), or "balanced" for
         ``n_samples / (n_classes * bincount(y))`` with weighted counts, in
         `partial_fit` of all rows seen so far. Of several labels, "balanced" multiplies
-        the factors of all, by the rows of each call. It shifts the probabilities; leave it at None if you need
-        calibrated ones.
+        the factors of all, by the rows of each call. It shifts the probabilities; leave
+        it at None if you need calibrated ones.
     categorical_features : "from_dtype", None or array-like of {bool, int, str}, \
             default="from_dtype"
         Which columns hold codes: by type (integers, booleans and categories), none, a
