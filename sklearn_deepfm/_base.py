@@ -23,15 +23,16 @@ from sklearn_deepfm._rows import (
 from sklearn_deepfm._settings import Settings
 from sklearn_deepfm._targets import check_target
 from sklearn_deepfm._training import (
-    MANY_ROWS,
+    STOPS_FROM,
     batch_size,
     check_same_structure,
     clone_callback,
     new_net,
-    patience,
+    penalties,
     random_state_of,
     structure_of,
     to_samples,
+    untrained_rows,
     validation_scorer,
     warn_of_slow_bfloat16,
 )
@@ -91,6 +92,7 @@ class BaseDeepFM(Settings):
         train, valid = model._validation_rows(rows, valid, validation, factors)
         scorer = validation_scorer(self.scoring, valid, model._target)
         model._learn(train, random, goes_on=goes_on)
+        model._n_seen = len(train)
         model._train(train, valid, scorer, self.max_epochs, keep_optimizer=self.warm_start)
         self.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
         return self
@@ -106,7 +108,8 @@ class BaseDeepFM(Settings):
             model._start(rows, target, random)
         rows, _ = model._prepare(rows, adds_up=True)
         model._learn(rows, random, goes_on=goes_on)
-        model._train(rows, None, None, 1, keep_optimizer=True)
+        model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
+        model._train(rows, None, None, 1, keep_optimizer=True, in_stream=True)
         self.__dict__ = model.__dict__
         return self
 
@@ -153,11 +156,16 @@ class BaseDeepFM(Settings):
                 raise ValueError("y_val and sample_weight_val need X_val, got X_val=None.")
             if valid is not None:
                 return rows, valid.with_target(self._target.encode(valid.y)).weighed(factors)
-            stops = len(rows) > MANY_ROWS if self.early_stopping == "auto" else self.early_stopping
-            if not stops:
+            stops = self.early_stopping
+            if not (len(rows) >= STOPS_FROM if stops == "auto" else stops):
                 return rows, None
-            random = np.random.RandomState(self._split_seed)
-            return hold_out(rows, self.validation_fraction, random, stratify=self._target.is_class)
+            return hold_out(
+                rows,
+                self.validation_fraction,
+                np.random.RandomState(self._split_seed),
+                stratify=self._target.is_class,
+                n_members=int(self.n_members),
+            )
         if y_val is None:
             raise ValueError("X_val needs y_val, the target of the validation rows, got None.")
         valid = self._read(X_val, y_val, weight_val, reset=False, weight_name="sample_weight_val")
@@ -181,22 +189,27 @@ class BaseDeepFM(Settings):
             self.net_.grow_table(source, is_new, fields.slopes)
         self._fields, self.net_.frequencies = fields, fields.frequencies
 
-    def _train(self, train, valid, scorer, n_epochs, *, keep_optimizer):
+    def _train(self, train, valid, scorer, n_epochs, *, keep_optimizer, in_stream=False):
         net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
         warn_of_slow_bfloat16(self.precision, net.device)
         samples = [
-            None if rows is None else to_samples(rows, self._fields, self._target, net.device)
+            None
+            if rows is None
+            else to_samples(rows, self._fields, self._target, net, validates=rows is valid)
             for rows in (train, valid)
         ]
+        net.untrained = untrained_rows(samples[0], net.module__n_features)
         net.callbacks, net.keep_optimizer = users, keep_optimizer
         net.lr, net.max_epochs, net.precision = self.learning_rate, n_epochs, self.precision
-        net.embedding_l2, net.weight_decay = float(self.embedding_l2), float(self.weight_decay)
+        net.embedding_l2, net.linear_l2 = penalties(self, self._n_seen, self._target.base_loss)
+        net.weight_decay = float(self.weight_decay)
+        net.ema_epochs = 0.0 if in_stream else float(self.ema_epochs)
         net.batch_size = batch_size(self, len(train))
         callbacks = training_callbacks(
             users,
             scorer=scorer,
             has_valid=valid is not None,
-            patience=patience(self, len(train)),
+            patience=int(self.n_iter_no_change),
             stops=bool(self.early_stopping),
             tol=self.tol,
             plateau=self.lr_schedule == "plateau",
@@ -228,7 +241,8 @@ class BaseDeepFM(Settings):
         """
         check_is_fitted(self)
         table = self.module_.table.detach().cpu().numpy()
-        return embedding_frame(self._fields, field, table[:, self.module_.n_first :])
+        scale = np.sqrt(self.module_.n_members)
+        return embedding_frame(self._fields, field, table[:, self.module_.n_first :] / scale)
 
     # Prediction
 

@@ -21,8 +21,10 @@ class Samples:
     index : Tensor of shape (n_samples, n_fields - n_bags)
     value : Tensor of shape (n_samples, n_numeric_fields) or None
     y : Tensor of shape (n_samples,) or (n_samples, n_outputs) or None
-    weight : Tensor of shape (n_samples,) or None
-        Weights of mean 1; None where all are 1.
+    weight : Tensor of shape (n_samples,) or (n_samples, n_members) or None
+        Weights of mean 1, or those that each member gives; None where all are 1.
+    member : Tensor of shape (n_samples,), int64, or None
+        The member that validates with each sample; None: all members together.
     bags : Bags or None
         The multi-valued fields.
     device : str or None
@@ -33,6 +35,7 @@ class Samples:
     value: Tensor | None = None
     y: Tensor | None = None
     weight: Tensor | None = None
+    member: Tensor | None = None
     bags: Bags | None = None
     device: str | None = None
 
@@ -41,7 +44,8 @@ class Samples:
 
     def to(self, device: str) -> "Samples":
         """The samples on a device; a GPU that has no room for them gets each batch anew."""
-        parts = {name: getattr(self, name) for name in ("index", "value", "y", "weight", "bags")}
+        names = ("index", "value", "y", "weight", "member", "bags")
+        parts = {name: getattr(self, name) for name in names}
         parts = {name: part for name, part in parts.items() if part is not None}
         if device.startswith("cuda") and sum(p.nbytes for p in parts.values()) > _room(device):
             return replace(self, device=device)
@@ -49,7 +53,7 @@ class Samples:
 
     def take(self, rows: Tensor | slice) -> Batch:
         """Inputs, with the weight among them if there is one, and targets."""
-        named = {"index": self.index, "value": self.value, "weight": self.weight}
+        named = {name: getattr(self, name) for name in ("index", "value", "weight", "member")}
         x: dict[str, Any] = {
             name: self._sent(_rows(tensor, rows))
             for name, tensor in named.items()
@@ -90,18 +94,18 @@ class Batches:
     def __init__(
         self, samples: Samples, batch_size: int, generator: torch.Generator | None = None
     ) -> None:
-        self._samples = samples
+        self.samples = samples
         self._batch_size = batch_size
         self._generator = generator
 
     def __len__(self) -> int:
-        return -(-len(self._samples) // self._batch_size)
+        return -(-len(self.samples) // self._batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        n, n_batches = len(self._samples), len(self)
+        n, n_batches = len(self.samples), len(self)
         order = None
         if self._generator is not None:
-            order = torch.randperm(n, generator=self._generator).to(self._samples.index.device)
+            order = torch.randperm(n, generator=self._generator).to(self.samples.index.device)
         for i in range(n_batches):
             part = slice(i * n // n_batches, (i + 1) * n // n_batches)
-            yield self._samples.take(part if order is None else order[part])
+            yield self.samples.take(part if order is None else order[part])

@@ -69,6 +69,10 @@ class DeepFM(nn.Module):
         :attr:`touched`, instead of a gradient as large as the table.
     frozen : array-like of bool of shape (n_features,), default=None
         Rows of the table whose embeddings an optimizer shall leave as they are.
+    n_members : int, default=1
+        Number of models side by side, which share nothing but the batches: each has
+        columns of the table, a bias and an MLP of its own. The module's logits are the
+        mean of theirs.
     seed : int, default=None
         Seed of initialisation and dropout. None draws from torch's global
         generator, as torch modules do.
@@ -77,10 +81,12 @@ class DeepFM(nn.Module):
     ----------
     table : Parameter of shape (n_features, width)
         One row per feature: its first-order weights (`n_outputs`, if "linear" is
-        among the components), then its embedding (`embed_dim`, if "fm" or "deep"
-        is).
-    bias : Parameter of shape (n_outputs,)
+        among the components), those of one member after the other, then its embedding
+        (`embed_dim`, if "fm" or "deep" is), likewise.
+    bias : Parameter of shape (n_members * n_outputs,)
         The global bias `b`.
+    mlps : ModuleList
+        The MLP of each member, if "deep" is among the components.
     touched : Touched or None
         With `sparse`, the rows of the last training batch: their `positions` in the
         table and a leaf tensor of their values, `rows`, that carries the gradient. Each
@@ -122,14 +128,17 @@ class DeepFM(nn.Module):
         slopes: dict[int, int] | None = None,
         sparse: bool = False,
         frozen: np.ndarray | None = None,
+        n_members: int = 1,
         seed: int | None = None,
     ) -> None:
         _check_sizes(n_fields=n_fields, n_features=n_features, embed_dim=embed_dim)
-        _check_sizes(n_outputs=n_outputs, **{f"mlp_dims[{i}]": d for i, d in enumerate(mlp_dims)})
+        _check_sizes(n_members=n_members, n_outputs=n_outputs)
+        _check_sizes(**{f"mlp_dims[{i}]": d for i, d in enumerate(mlp_dims)})
         _check_dropout(dropout)
         _check_components(components)
         super().__init__()
         self.n_outputs = n_outputs
+        self.n_members = n_members
         self.multi_label = multi_label
         self.components = tuple(name for name in COMPONENTS if name in components)
         self.sparse = sparse
@@ -137,15 +146,19 @@ class DeepFM(nn.Module):
         self._distinct = DistinctRows()
         self._randomness = Randomness(seed)
 
-        self._n_first = n_outputs if "linear" in components else 0
-        n_second = embed_dim if {"fm", "deep"} & set(components) else 0
+        n_logits = n_members * n_outputs
+        self._n_first = n_logits if "linear" in components else 0
+        n_second = n_members * embed_dim if {"fm", "deep"} & set(components) else 0
         self.table = nn.Parameter(torch.empty(n_features, self._n_first + n_second))
-        self.bias = nn.Parameter(torch.empty(n_outputs))
+        self.bias = nn.Parameter(torch.empty(n_logits))
         if "fm" in components and n_outputs > 1:
-            self.fm_scale = nn.Parameter(torch.empty(n_outputs, embed_dim))
+            self.fm_scale = nn.Parameter(torch.empty(n_logits, embed_dim))
         if "deep" in components:
             dims = (n_fields * embed_dim, *mlp_dims)
-            self.mlp = mlp(dims, n_outputs, dropout, batch_norm, self._randomness)
+            self.mlps = nn.ModuleList(
+                mlp(dims, n_outputs, dropout, batch_norm, self._randomness)
+                for _ in range(n_members)
+            )
         self.set_slopes(slopes or {})
         self.set_frozen(frozen)
         self.reset_parameters()
@@ -183,10 +196,11 @@ class DeepFM(nn.Module):
         rows : Tensor of shape (n,), int64
             Positions in the table.
         embeddings : Tensor of shape (n, embed_dim)
-            One for each of them.
+            One for each of them, the same for all members.
         """
         with torch.no_grad():
-            self.table[rows.to(self.table.device), self._n_first :] = embeddings.to(self.table)
+            embeddings = embeddings.to(self.table).repeat(1, self.n_members)
+            self.table[rows.to(self.table.device), self._n_first :] = embeddings
 
     def release(self) -> None:
         """Let go of what training steps with `sparse` keep beside the parameters."""
@@ -252,19 +266,41 @@ class DeepFM(nn.Module):
         Returns
         -------
         logits : Tensor of shape (batch, n_outputs)
+            The mean of the members' logits.
+        """
+        logits = self.member_logits(index, value, bags)
+        return logits[:, 0] if self.n_members == 1 else logits.mean(1)
+
+    def member_logits(
+        self, index: Tensor, value: Tensor | None = None, bags: Bags | None = None
+    ) -> Tensor:
+        """Logits of each member for a batch.
+
+        Parameters
+        ----------
+        index : Tensor of shape (batch, n_fields - n_bags), int32 or int64
+            As for :meth:`forward`, like the following.
+        value : Tensor of shape (batch, n_numeric_fields), default=None
+            Values of the numeric fields.
+        bags : tuple of Tensor (members, starts, weights), default=None
+            The multi-valued fields.
+
+        Returns
+        -------
+        logits : Tensor of shape (batch, n_members, n_outputs)
         """
         bags = None if bags is None else Bags(*bags)
         first, squares, embedding = self._terms(index, value, bags)
         # Paper: equation 2 has no global bias; without one the base rate has to be
         # spread over first-order weights.
-        logits = self.bias.expand(len(index), -1)  # (batch, n_outputs)
+        logits = self._by_member(self.bias.expand(len(index), -1))
         if "linear" in self.components:
-            logits = logits + first
+            logits = logits + self._by_member(first)
         if "fm" in self.components:
-            logits = logits + self._second_order(squares)
+            logits = logits + self._second_order(self._by_member(squares))
         if "deep" in self.components:
             # Paper: the text also puts a sigmoid inside y_DNN; the sum is of logits.
-            logits = logits + self.mlp(embedding.flatten(1))
+            logits = logits + self._deep(self._by_member(embedding))
         return logits
 
     @property
@@ -337,12 +373,35 @@ class DeepFM(nn.Module):
         layout = Layout(self._n_first, self._numeric_fields, slope_rows)
         return field_terms(table, index, value, bags, layout)
 
+    def columns_of_members(self) -> list[Tensor]:
+        """Columns of the table that hold each member's weights.
+
+        Returns
+        -------
+        columns : list of Tensor of int64
+            The columns of first-order weights, then those of the embedding.
+        """
+        columns = torch.arange(self.table.shape[1], device=self.table.device)
+        first, second = columns[: self._n_first], columns[self._n_first :]
+        parts = zip(*(part.tensor_split(self.n_members) for part in (first, second)), strict=True)
+        return [torch.cat(part) for part in parts]
+
+    def _by_member(self, columns: Tensor) -> Tensor:
+        """(..., n_members * n) to (..., n_members, n)."""
+        return columns.unflatten(-1, (self.n_members, -1))
+
     def _second_order(self, squares: Tensor) -> Tensor:
         """Sum of <v_i, v_j> over the pairs i < j, in time linear in the fields [1]_."""
         if self.n_outputs == 1:
-            return 0.5 * squares.sum(1, keepdim=True)
+            return 0.5 * squares.sum(2, keepdim=True)  # (batch, n_members, 1)
         # No matrix product, which autocast would compute in bfloat16.
-        return 0.5 * (squares.unsqueeze(1) * self.fm_scale).sum(2)
+        scale = self.fm_scale.unflatten(0, (self.n_members, -1))
+        return 0.5 * (squares.unsqueeze(2) * scale).sum(3)
+
+    def _deep(self, embedding: Tensor) -> Tensor:
+        """Logits of the MLPs, each from (batch, n_fields, embed_dim), its member's part."""
+        parts = zip(self.mlps, embedding.unbind(2), strict=True)
+        return torch.stack([mlp(part.flatten(1)) for mlp, part in parts], dim=1)
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -12,11 +12,15 @@ from skorch.callbacks import EarlyStopping
 from skorch.history import History
 from torch import Tensor, nn
 
+from sklearn_deepfm._averaging import WeightAverage
 from sklearn_deepfm._batches import Batches, Samples
+from sklearn_deepfm._layers import BatchNorm, statistics_of_one_batch
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
 
 VALID_BATCH_SIZE = 4096
+UPDATES_IN_SPAN = 100  # of an average of weights: more cost time and change little
+MOST_ROWS_OF_STATISTICS = 8192  # of the units' mean and variance under averaged weights
 
 
 class DeepFMNet(NeuralNet):
@@ -25,11 +29,15 @@ class DeepFMNet(NeuralNet):
     Parameters
     ----------
     embedding_l2 : float
-        Factor lambda of the penalty (lambda/2)*||table||^2 added to the mean loss.
+        Factor lambda of the penalty (lambda/2)*||embeddings||^2 added to the mean loss.
+    linear_l2 : float
+        The same for the table's first-order weights.
     weight_decay : float
         The same for the weights of the MLP's layers.
     table_optimizer : {"adam", "adagrad"}
         Rule of the table's rows, where only those of a batch are updated.
+    ema_epochs : float
+        Horizon of the moving average of the weights, in epochs; 0: the last weights.
     precision : {"float32", "bfloat16"}
         Of the matrix products while training.
     initial_bias : sequence of float
@@ -39,34 +47,47 @@ class DeepFMNet(NeuralNet):
     frequencies : list of (int, ndarray)
         For each index field, its first row, which stands for unseen codes, and the
         weight of each of its rows.
+    untrained : list of Tensor
+        For each member, the rows of codes of which it has seen no row of data; another
+        member has. Empty if there are none.
     seed : int
         Seed of the order of the rows.
     keep_optimizer : bool
         Whether a pickle carries the optimizer's state, to go on training.
     """
 
+    # Held during a fit alone.
+    _average: WeightAverage | None = None
+    _trained_on: Samples | None = None
+
     def __init__(
         self,
         module: type[nn.Module] = DeepFM,
         *,
         embedding_l2: float = 0.0,
+        linear_l2: float = 0.0,
         weight_decay: float = 0.0,
         table_optimizer: str = "adam",
+        ema_epochs: float = 0.0,
         precision: str = "float32",
         initial_bias: Iterable[float] = (0.0,),
         pretrained: tuple[np.ndarray, np.ndarray] | None = None,
         frequencies: Iterable[tuple[int, np.ndarray]] = (),
+        untrained: Iterable[Tensor] = (),
         seed: int = 0,
         keep_optimizer: bool = False,
         **kwargs: Any,
     ) -> None:
         self.embedding_l2 = embedding_l2
+        self.linear_l2 = linear_l2
         self.weight_decay = weight_decay
         self.table_optimizer = table_optimizer
+        self.ema_epochs = ema_epochs
         self.precision = precision
         self.initial_bias = initial_bias
         self.pretrained = pretrained
         self.frequencies = frequencies
+        self.untrained = untrained
         self.seed = seed
         self.keep_optimizer = keep_optimizer
         super().__init__(module, train_split=None, criterion__reduction="none", verbose=0, **kwargs)
@@ -81,7 +102,8 @@ class DeepFMNet(NeuralNet):
         """Build the module, its bias at the base rate, and the generator of the rows' order."""
         super().initialize_module()
         with torch.no_grad():
-            self.module_.bias.copy_(torch.tensor(list(self.initial_bias)))
+            bias = torch.tensor(list(self.initial_bias))
+            self.module_.bias.copy_(bias.repeat(self.module_.n_members))
         if self.pretrained is not None:
             self.module_.set_embeddings(*map(torch.from_numpy, self.pretrained))
             self.pretrained = None  # the table holds them now
@@ -107,7 +129,8 @@ class DeepFMNet(NeuralNet):
         others = [p for p in module.parameters() if id(p) not in known]
         rule = self.table_optimizer if module.sparse else None
         table = {"params": [module.table], "weight_decay": self.embedding_l2, "rows": rule}
-        table |= {"frozen": module.frozen, "n_first": module.n_first}
+        table |= {"first_decay": self.linear_l2, "n_first": module.n_first}
+        table["frozen"] = module.frozen
         if self.weight_decay == 0:
             return [table, {"params": weights + others}]
         return [table, {"params": weights, "weight_decay": self.weight_decay}, {"params": others}]
@@ -150,6 +173,7 @@ class DeepFMNet(NeuralNet):
             # What callbacks gathered holds rows of the data.
             self.callbacks = users
             self.callbacks_: list[Any] = []
+            self._average = self._trained_on = None
             self.optimizer_.zero_grad()
             if not self.keep_optimizer:
                 self.optimizer_.state.clear()
@@ -167,20 +191,31 @@ class DeepFMNet(NeuralNet):
         return Batches(dataset, max(self.batch_size, VALID_BATCH_SIZE))
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
-        """Compute output, loss and gradient of a batch."""
+        """Compute output, loss and gradient of a batch.
+
+        The loss that is minimised is the sum of the members' losses, what is recorded
+        their mean.
+        """
         if not self.module_.training:  # to say so to every layer in every step takes time
             self.module_.train()
         x, y = batch
-        y_pred = self.infer(x, **fit_params)
-        loss = self.get_loss(y_pred, y, X=x, training=True)
+        logits = self._member_logits(x)
+        loss = self.get_loss(logits, y, X=x, training=True)
         loss.backward()
-        return {"loss": loss, "y_pred": y_pred}
+        return {"loss": loss / logits.shape[1], "y_pred": logits.detach().mean(1)}
 
     def infer(self, x: dict[str, Any], **fit_params: Any) -> Tensor:
-        inputs = {name: tensor for name, tensor in x.items() if name != "weight"}
+        """Logits (batch, n_outputs): of the member that has not seen a row, else their mean."""
+        logits = self._member_logits(x)
+        if "member" in x:
+            return logits[torch.arange(len(logits), device=logits.device), x["member"]]
+        return logits.mean(1)
+
+    def _member_logits(self, x: dict[str, Any]) -> Tensor:
+        inputs = {name: part for name, part in x.items() if name not in ("weight", "member")}
         low = self.precision == "bfloat16" and self.module_.training
         with torch.autocast(x["index"].device.type, torch.bfloat16, enabled=low):
-            logits: Tensor = self.module_(**inputs)
+            logits: Tensor = self.module_.member_logits(**inputs)
         return logits.float()
 
     def get_loss(
@@ -188,11 +223,19 @@ class DeepFMNet(NeuralNet):
     ) -> Tensor:
         """Mean over the batch of weight times loss; the weights have mean 1 over the set.
 
-        The loss of several labels or numbers is the sum of theirs.
+        The loss of several labels or numbers is the sum of theirs, and so is that of
+        several members, whose logits are of shape (batch, n_members, n_outputs).
         """
-        losses: Tensor = self.criterion_(y_pred[:, 0] if y_pred.shape[1] == 1 else y_pred, y_true)
+        n_members = y_pred.shape[1] if y_pred.ndim == 3 else 1
+        logits = y_pred.reshape(-1, y_pred.shape[-1])
+        y_true = y_true if n_members == 1 else y_true.repeat_interleave(n_members, 0)
+        losses: Tensor = self.criterion_(logits[:, 0] if logits.shape[1] == 1 else logits, y_true)
         losses = losses.sum(1) if losses.ndim == 2 else losses
-        return (losses * X["weight"]).mean() if "weight" in X else losses.mean()
+        losses = losses.view(-1, n_members)
+        if "weight" in X:
+            weight = X["weight"]
+            losses = losses * (weight.unsqueeze(1) if weight.ndim == 1 else weight)
+        return losses.mean(0).sum()
 
     def get_all_learnable_params(self) -> Any:
         """Parameters by name; in a row-sparse step the table's touched rows stand for it."""
@@ -209,12 +252,17 @@ class DeepFMNet(NeuralNet):
 
         There the losses of the batches are tensors until the epoch ends.
         """
-        if iterator is not None and not training:
+        if training:
+            self._begin_epoch(iterator)
+        elif iterator is not None:
+            self._apply_average()
             self.refresh_unseen()
         name, recorded = f"{prefix}_loss", []
         for batch in iterator or ():
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
+            if training and self._average is not None:
+                self._average.update(self.module_.touched)
             loss = step["loss"].detach()
             self.history.record_batch(name, loss.item() if loss.device.type == "cpu" else loss)
             self.history.record_batch(f"{prefix}_batch_size", len(batch[0]["index"]))
@@ -228,7 +276,37 @@ class DeepFMNet(NeuralNet):
         if iterator is not None:
             self.history.record(f"{prefix}_batch_count", len(recorded))
 
+    def _begin_epoch(self, batches: Batches) -> None:
+        """Go on with the weights in training, which the average has replaced for validation."""
+        if self._average is not None:
+            self._average.restore()
+        elif self.ema_epochs:
+            span, by_rows = self.ema_epochs * len(batches), self.module_.sparse
+            every = 1 if by_rows else max(int(span / UPDATES_IN_SPAN), 1)
+            decay = max(1 - every / span, 0.0)
+            table, others = self.module_.table, self.module_.parameters()
+            weights = [table, *(p for p in others if p is not table)]
+            self._average = WeightAverage(weights, decay, every=every, by_rows=by_rows)
+        self._trained_on = batches.samples
+
+    @torch.no_grad()
+    def _apply_average(self) -> None:
+        """Put the averaged weights into the module, with the statistics of their hidden units."""
+        samples, module = self._trained_on, self.module_
+        if self._average is None or samples is None:
+            return
+        self._average.apply()
+        norms = [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
+        if norms:
+            n = min(len(samples), MOST_ROWS_OF_STATISTICS)
+            x, _ = samples.take(torch.arange(n, device=samples.index.device) * len(samples) // n)
+            with statistics_of_one_batch(norms):
+                module.train()
+                self._member_logits(x)
+            module.eval()
+
     def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        self._apply_average()
         self.refresh_unseen()
         self.module_.release()
         self.module_.eval()
@@ -242,6 +320,10 @@ class DeepFMNet(NeuralNet):
             if share.any():
                 share = share.to(table.device)
                 table[start] = share @ table[start : start + len(share)]
+        firsts = torch.tensor([start for start, _ in self.frequencies], device=table.device)
+        for columns, rows in zip(self.module_.columns_of_members(), self.untrained, strict=False):
+            first = firsts[torch.searchsorted(firsts, rows, right=True) - 1]
+            table[rows.unsqueeze(1), columns] = table[first.unsqueeze(1), columns]
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
         """Train, and remember whether the user broke it off.

@@ -31,7 +31,8 @@ class RowSparseAdam(torch.optim.Adam):
     params : iterable of dict
         Parameter groups. The one with ``rows="adam"`` or ``rows="adagrad"`` holds the
         table alone; all others are updated as by :class:`torch.optim.Adam`. A group with
-        ``frozen``, a mask of rows, keeps these but for their first `n_first` columns.
+        ``first_decay`` has it as the penalty of its first `n_first` columns, and one with
+        ``frozen``, a mask of rows, keeps these but for those columns.
     touched : callable
         Returns the rows of the last batch, with their gradient. None: no row.
     **kwargs
@@ -60,7 +61,9 @@ class RowSparseAdam(torch.optim.Adam):
         for group in self.param_groups:
             if group.get("rows") and (touched := self._touched()) is not None:
                 self._step_rows(group, touched)
-            elif group.get("frozen") is not None:
+                continue
+            _add_first_decay(group)
+            if group.get("frozen") is not None:
                 kept.append((group, group["params"][0].clone()))
         super().step()
         for group, before in kept:
@@ -91,6 +94,9 @@ class RowSparseAdam(torch.optim.Adam):
         step = int(state["step"])
         gap = (step - state["last_step"].index_select(0, positions)).to(rows.dtype).unsqueeze(1)
         penalty = group["weight_decay"] * rows
+        if "first_decay" in group:
+            first = slice(group["n_first"])
+            penalty[:, first] = group["first_decay"] * rows[:, first]
         names = [name for name in state if name not in ("step", "last_step")]
         moments = [state[name].index_select(0, positions) for name in names]
         new = update(rows, rows.grad, penalty, gap, step, group, *moments)
@@ -103,6 +109,15 @@ class RowSparseAdam(torch.optim.Adam):
             if touched.source is not None:
                 values = values.index_select(0, touched.source)
             target.index_copy_(0, positions, values)
+
+
+def _add_first_decay(group: dict) -> None:
+    """Add to the gradient what makes the penalty of the first columns another one."""
+    table = group["params"][0]
+    more = group.get("first_decay", group["weight_decay"]) - group["weight_decay"]
+    if more and group["n_first"] and table.grad is not None:
+        first = slice(group["n_first"])
+        table.grad[:, first].add_(table[:, first], alpha=more)
 
 
 def _unless_frozen(group: dict, positions: Tensor | slice, before: Tensor, new: Tensor) -> Tensor:

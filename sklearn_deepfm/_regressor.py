@@ -39,10 +39,16 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         FM, ``("deep",)`` DNN, ``("linear", "deep")`` Wide & Deep.
     learning_rate : float, default=1e-3
         Of Adam, at the start of each fit.
-    embedding_l2 : float, default=1e-2
-        Factor lambda of the penalty ``(lambda/2) * ||table||**2`` that is added to
-        the mean loss, over first-order weights and embeddings. The strongest lever
-        against overfitting on fields with many categories; try 0 to 1e-1.
+    embedding_l2 : float or "auto", default="auto"
+        Factor lambda of the penalty ``(lambda/2) * ||embeddings||**2`` that is added to
+        the mean loss, over all rows of the table. The strongest lever against
+        overfitting on fields with many categories. "auto" is
+        ``min(4000 * base_loss / n_samples, 0.5)``, with the loss of a model that knows no
+        more than the mean, which is 1: best values fall like that as rows
+        become more. To tune it, try 1/4 to 4 times the factor that `net_.embedding_l2`
+        tells.
+    linear_l2 : float or "auto", default="auto"
+        The same for the first-order weights. "auto" is 1/50 of `embedding_l2`.
     weight_decay : float, default=0.0
         The same for the weight matrices of the MLP.
     max_epochs : int, default=50
@@ -53,7 +59,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, stop when their score no longer improves, and keep
         the weights of the best epoch. "auto" does so if `X_val` is passed, with
-        `validation_split`, or if there are more than 10,000 training rows (equal ones
+        `validation_split`, or if there are at least 1,000 training rows (equal ones
         merged, see Notes). With False and `X_val`, all epochs are run and the best
         weights kept.
     scoring : str or callable, default="loss"
@@ -68,10 +74,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         Holds out the validation rows of its last split, in the place of a random share:
         ``GroupShuffleSplit(1)`` with `groups` in `fit` keeps a user's rows together,
         ``TimeSeriesSplit()`` holds out the last rows of a table in the order of time.
-    n_iter_no_change : int or "auto", default="auto"
+    n_iter_no_change : int, default=5
         Epochs in a row without a score better by `tol` after which training stops.
-        "auto" is 2 for more than 10,000 training rows and 10 for fewer, whose epochs
-        have few steps and whose scores are noisy.
     tol : float, default=1e-6
         Least improvement of the score that counts.
     lr_schedule : {"plateau", None}, default="plateau"
@@ -109,6 +113,19 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         Rule of the table. "adagrad" is row-wise Adagrad with 50 times the learning rate:
         one number for each row where Adam keeps two for each weight, hence a third of the
         memory in training. It updates rows of a batch only.
+    ema_epochs : float, default=1.0
+        Horizon, in epochs, of the exponential moving average of the weights over the
+        steps, with which the model validates and predicts: a step that lies so many
+        epochs back counts 1/e of the last one. The average varies less from fit to fit
+        and predicts better than the last weights, which 0 takes. `partial_fit` takes
+        the last weights always.
+    n_members : int, default=1
+        Number of models trained side by side and averaged, logit by logit. They have
+        nothing in common but the batches: each holds out rows of its own for early
+        stopping (shares of `validation_fraction` that do not overlap), so that together
+        they learn from all rows. 4 predict better than 1, most of all with few rows, in
+        about 3 times the time and 4 times the memory. With `X_val` or `validation_split`
+        they share its rows.
     precision : {"float32", "bfloat16"}, default="float32"
         Of the MLP's products in training; predictions are float32. "bfloat16" is faster
         with AMX, AVX-512 BF16 or a GPU, and far slower with AVX2 alone, where fit warns.

@@ -12,12 +12,16 @@ SMALL = 4096
 
 @dataclass(frozen=True)
 class Rows:
-    """Columns, encoded target, weight and group of a set of samples; no weight means 1."""
+    """Columns, encoded target, weight and group of a set of samples; no weight means 1.
+
+    `held_by` is the member that holds a row out, -1 where none does.
+    """
 
     columns: list
     y: np.ndarray
     weight: np.ndarray | None
     groups: np.ndarray | None = None
+    held_by: np.ndarray | None = None
 
     def __len__(self):
         return len(self.y)
@@ -38,8 +42,8 @@ class Rows:
 
     def take(self, rows):
         columns = [column.take(rows) for column in self.columns]
-        weight, groups = (None if a is None else a[rows] for a in (self.weight, self.groups))
-        return Rows(columns, self.y[rows], weight, groups)
+        others = (self.weight, self.groups, self.held_by)
+        return Rows(columns, self.y[rows], *(None if a is None else a[rows] for a in others))
 
 
 def check_weight(weight, y, name="sample_weight"):
@@ -134,8 +138,8 @@ def split_by(splitter, rows, seed):
     return parts
 
 
-def hold_out(rows, fraction, random_state, *, stratify):
-    """Split off validation rows at random.
+def hold_out(rows, fraction, random_state, *, stratify, n_members=1):
+    """Split off validation rows at random, other ones for each of several members.
 
     Of a small data set, whose equal rows are merged, all rows of equal columns go to
     the same side: the rows of one label alone would teach that the others never occur.
@@ -144,15 +148,20 @@ def hold_out(rows, fraction, random_state, *, stratify):
     ----------
     rows : Rows
     fraction : float
-        Share of the rows to hold out, at least one.
+        Share of the rows that each member holds out, at least one; of more than one
+        member at most so many that no row is held out twice.
     random_state : RandomState
     stratify : bool
         Whether `rows.y` holds classes to be split in equal proportion. Each class
         keeps at least one training row.
 
+    n_members : int, default=1
+
     Returns
     -------
     train, valid : Rows
+        Of one member two parts; of several the training rows are all rows, which say
+        what is held out by whom.
     """
     small = len(rows) <= SMALL
     group = _distinct(rows.columns)[1] if small else np.arange(len(rows))
@@ -164,17 +173,24 @@ def hold_out(rows, fraction, random_state, *, stratify):
             f"as X_val and y_val."
         )
     order = random_state.permutation(n_groups)
-    held = order[: np.clip(round(fraction * n_groups), 1, n_groups - 1)]
+    fraction = min(fraction, 1 / n_members) if n_members > 1 else fraction
+    part = _parts(np.arange(n_groups), n_groups, fraction, n_members)
     if stratify:
-        by_class = _first_of_each_class(order, _heaviest_label(rows, group), fraction)
-        if len(by_class) == 0:
+        by_class = _parts_of_classes(_heaviest_label(rows, group)[order], fraction, n_members)
+        if (by_class < 0).all():
             _warn_of_small_classes()
-        held = by_class if len(by_class) else held
-    is_held = np.isin(group, held)
-    if stratify:
+        else:
+            part = by_class
+    held_by = part[np.argsort(order)][group]
+    for member in range(n_members if stratify else 0):
+        is_held = held_by == member
         lost = np.setdiff1d(rows.y, rows.y[~is_held])
-        is_held &= ~np.isin(group, group[np.isin(rows.y, lost)])
-    return rows.take(np.flatnonzero(~is_held)), rows.take(np.flatnonzero(is_held))
+        held_by[is_held & np.isin(group, group[np.isin(rows.y, lost)])] = -1
+    is_held = held_by >= 0
+    if n_members == 1:
+        return rows.take(np.flatnonzero(~is_held)), rows.take(np.flatnonzero(is_held))
+    rows = replace(rows, held_by=held_by)
+    return rows, rows.take(np.flatnonzero(is_held))
 
 
 def _heaviest_label(rows, group):
@@ -196,10 +212,20 @@ def _warn_of_small_classes():
     )
 
 
-def _first_of_each_class(order, y, fraction):
-    """The first `fraction` of each class in the order given, never a whole class."""
-    by_class = order[np.argsort(y[order], kind="stable")]
+def _parts(rank, count, fraction, n_parts):
+    """Number of the part of each rank out of `count`, -1 for ranks that are in none."""
+    size = np.clip(np.round(fraction * count), 1, np.maximum(count - 1, 1)).astype(np.int64)
+    part = rank // size
+    return np.where(part < n_parts, part, -1)
+
+
+def _parts_of_classes(y, fraction, n_parts):
+    """The same within each class; a class too small to be held out is in no part."""
+    by_class = np.argsort(y, kind="stable")
     counts = np.bincount(y)
-    starts = np.repeat(np.cumsum(counts) - counts, counts)
-    wanted = np.minimum(np.round(fraction * counts), np.maximum(counts - 1, 0))
-    return by_class[np.arange(len(y)) - starts < np.repeat(wanted, counts)]
+    count = np.repeat(counts, counts)
+    rank = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
+    part = np.empty(len(y), dtype=np.int64)
+    is_small = (np.round(fraction * count) < 1) | (count < 2)
+    part[by_class] = np.where(is_small, -1, _parts(rank, count, fraction, n_parts))
+    return part

@@ -44,7 +44,8 @@ class Settings(BaseEstimator):
         "batch_norm": boolean(),
         "components": Rule(_are_components, f"a collection of distinct names out of {COMPONENTS}"),
         "learning_rate": real("(0, inf)"),
-        "embedding_l2": real("[0, inf)"),
+        "embedding_l2": one_of("auto") | real("[0, inf)"),
+        "linear_l2": one_of("auto") | real("[0, inf)"),
         "weight_decay": real("[0, inf)"),
         "max_epochs": integer(1),
         "batch_size": one_of("auto") | integer(1),
@@ -52,7 +53,7 @@ class Settings(BaseEstimator):
         "scoring": Rule(is_scoring, "'loss', the name of a scikit-learn scorer or a callable"),
         "validation_fraction": real("(0, 1)"),
         "validation_split": one_of(None) | Rule(_is_splitter, "a cross-validation splitter"),
-        "n_iter_no_change": one_of("auto") | integer(1),
+        "n_iter_no_change": integer(1),
         "tol": real("[0, inf)"),
         "lr_schedule": one_of("plateau", None),
         "n_bins": one_of("auto", None) | integer(1),
@@ -61,6 +62,8 @@ class Settings(BaseEstimator):
         "frozen": one_of(None) | sequence_of(_COLUMN, "a list of column names or positions"),
         "sparse_updates": one_of("auto") | boolean(),
         "table_optimizer": one_of("adam", "adagrad"),
+        "ema_epochs": real("[0, inf)"),
+        "n_members": integer(1),
         "precision": one_of("float32", "bfloat16"),
         "device": instance(str, "the name of a device: 'cpu', 'cuda', 'cuda:1', 'mps' or 'auto'"),
         "callbacks": one_of(None)
@@ -78,7 +81,8 @@ class Settings(BaseEstimator):
         batch_norm=True,
         components=("linear", "fm", "deep"),
         learning_rate=1e-3,
-        embedding_l2=1e-2,
+        embedding_l2="auto",
+        linear_l2="auto",
         weight_decay=0.0,
         max_epochs=50,
         batch_size="auto",
@@ -86,7 +90,7 @@ class Settings(BaseEstimator):
         scoring="loss",
         validation_fraction=0.1,
         validation_split=None,
-        n_iter_no_change="auto",
+        n_iter_no_change=5,
         tol=1e-6,
         lr_schedule="plateau",
         categorical_features="from_dtype",
@@ -96,6 +100,8 @@ class Settings(BaseEstimator):
         frozen=None,
         sparse_updates="auto",
         table_optimizer="adam",
+        ema_epochs=1.0,
+        n_members=1,
         precision="float32",
         device="cpu",
         callbacks=None,
@@ -110,6 +116,7 @@ class Settings(BaseEstimator):
         self.components = components
         self.learning_rate = learning_rate
         self.embedding_l2 = embedding_l2
+        self.linear_l2 = linear_l2
         self.weight_decay = weight_decay
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -127,6 +134,8 @@ class Settings(BaseEstimator):
         self.frozen = frozen
         self.sparse_updates = sparse_updates
         self.table_optimizer = table_optimizer
+        self.ema_epochs = ema_epochs
+        self.n_members = n_members
         self.precision = precision
         self.device = device
         self.callbacks = callbacks

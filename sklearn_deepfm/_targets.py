@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import entr, expit, log_expit, log_softmax, softmax
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
 
@@ -91,6 +91,7 @@ class Labels:
         logits = np.log(share)
         is_binary = self.n_outputs == 1
         self.initial_bias = logits[1:] - logits[:1] if is_binary else logits - logits.mean()
+        self.base_loss = entr(share).sum()
 
     def factors(self, class_weight, rows, adds_up=False):
         """Factor of each class's weights, None where there are none.
@@ -178,6 +179,7 @@ class LabelSets:
         half_a_row = 0.5 / len(rows)
         share = share.clip(half_a_row, 1 - half_a_row)
         self.initial_bias = np.log(share) - np.log1p(-share)
+        self.base_loss = (entr(share) + entr(1 - share)).sum()
 
     def factors(self, class_weight, rows, adds_up=False):
         """Factors of the rows without and with each label, of shape (n_labels, 2), or None.
@@ -246,6 +248,7 @@ class Amount:
     """
 
     is_class = False
+    base_loss = 1.0  # the variance of a standardised target
 
     def __init__(self, y):
         self._shape = y.shape[1:]

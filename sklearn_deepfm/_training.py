@@ -28,9 +28,13 @@ STRUCTURE = (
     "frozen",
     "sparse_updates",
     "table_optimizer",
+    "n_members",
     "device",
 )
-MANY_ROWS = 10_000  # from here on early_stopping="auto" holds rows out
+STOPS_FROM = 1_000  # rows from which on early_stopping="auto" holds rows out
+EMBEDDING_L2_OF_ONE_ROW = 4_000
+MOST_EMBEDDING_L2 = 0.5
+LINEAR_SHARE = 0.02
 MAX_REPEATS = 10**6
 AUTO_BATCH_SIZES = 64, 4096
 SPARSE_ABOVE = 2**16  # rows of a table, from which a step on those of a batch is faster than on all
@@ -68,10 +72,9 @@ def new_net(model, fields, target, *, random):
         module__sparse=is_sparse(model, int(dims.sum())),
         module__multi_label=isinstance(target, LabelSets),
         module__frozen=None if pretrained is None else pretrained.frozen,
+        module__n_members=int(model.n_members),
         module__seed=module_seed,
         criterion=model._criterion(),
-        embedding_l2=float(model.embedding_l2),
-        weight_decay=float(model.weight_decay),
         table_optimizer=model.table_optimizer,
         precision=model.precision,
         initial_bias=target.initial_bias.tolist(),
@@ -89,11 +92,18 @@ def batch_size(model, n_rows):
     return int(np.clip(2 ** int(np.log2(max(n_rows / 256, 1))), *AUTO_BATCH_SIZES))
 
 
-def patience(model, n_rows):
-    """Epochs without gain to wait for; few rows make noisy scores and short epochs."""
-    if model.n_iter_no_change != "auto":
-        return int(model.n_iter_no_change)
-    return 2 if n_rows > MANY_ROWS else 10
+def penalties(model, n_rows, base_loss):
+    """L2 of embeddings and of first-order weights.
+
+    "auto" is a prior of fixed strength, which many rows outweigh: its factor falls like
+    1 / n_rows, and grows with the loss of the base rate, as the gradients of the data do.
+    """
+    embedding_l2, linear_l2 = model.embedding_l2, model.linear_l2
+    if embedding_l2 == "auto":
+        embedding_l2 = min(EMBEDDING_L2_OF_ONE_ROW * base_loss / n_rows, MOST_EMBEDDING_L2)
+    if linear_l2 == "auto":
+        linear_l2 = LINEAR_SHARE * embedding_l2
+    return float(embedding_l2), float(linear_l2)
 
 
 def is_sparse(model, n_features):
@@ -126,19 +136,48 @@ def _cpu_capability():
     return torch.backends.cpu.get_cpu_capability()
 
 
-def to_samples(rows, fields, target, device):
-    """Tensors of the rows; weights get the mean 1, so that their scale has no effect."""
+def to_samples(rows, fields, target, net, *, validates=False):
+    """Tensors of the rows; weights get the mean 1, so that their scale has no effect.
+
+    Rows that members hold out are given by `rows.held_by`: in training these weigh
+    nothing for that member, in validation it is the one that is asked.
+    """
     index, value, bags = fields.encode(rows.columns)
-    weight = None
-    if rows.weight is not None:
-        weight = torch.from_numpy((rows.weight / rows.weight.mean()).astype(np.float32))
+    weight, member = rows.weight, None
+    if rows.held_by is not None and validates:
+        member = torch.from_numpy(rows.held_by)
+    elif rows.held_by is not None:
+        learns = rows.held_by[:, np.newaxis] != np.arange(net.module__n_members)
+        weight = learns if weight is None else weight[:, np.newaxis] * learns
+    if weight is not None:
+        weight = torch.from_numpy((weight / weight.mean(axis=0)).astype(np.float32))
     return Samples(
         torch.from_numpy(index),
         None if value is None else torch.from_numpy(value),
         torch.from_numpy(target.to_network(rows.y)),
         weight,
+        member,
         None if bags is None else bags_of_arrays(bags),
-    ).to(device)
+    ).to(net.device)
+
+
+def untrained_rows(samples, n_features):
+    """For each member, the rows of the table that only samples it holds out have."""
+    if samples.weight is None or samples.weight.ndim == 1:
+        return []
+    index, n_samples = samples.index, len(samples)
+    rows = [index.flatten().long()]
+    sample = [torch.arange(n_samples, device=index.device).repeat_interleave(index.shape[1])]
+    if samples.bags is not None:
+        rows.append(samples.bags.members.long())
+        n_bags = (len(samples.bags.starts) - 1) // n_samples
+        sample.append(samples.bags.bag_of_members().div(n_bags, rounding_mode="floor"))
+    rows, sample = torch.cat(rows), torch.cat(sample)
+    occurs = torch.bincount(rows, minlength=n_features) > 0
+    return [
+        (occurs & (torch.bincount(rows[(w > 0)[sample]], minlength=n_features) == 0)).nonzero()[:, 0]
+        for w in samples.weight.T
+    ]
 
 
 def is_scoring(scoring):

@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
 
 SMALL = {
+    "early_stopping": False,
     "embed_dim": 8,
     "mlp_dims": (32,),
     "learning_rate": 0.03,

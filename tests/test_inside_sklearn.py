@@ -34,6 +34,9 @@ from sklearn_deepfm._numeric_field import NumericField
 
 FOLDS = StratifiedKFold(3, shuffle=True, random_state=0)
 OTHER_VALUES = {
+    "linear_l2": 1e-4,
+    "ema_epochs": 0.0,
+    "n_members": 2,
     "embed_dim": 3,
     "mlp_dims": (5, 4),
     "dropout": 0.4,
@@ -302,7 +305,7 @@ def test_routed_weights_reach_fit_and_score(pipeline, visits):
 
 def test_pipeline_encodes_validation_rows(classifier, split):
     X, X_val, y, y_val = split
-    classifier.set_params(max_epochs=20)
+    classifier.set_params(max_epochs=20, early_stopping="auto")
     with sklearn.config_context(enable_metadata_routing=True):
         asking = clone(classifier).set_fit_request(X_val=True, y_val=True)
         steps = [("encoder", OrdinalFieldEncoder()), ("deepfm", asking)]

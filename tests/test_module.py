@@ -52,7 +52,7 @@ def logit_by_hand(module, row, k, values=None, slopes=None):
             total = total + (scale * v_i * v_j).sum()
     if "deep" in module.components:
         hidden = torch.cat(vectors).unsqueeze(0)
-        total = total + copy.deepcopy(module.mlp).double().eval()(hidden)[0, k]
+        total = total + copy.deepcopy(module.mlps[0]).double().eval()(hidden)[0, k]
     return float(total.detach())
 
 
@@ -128,7 +128,7 @@ def test_bias_shifts_every_logit_and_has_one_entry_per_output():
 def test_last_layer_takes_the_width_before_it(mlp_dims):
     # The seed's last Linear took the width of the MLP's input.
     module = make(mlp_dims=mlp_dims)
-    linears = [layer for layer in module.mlp if isinstance(layer, nn.Linear)]
+    linears = [layer for layer in module.mlps[0] if isinstance(layer, nn.Linear)]
     widths = [len(DIMS) * 3, *mlp_dims, 1]
     assert [(x.in_features, x.out_features) for x in linears] == list(itertools.pairwise(widths))
     assert module(indices()).shape == (7, 1)
@@ -139,7 +139,7 @@ def test_default_of_mlp_dims_cannot_be_changed_by_a_caller():
     given = [8, 4]
     module = DeepFM(2, 6, mlp_dims=given)
     given.append(2)
-    assert len([x for x in module.mlp if isinstance(x, nn.Linear)]) == 3
+    assert len([x for x in module.mlps[0] if isinstance(x, nn.Linear)]) == 3
     assert isinstance(DeepFM.__init__.__defaults__[1], tuple)
 
 
@@ -184,10 +184,10 @@ def test_predict_restores_the_mode_after_an_error():
 
 
 def test_blocks_are_linear_norm_relu_dropout():
-    names = [type(layer).__name__ for layer in make(batch_norm=True).mlp]
+    names = [type(layer).__name__ for layer in make(batch_norm=True).mlps[0]]
     block = ["Linear", "BatchNorm", "ReLU", "Dropout"]
     assert names == [*block, *block, "Linear"]
-    assert "BatchNorm" not in [type(layer).__name__ for layer in make(batch_norm=False).mlp]
+    assert "BatchNorm" not in [type(layer).__name__ for layer in make(batch_norm=False).mlps[0]]
 
 
 @pytest.mark.parametrize("n_features", [10, 100_000])
@@ -228,7 +228,7 @@ def test_softmax_gradient_reaches_the_embeddings_from_the_start():
 @pytest.mark.parametrize("probability", [0.0, 0.2, 0.5, 0.9])
 def test_dropout_has_the_distribution_of_torch_dropout(probability, n):
     module = DeepFM(1, 2, mlp_dims=(4,), dropout=probability, seed=3).train()
-    dropout = next(layer for layer in module.mlp if type(layer).__name__ == "Dropout")
+    dropout = next(layer for layer in module.mlps[0] if type(layer).__name__ == "Dropout")
     out = torch.stack([dropout(torch.ones(n)) for _ in range(2)])
     kept = out != 0
     deviation = (probability * (1 - probability) / n) ** 0.5

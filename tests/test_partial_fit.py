@@ -130,6 +130,8 @@ def test_new_codes_are_learned(way, sparse_updates, classifier, first, then):
 
 
 def test_warm_start_goes_on_where_the_last_fit_ended(classifier, then):
+    """With averaged weights it goes on from these; the weights of the last step add up."""
+    classifier.set_params(ema_epochs=0)
     cold = clone(classifier).fit(*then)
     warm = classifier.set_params(warm_start=True, max_epochs=4).fit(*then)
     middle = warm.loss_curve_[-1]
@@ -195,7 +197,7 @@ def test_label_that_is_no_class_is_an_error(classifier, first):
 
 def test_partial_fits_are_the_epochs_of_one_fit(classifier, then):
     """On the same rows; only the order in which they are drawn goes on."""
-    whole = clone(classifier).fit(*then)
+    whole = clone(classifier).set_params(ema_epochs=0).fit(*then)
     for _ in range(8):
         classifier.partial_fit(*then, classes=["no", "yes"])
     assert classifier.n_iter_ == 8

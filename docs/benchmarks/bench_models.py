@@ -1,0 +1,197 @@
+"""Quality beside logistic regression, gradient boosting and other DeepFMs.
+
+    pip install lightgbm catboost deepctr-torch pytorch-widedeep
+    python docs/benchmarks/bench_models.py --tables defaults [--data DIR] [--sets flights ...]
+        [--models DeepFM ...] [--seeds 3] [--trials 30] [--figure FILE]
+
+Tables:
+
+defaults   All models fit to the same training rows and stop early by the log-loss of the same
+           validation rows; boosting grows up to 1,000 trees with a patience of 50, everything
+           else is its library's default. DeepFM is OrdinalFieldEncoder() and DeepFMClassifier().
+tuned      Random search: each trial fits to at most 30,000 training rows; the parameters with the
+           best validation log-loss are fitted to all. DeepFM also with 4 members.
+members    DeepFM fits to training and validation rows and holds out by itself.
+ablation   Parts of the model, as in Table 2 of the DeepFM paper.
+unseen     A tenth of the levels of the largest field is in no training or validation row; test rows
+           are those with such a level.
+
+Test rows are predicted once for each line and seed. ECE is the expected calibration error over 15
+bins of equally many rows. AUC and log-loss are means over the seeds, sd their deviation.
+"""
+
+import argparse
+import os
+import pathlib
+import time
+
+import numpy as np
+import pandas as pd
+import sklearn
+import skorch
+import torch
+from bench_models_data import SETS
+from bench_models_rivals import MODELS, deepfm, encoder
+from setting import print_setting
+from sklearn.metrics import log_loss, roc_auc_score
+
+from sklearn_deepfm import DeepFMClassifier
+
+TRIAL_ROWS = 30_000
+PARTS = {
+    "LR": ("linear",),
+    "FM": ("linear", "fm"),
+    "DNN": ("deep",),
+    "Wide & Deep": ("linear", "deep"),
+    "DeepFM": ("linear", "fm", "deep"),
+}
+LARGEST_FIELD = {
+    "flights": "tailnum",
+    "frappe": "item",
+    "amazon_access": "RESOURCE",
+    "criteo_10k": "C3",
+}
+
+
+def calibration(y, proba, n_bins=15):
+    """Mean prediction, share of ones and number of rows of bins of equally many rows."""
+    bins = np.array_split(np.argsort(proba, kind="stable"), n_bins)
+    return np.array([(proba[rows].mean(), y[rows].mean(), len(rows)) for rows in bins]).T
+
+
+def calibration_error(y, proba):
+    mean, share, count = calibration(y, proba)
+    return np.average(np.abs(mean - share), weights=count)
+
+
+def scored(fit, data):
+    """Fit, predict the test rows once, and score."""
+    start = time.perf_counter()
+    predict = fit()
+    seconds = time.perf_counter() - start
+    X, y = data.test
+    proba = np.clip(predict(X), 1e-7, 1 - 1e-7)
+    return {
+        "AUC": roc_auc_score(y, proba),
+        "log-loss": log_loss(y, proba),
+        "ECE": calibration_error(y, proba),
+        "fit, s": seconds,
+    }
+
+
+def defaults(name, data, seed, options):
+    for model in options.models:
+        yield model, scored(lambda model=model: MODELS[model][0](data, seed), data)
+
+
+def tuned(name, data, seed, options):
+    """The search of each model draws from a generator of its own."""
+    part = data.part(TRIAL_ROWS, seed)
+    for model in options.models:
+        fit, draw = MODELS[model]
+        if draw is None:
+            continue
+        rng, start = np.random.default_rng(seed), time.perf_counter()
+        trials = [draw(rng) for _ in range(options.trials)]
+        losses = [log_loss(data.valid[1], fit(part, seed, **p)(data.valid[0])) for p in trials]
+        best = trials[int(np.argmin(losses))]
+        minutes = (time.perf_counter() - start) / 60
+        print(f"  {name}, seed {seed}, {model}: {best}, {minutes:.0f} min of search", flush=True)
+        yield model, scored(lambda fit=fit, best=best: fit(data, seed, **best), data)
+        if model == "DeepFM":
+            best = {**best, "n_members": 4}
+            yield "DeepFM, 4 members", scored(lambda best=best: deepfm(data, seed, **best), data)
+
+
+def members(name, data, seed, options):
+    X, y = data.all_for_training()
+    for n_members in (1, 2, 4, 8):
+
+        def fit(n_members=n_members):
+            to_codes = encoder(data).fit(X)
+            model = DeepFMClassifier(n_members=n_members, random_state=seed)
+            model.fit(to_codes.transform(X), y)
+            return lambda X: model.predict_proba(to_codes.transform(X))[:, 1]
+
+        yield f"{n_members} members" if n_members > 1 else "1 member", scored(fit, data)
+
+
+def ablation(name, data, seed, options):
+    for part, components in PARTS.items():
+        yield part, scored(lambda c=components: deepfm(data, seed, components=c), data)
+
+
+def unseen(name, data, seed, options):
+    if name in LARGEST_FIELD:
+        data = data.without_levels(LARGEST_FIELD[name], 0.1, seed)
+        yield from defaults(name, data, seed, options)
+
+
+TABLES = {
+    "defaults": defaults,
+    "tuned": tuned,
+    "members": members,
+    "ablation": ablation,
+    "unseen": unseen,
+}
+
+
+def print_table(title, lines):
+    table = pd.DataFrame(lines)
+    if table.empty:
+        return
+    print(f"\n{title}, test rows")
+    print(f"{'':22}{'seeds':>5}{'AUC':>9}{'sd':>8}{'log-loss':>10}{'sd':>8}{'ECE':>8}{'fit, s':>8}")
+    for line, part in table.groupby("line", sort=False):
+        mean, sd = part.mean(numeric_only=True), part.std(numeric_only=True).fillna(0)
+        print(
+            f"{line:22}{len(part):5}{mean['AUC']:9.5f}{sd['AUC']:8.5f}{mean['log-loss']:10.5f}"
+            f"{sd['log-loss']:8.5f}{mean['ECE']:8.4f}{mean['fit, s']:8.0f}",
+            flush=True,
+        )
+
+
+def draw_calibration(folder, models, path):
+    """Reliability of the defaults on flights."""
+    import matplotlib.pyplot as plt
+
+    data = SETS["flights"](folder, 0)
+    X, y = data.test
+    figure, axes = plt.subplots(figsize=(5, 5), layout="constrained")
+    axes.plot([0, 0.8], [0, 0.8], color="grey", linewidth=1)
+    for name in models:
+        proba = MODELS[name][0](data, 0)(X)
+        mean, share, _ = calibration(y, proba)
+        label = f"{name}, ECE {calibration_error(y, proba):.4f}"
+        axes.plot(mean, share, marker="o", markersize=3, label=label)
+    axes.set(xlabel="predicted probability of delay", ylabel="share of delayed flights")
+    axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default=os.environ.get("DEEPFM_DATA", "."))
+    parser.add_argument("--tables", nargs="*", default=["defaults"], choices=list(TABLES))
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--figure", help="reliability diagram of the defaults on flights")
+    options = parser.parse_args()
+    folder = pathlib.Path(options.data)
+    print_setting(torch, sklearn, skorch, np)
+    for table in options.tables:
+        for name in options.sets:
+            lines = []
+            for seed in range(options.seeds):
+                data = SETS[name](folder, seed)
+                results = TABLES[table](name, data, seed, options)
+                lines += [{"line": line, **scores} for line, scores in results]
+            print_table(f"{table}: {name}", lines)
+    if options.figure:
+        draw_calibration(folder, options.models, options.figure)
+
+
+if __name__ == "__main__":
+    main()
