@@ -71,10 +71,16 @@ class WeightAverage:
             self._swap()
 
     @torch.no_grad()
-    def apply(self) -> None:
-        """Put the averages into the module, the weights in training aside."""
+    def apply(self) -> bool:
+        """Put the averages into the module, the weights in training aside.
+
+        Returns
+        -------
+        is_new : bool
+            False if they are there already, or no step has been taken.
+        """
         if self._is_swapped or not self._step:
-            return
+            return False
         if self._last_step is not None:
             table = self._weights[0]
             for part in torch.arange(len(table), device=table.device).split(
@@ -84,6 +90,7 @@ class WeightAverage:
                 self._averages[0].index_copy_(0, part, average)
             self._last_step.fill_(self._step)
         self._swap()
+        return True
 
     def _total_weight(self, step: Any) -> Any:
         """The sum ``1 + decay + .. + decay**(step - 1)``."""

@@ -293,9 +293,8 @@ class DeepFMNet(NeuralNet):
     def _apply_average(self) -> None:
         """Put the averaged weights into the module, with the statistics of their hidden units."""
         samples, module = self._trained_on, self.module_
-        if self._average is None or samples is None:
+        if self._average is None or samples is None or not self._average.apply():
             return
-        self._average.apply()
         norms = [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
         if norms:
             n = min(len(samples), MOST_ROWS_OF_STATISTICS)
@@ -313,17 +312,24 @@ class DeepFMNet(NeuralNet):
 
     @torch.no_grad()
     def refresh_unseen(self) -> None:
-        """Set each field's row for unseen codes to the mean of its rows by frequency."""
+        """Set each field's row for unseen codes to the mean of its rows by frequency.
+
+        A code that one of several members has not seen gets its mean as well.
+        """
         table = self.module_.table
         for start, frequency in self.frequencies:
             share = torch.as_tensor(frequency / max(frequency.sum(), 1e-300), dtype=table.dtype)
-            if share.any():
-                share = share.to(table.device)
-                table[start] = share @ table[start : start + len(share)]
-        firsts = torch.tensor([start for start, _ in self.frequencies], device=table.device)
-        for columns, rows in zip(self.module_.columns_of_members(), self.untrained, strict=False):
-            first = firsts[torch.searchsorted(firsts, rows, right=True) - 1]
-            table[rows.unsqueeze(1), columns] = table[first.unsqueeze(1), columns]
+            if not share.any():
+                continue
+            share, stop = share.to(table.device), start + len(share)
+            rows = table[start:stop]
+            rows[0] = share @ rows
+            for columns, unseen in zip(self.module_.columns_of_members(), self.untrained, strict=False):
+                local = unseen[(unseen >= start) & (unseen < stop)] - start
+                if len(local):
+                    rest = share.index_fill(0, local, 0)
+                    rows[0, columns] = rest @ rows[:, columns] / rest.sum()
+                    rows[local.unsqueeze(1), columns] = rows[0, columns]
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
         """Train, and remember whether the user broke it off.

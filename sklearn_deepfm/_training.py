@@ -31,12 +31,12 @@ STRUCTURE = (
     "n_members",
     "device",
 )
-STOPS_FROM = 1_000  # rows from which on early_stopping="auto" holds rows out
+STOPS_FROM = 200  # rows from which on early_stopping="auto" holds rows out
 EMBEDDING_L2_OF_ONE_ROW = 4_000
 MOST_EMBEDDING_L2 = 0.5
 LINEAR_SHARE = 0.02
 MAX_REPEATS = 10**6
-AUTO_BATCH_SIZES = 64, 4096
+AUTO_BATCH_SIZES = 32, 4096
 SPARSE_ABOVE = 2**16  # rows of a table, from which a step on those of a batch is faster than on all
 
 
@@ -86,10 +86,11 @@ def new_net(model, fields, target, *, random):
 
 
 def batch_size(model, n_rows):
-    """The size asked for; "auto" is a power of 2 of about n_rows / 256, within limits."""
+    """The size asked for; "auto" is a power of 2 that follows the rows, within limits."""
     if model.batch_size != "auto":
         return int(model.batch_size)
-    return int(np.clip(2 ** int(np.log2(max(n_rows / 256, 1))), *AUTO_BATCH_SIZES))
+    wanted = max(n_rows / 256, min(n_rows / 128, 64), 1)
+    return int(np.clip(2 ** int(np.log2(wanted)), *AUTO_BATCH_SIZES))
 
 
 def penalties(model, n_rows, base_loss):
