@@ -5,6 +5,8 @@ the log-loss of the validation rows, and returns a function from rows to the pro
 library is imported by its model alone.
 """
 
+import contextlib
+import io
 import warnings
 
 import numpy as np
@@ -184,7 +186,8 @@ def deepctr_torch(data, seed, epochs=20):
         return {f"f{j}": codes[:, j] for j in range(codes.shape[1])}
 
     def one_epoch():
-        model.fit(by_name(data.train[0]), data.train[1], batch_size=256, epochs=1, verbose=0)
+        with contextlib.redirect_stdout(io.StringIO()):
+            model.fit(by_name(data.train[0]), data.train[1], batch_size=256, epochs=1, verbose=0)
 
     return _best_epoch(
         model, one_epoch, lambda X: model.predict(by_name(X), 4096)[:, 0], data, epochs
