@@ -1,14 +1,18 @@
 """The exponential moving average of a module's weights over its training steps."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from sklearn_deepfm._touched import Touched
+from sklearn_deepfm._layers import BatchNorm
+from sklearn_deepfm._module import DeepFM
+from sklearn_deepfm._touched import Touched, zeros
 
 N_AT_ONCE = 2**22  # elements exchanged at a time
+UPDATES_IN_SPAN = 100  # of a dense average: more take time and change little
 
 
 class WeightAverage:
@@ -36,15 +40,15 @@ class WeightAverage:
         self, parameters: Sequence[Tensor], decay: float, *, every: int = 1, by_rows: bool = False
     ) -> None:
         self._weights = [parameter.detach() for parameter in parameters]
-        self._averages = [torch.zeros_like(weight) for weight in self._weights]
+        self._averages = [zeros(weight, weight.shape) for weight in self._weights]
         self._decay = decay
         self._every, self._n_calls = every, 0
         self._step = 0
-        table = self._weights[0]
         self._last_step: Tensor | None = None
         if by_rows:
+            table = self._weights[0]
             self._last_step = torch.zeros(len(table), dtype=torch.int32, device=table.device)
-        self._is_swapped = False
+        self._is_applied = False
 
     @torch.no_grad()
     def update(self, touched: Touched | None) -> None:
@@ -58,17 +62,11 @@ class WeightAverage:
         torch._foreach_lerp_(self._averages[whole], self._weights[whole], share)
         if self._last_step is None or touched is None:
             return
-        rows, table = touched.positions, self._weights[0]
-        before = touched.rows.detach()
-        average = self._caught_up(before, rows, self._step - 1)
-        average.lerp_(table.index_select(0, rows), share)
+        rows = touched.positions
+        average = self._caught_up(touched.rows.detach(), rows, self._step - 1)
+        average.lerp_(self._weights[0].index_select(0, rows), share)
         self._averages[0].index_copy_(0, rows, average)
         self._last_step.index_fill_(0, rows, self._step)
-
-    def restore(self) -> None:
-        """Put the weights in training back into the module, if the averages are there."""
-        if self._is_swapped:
-            self._swap()
 
     @torch.no_grad()
     def apply(self) -> bool:
@@ -79,18 +77,21 @@ class WeightAverage:
         is_new : bool
             False if they are there already, or no step has been taken.
         """
-        if self._is_swapped or not self._step:
+        if self._is_applied or not self._step:
             return False
         if self._last_step is not None:
-            table = self._weights[0]
-            for part in torch.arange(len(table), device=table.device).split(
-                max(N_AT_ONCE // table.shape[1], 1)
-            ):
-                average = self._caught_up(table.index_select(0, part), part, self._step)
-                self._averages[0].index_copy_(0, part, average)
-            self._last_step.fill_(self._step)
+            for rows in self._touched_rows():
+                weights = self._weights[0].index_select(0, rows)
+                average = self._caught_up(weights, rows, self._step)
+                self._averages[0].index_copy_(0, rows, average)
+                self._last_step.index_fill_(0, rows, self._step)
         self._swap()
         return True
+
+    def restore(self) -> None:
+        """Put the weights in training back into the module, if the averages are there."""
+        if self._is_applied:
+            self._swap()
 
     def _total_weight(self, step: Any) -> Any:
         """The sum ``1 + decay + .. + decay**(step - 1)``."""
@@ -99,19 +100,59 @@ class WeightAverage:
     def _caught_up(self, weights: Tensor, rows: Tensor, step: int) -> Tensor:
         """Averages of rows after `step` steps, the last ones of which have left them alone."""
         average = self._averages[0].index_select(0, rows)
-        last = self._last_step.index_select(0, rows).double()  # type: ignore[union-attr]
         if step == 0:
             return average
+        last = self._last_step.index_select(0, rows).double()  # type: ignore[union-attr]
         kept = self._decay ** (step - last) * self._total_weight(last) / self._total_weight(step)
         return torch.lerp(weights, average, kept.to(weights.dtype).unsqueeze(1))
 
+    def _touched_rows(self) -> tuple[Tensor, ...]:
+        """Positions of the rows that any step has touched: no others have an average."""
+        rows = self._last_step.nonzero().squeeze(1)  # type: ignore[union-attr]
+        return rows.split(max(N_AT_ONCE // self._weights[0].shape[1], 1))
+
     @torch.no_grad()
     def _swap(self) -> None:
-        """Exchange weights and averages, part by part, without a third copy."""
-        for weight, average in zip(self._weights, self._averages, strict=True):
-            parts = weight.view(-1).split(N_AT_ONCE), average.view(-1).split(N_AT_ONCE)
-            for one, other in zip(*parts, strict=True):
-                kept = one.clone()
-                one.copy_(other)
-                other.copy_(kept)
-        self._is_swapped = not self._is_swapped
+        """Exchange weights and averages, the rows of a large table part by part."""
+        pairs = list(zip(self._weights, self._averages, strict=True))
+        if self._last_step is not None:
+            weights, averages = pairs.pop(0)
+            for rows in self._touched_rows():
+                kept = weights.index_select(0, rows)
+                weights.index_copy_(0, rows, averages.index_select(0, rows))
+                averages.index_copy_(0, rows, kept)
+        for weight, average in pairs:
+            kept = weight.clone()
+            weight.copy_(average)
+            average.copy_(kept)
+        self._is_applied = not self._is_applied
+
+
+def average_of(module: DeepFM, span: float) -> WeightAverage:
+    """An average of a module's weights in which a step `span` steps back counts 1/e."""
+    every = 1 if module.sparse else max(int(span / UPDATES_IN_SPAN), 1)
+    weights = [module.table, *(p for p in module.parameters() if p is not module.table)]
+    decay = max(1 - every / span, 0.0)
+    return WeightAverage(weights, decay, every=every, by_rows=module.sparse)
+
+
+@contextlib.contextmanager
+def statistics_of_one_batch(module: nn.Module) -> Iterator[None]:
+    """Run a batch in here to make the statistics of hidden units those of the weights as they are.
+
+    Those that training has gathered belong to other weights. Dropout takes part, as it
+    does in training.
+    """
+    norms = [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
+    momenta = [layer.momentum for layer in norms]
+    training = module.training
+    module.train()
+    for layer in norms:
+        layer.momentum = 1.0
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)
+        for layer, momentum in zip(norms, momenta, strict=True):
+            layer.momentum = momentum

@@ -17,6 +17,7 @@ from sklearn_deepfm._rows import (
     check_weight,
     hold_out,
     merge_repeats,
+    n_to_hold_out_of,
     split_by,
     without_zero_weights,
 )
@@ -32,10 +33,10 @@ from sklearn_deepfm._training import (
     random_state_of,
     structure_of,
     to_samples,
-    untrained_rows,
     validation_scorer,
     warn_of_slow_bfloat16,
 )
+from sklearn_deepfm._unseen import unseen_by_members
 
 
 class BaseDeepFM(Settings):
@@ -157,7 +158,7 @@ class BaseDeepFM(Settings):
             if valid is not None:
                 return rows, valid.with_target(self._target.encode(valid.y)).weighed(factors)
             stops = self.early_stopping
-            if not (len(rows) >= STOPS_FROM if stops == "auto" else stops):
+            if not (n_to_hold_out_of(rows) >= STOPS_FROM if stops == "auto" else stops):
                 return rows, None
             return hold_out(
                 rows,
@@ -192,13 +193,11 @@ class BaseDeepFM(Settings):
     def _train(self, train, valid, scorer, n_epochs, *, keep_optimizer, in_stream=False):
         net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
         warn_of_slow_bfloat16(self.precision, net.device)
-        samples = [
-            None
-            if rows is None
-            else to_samples(rows, self._fields, self._target, net, validates=rows is valid)
-            for rows in (train, valid)
-        ]
-        net.untrained = untrained_rows(samples[0], net.module__n_features)
+        samples = to_samples(train, self._fields, self._target, net)
+        valid_samples = None
+        if valid is not None:
+            valid_samples = to_samples(valid, self._fields, self._target, net, validates=True)
+        net.unseen = unseen_by_members(samples, net.module__n_features)
         net.callbacks, net.keep_optimizer = users, keep_optimizer
         net.lr, net.max_epochs, net.precision = self.learning_rate, n_epochs, self.precision
         net.embedding_l2, net.linear_l2 = penalties(self, self._n_seen, self._target.base_loss)
@@ -215,7 +214,7 @@ class BaseDeepFM(Settings):
             plateau=self.lr_schedule == "plateau",
             verbose=self.verbose,
         )
-        net.train(*samples, callbacks)
+        net.train(samples, valid_samples, callbacks)
         if net.interrupted_:
             warnings.warn(
                 f"Training was interrupted after {self.n_iter_} full epochs; the model can be "

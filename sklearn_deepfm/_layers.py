@@ -1,7 +1,7 @@
 """The MLP and its layers, which draw from a generator of their own or mend a stock layer."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -67,19 +67,6 @@ class BatchNorm(nn.BatchNorm1d):
             self.momentum or 0.0,
             self.eps,
         )
-
-
-@contextlib.contextmanager
-def statistics_of_one_batch(layers: Iterable[BatchNorm]) -> Iterator[None]:
-    """The running statistics of the layers become those of the next batch."""
-    momenta = [(layer, layer.momentum) for layer in layers]
-    for layer, _ in momenta:
-        layer.momentum = 1.0
-    try:
-        yield
-    finally:
-        for layer, momentum in momenta:
-            layer.momentum = momentum
 
 
 class Dropout(nn.Module):

@@ -388,14 +388,14 @@ class DeepFM(nn.Module):
 
     def _by_member(self, columns: Tensor) -> Tensor:
         """(..., n_members * n) to (..., n_members, n)."""
-        return columns.unflatten(-1, (self.n_members, -1))
+        return columns.view(*columns.shape[:-1], self.n_members, -1)
 
     def _second_order(self, squares: Tensor) -> Tensor:
         """Sum of <v_i, v_j> over the pairs i < j, in time linear in the fields [1]_."""
         if self.n_outputs == 1:
             return 0.5 * squares.sum(2, keepdim=True)  # (batch, n_members, 1)
         # No matrix product, which autocast would compute in bfloat16.
-        scale = self.fm_scale.unflatten(0, (self.n_members, -1))
+        scale: Tensor = self.fm_scale.view(self.n_members, self.n_outputs, -1)
         return 0.5 * (squares.unsqueeze(2) * scale).sum(3)
 
     def _deep(self, embedding: Tensor) -> Tensor:

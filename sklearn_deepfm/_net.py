@@ -12,14 +12,13 @@ from skorch.callbacks import EarlyStopping
 from skorch.history import History
 from torch import Tensor, nn
 
-from sklearn_deepfm._averaging import WeightAverage
+from sklearn_deepfm._averaging import WeightAverage, average_of, statistics_of_one_batch
 from sklearn_deepfm._batches import Batches, Samples
-from sklearn_deepfm._layers import BatchNorm, statistics_of_one_batch
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
+from sklearn_deepfm._unseen import fill_unseen
 
 VALID_BATCH_SIZE = 4096
-UPDATES_IN_SPAN = 100  # of an average of weights: more cost time and change little
 MOST_ROWS_OF_STATISTICS = 8192  # of the units' mean and variance under averaged weights
 
 
@@ -47,7 +46,7 @@ class DeepFMNet(NeuralNet):
     frequencies : list of (int, ndarray)
         For each index field, its first row, which stands for unseen codes, and the
         weight of each of its rows.
-    untrained : list of Tensor
+    unseen : list of Tensor
         For each member, the rows of codes of which it has seen no row of data; another
         member has. Empty if there are none.
     seed : int
@@ -73,7 +72,7 @@ class DeepFMNet(NeuralNet):
         initial_bias: Iterable[float] = (0.0,),
         pretrained: tuple[np.ndarray, np.ndarray] | None = None,
         frequencies: Iterable[tuple[int, np.ndarray]] = (),
-        untrained: Iterable[Tensor] = (),
+        unseen: Iterable[Tensor] = (),
         seed: int = 0,
         keep_optimizer: bool = False,
         **kwargs: Any,
@@ -87,7 +86,7 @@ class DeepFMNet(NeuralNet):
         self.initial_bias = initial_bias
         self.pretrained = pretrained
         self.frequencies = frequencies
-        self.untrained = untrained
+        self.unseen = unseen
         self.seed = seed
         self.keep_optimizer = keep_optimizer
         super().__init__(module, train_split=None, criterion__reduction="none", verbose=0, **kwargs)
@@ -278,31 +277,21 @@ class DeepFMNet(NeuralNet):
 
     def _begin_epoch(self, batches: Batches) -> None:
         """Go on with the weights in training, which the average has replaced for validation."""
+        self._trained_on = batches.samples
         if self._average is not None:
             self._average.restore()
         elif self.ema_epochs:
-            span, by_rows = self.ema_epochs * len(batches), self.module_.sparse
-            every = 1 if by_rows else max(int(span / UPDATES_IN_SPAN), 1)
-            decay = max(1 - every / span, 0.0)
-            table, others = self.module_.table, self.module_.parameters()
-            weights = [table, *(p for p in others if p is not table)]
-            self._average = WeightAverage(weights, decay, every=every, by_rows=by_rows)
-        self._trained_on = batches.samples
+            self._average = average_of(self.module_, self.ema_epochs * len(batches))
 
-    @torch.no_grad()
     def _apply_average(self) -> None:
         """Put the averaged weights into the module, with the statistics of their hidden units."""
-        samples, module = self._trained_on, self.module_
+        samples = self._trained_on
         if self._average is None or samples is None or not self._average.apply():
             return
-        norms = [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
-        if norms:
-            n = min(len(samples), MOST_ROWS_OF_STATISTICS)
-            x, _ = samples.take(torch.arange(n, device=samples.index.device) * len(samples) // n)
-            with statistics_of_one_batch(norms):
-                module.train()
-                self._member_logits(x)
-            module.eval()
+        n = min(len(samples), MOST_ROWS_OF_STATISTICS)
+        x, _ = samples.take(torch.arange(n, device=samples.index.device) * len(samples) // n)
+        with statistics_of_one_batch(self.module_):
+            self._member_logits(x)
 
     def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         self._apply_average()
@@ -310,26 +299,9 @@ class DeepFMNet(NeuralNet):
         self.module_.release()
         self.module_.eval()
 
-    @torch.no_grad()
     def refresh_unseen(self) -> None:
-        """Set each field's row for unseen codes to the mean of its rows by frequency.
-
-        A code that one of several members has not seen gets its mean as well.
-        """
-        table = self.module_.table
-        for start, frequency in self.frequencies:
-            share = torch.as_tensor(frequency / max(frequency.sum(), 1e-300), dtype=table.dtype)
-            if not share.any():
-                continue
-            share, stop = share.to(table.device), start + len(share)
-            rows = table[start:stop]
-            rows[0] = share @ rows
-            for columns, unseen in zip(self.module_.columns_of_members(), self.untrained, strict=False):
-                local = unseen[(unseen >= start) & (unseen < stop)] - start
-                if len(local):
-                    rest = share.index_fill(0, local, 0)
-                    rows[0, columns] = rest @ rows[:, columns] / rest.sum()
-                    rows[local.unsqueeze(1), columns] = rows[0, columns]
+        """Set the rows that stand for unseen codes, now that those of the others have changed."""
+        fill_unseen(self.module_, self.frequencies, list(self.unseen))
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
         """Train, and remember whether the user broke it off.

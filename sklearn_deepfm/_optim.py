@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_deepfm._touched import Touched
+from sklearn_deepfm._touched import Touched, zeros
 
 ADAGRAD_RATE = 50  # times Adam's: a step of Adagrad shrinks with the steps already taken
 LONGEST_MEMORY = 200  # steps after which less than 1e-9 of a first moment is left
@@ -128,15 +127,8 @@ def _unless_frozen(group: dict, positions: Tensor | slice, before: Tensor, new: 
     return torch.where(group["frozen"][positions].unsqueeze(1) & is_embedding, before, new)
 
 
-def _zeros(table: Tensor, width: int) -> Tensor:
-    if table.device.type != "cpu":
-        return table.new_zeros(len(table), width)
-    # NumPy asks for large pages: rows here and there are then found, and first written, sooner.
-    return torch.from_numpy(np.zeros((len(table), width), dtype=np.float32)).to(table.dtype)
-
-
 def _begin_adam(table: Tensor) -> dict[str, Tensor]:
-    return {"exp_avg": _zeros(table, table.shape[1]), "exp_avg_sq": _zeros(table, table.shape[1])}
+    return {"exp_avg": zeros(table, table.shape), "exp_avg_sq": zeros(table, table.shape)}
 
 
 def _update_adam(
@@ -165,7 +157,7 @@ def _update_adam(
 
 
 def _begin_adagrad(table: Tensor) -> dict[str, Tensor]:
-    return {"sum": _zeros(table, 1)}
+    return {"sum": zeros(table, (len(table), 1))}
 
 
 def _update_adagrad(

@@ -54,13 +54,14 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     max_epochs : int, default=50
         Most passes over the training rows. Without validation rows, exactly that many.
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" takes a power of 2 of about 1/256 of the training rows, but
-        64 from 8,192 rows on and at least 32, up to 4096. Smaller batches often predict better and train slower.
+        Rows per step. "auto" takes a power of 2 of about 1/256 of the training rows, up
+        to 4096, but 64 for 8,192 to 32,768 rows and 32 for fewer. Smaller batches often
+        predict better and train slower.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, stop when their score no longer improves, and keep
         the weights of the best epoch. "auto" does so if `X_val` is passed, with
-        `validation_split`, or if there are at least 200 training rows (equal ones
-        merged, see Notes). With False and `X_val`, all epochs are run and the best
+        `validation_split`, or if there are at least 200 distinct training rows.
+        With False and `X_val`, all epochs are run and the best
         weights kept.
     scoring : str or callable, default="loss"
         Score of the validation rows: "loss" for the negative loss, the name of a

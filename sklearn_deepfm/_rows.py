@@ -138,6 +138,15 @@ def split_by(splitter, rows, seed):
     return parts
 
 
+def n_to_hold_out_of(rows):
+    """Number of groups of rows that are held out together or not at all."""
+    return _groups(rows).max() + 1
+
+
+def _groups(rows):
+    return _distinct(rows.columns)[1] if len(rows) <= SMALL else np.arange(len(rows))
+
+
 def hold_out(rows, fraction, random_state, *, stratify, n_members=1):
     """Split off validation rows at random, other ones for each of several members.
 
@@ -163,8 +172,7 @@ def hold_out(rows, fraction, random_state, *, stratify, n_members=1):
         Of one member two parts; of several the training rows are all rows, which say
         what is held out by whom.
     """
-    small = len(rows) <= SMALL
-    group = _distinct(rows.columns)[1] if small else np.arange(len(rows))
+    group = _groups(rows)
     n_groups = group.max() + 1
     if n_groups < 2:
         raise ValueError(

@@ -81,3 +81,11 @@ class DistinctRows:
         self._scratch[wanted] = torch.arange(len(wanted), device=wanted.device)
         slot = self._scratch.index_select(0, wanted)
         return wanted, slot, slot
+
+
+def zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Zeros of the type and on the device of another tensor, for rows here and there."""
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    # NumPy asks for large pages: rows are then found, and first written, sooner.
+    return torch.from_numpy(np.zeros(shape, dtype=np.float32)).to(like.dtype)

@@ -31,7 +31,7 @@ STRUCTURE = (
     "n_members",
     "device",
 )
-STOPS_FROM = 200  # rows from which on early_stopping="auto" holds rows out
+STOPS_FROM = 200  # distinct rows from which on early_stopping="auto" holds rows out
 EMBEDDING_L2_OF_ONE_ROW = 4_000
 MOST_EMBEDDING_L2 = 0.5
 LINEAR_SHARE = 0.02
@@ -160,25 +160,6 @@ def to_samples(rows, fields, target, net, *, validates=False):
         member,
         None if bags is None else bags_of_arrays(bags),
     ).to(net.device)
-
-
-def untrained_rows(samples, n_features):
-    """For each member, the rows of the table that only samples it holds out have."""
-    if samples.weight is None or samples.weight.ndim == 1:
-        return []
-    index, n_samples = samples.index, len(samples)
-    rows = [index.flatten().long()]
-    sample = [torch.arange(n_samples, device=index.device).repeat_interleave(index.shape[1])]
-    if samples.bags is not None:
-        rows.append(samples.bags.members.long())
-        n_bags = (len(samples.bags.starts) - 1) // n_samples
-        sample.append(samples.bags.bag_of_members().div(n_bags, rounding_mode="floor"))
-    rows, sample = torch.cat(rows), torch.cat(sample)
-    occurs = torch.bincount(rows, minlength=n_features) > 0
-    return [
-        (occurs & (torch.bincount(rows[(w > 0)[sample]], minlength=n_features) == 0)).nonzero()[:, 0]
-        for w in samples.weight.T
-    ]
 
 
 def is_scoring(scoring):

@@ -71,7 +71,8 @@ def test_hold_outs_do_not_overlap(fraction, y_kind, rng):
     y = rng.integers(0, 4, n) if y_kind == "classes" else rng.normal(size=n)
     rows = Rows([Column("a", np.arange(n))], y, None)
     stratify = y_kind == "classes"
-    train, valid = hold_out(rows, fraction, np.random.RandomState(0), stratify=stratify, n_members=M)
+    random = np.random.RandomState(0)
+    train, valid = hold_out(rows, fraction, random, stratify=stratify, n_members=M)
     assert len(train) == n
     share = min(fraction, 1 / M)
     for member in range(M):

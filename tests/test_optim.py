@@ -16,11 +16,11 @@ LR, L2, BETA1, BETA2, EPS = 0.05, 0.3, 0.9, 0.999, 1e-8
 class Table:
     """A table whose loss in step t touches given rows with given gradients."""
 
-    def __init__(self, seed=0, l2=L2, rule="adam"):
+    def __init__(self, seed=0, l2=L2, rule="adam", **options):
         generator = torch.Generator().manual_seed(seed)
         self.table = torch.nn.Parameter(torch.randn(N_ROWS, WIDTH, generator=generator))
         self.touched = None
-        group = {"params": [self.table], "weight_decay": l2, "rows": rule}
+        group = {"params": [self.table], "weight_decay": l2, "rows": rule, **options}
         self.optimizer = RowSparseAdam([group], touched=lambda: self.touched, lr=LR)
 
     def step(self, positions, grad, source=None):
@@ -69,6 +69,30 @@ def adagrad(table, l2, schedule):
             total[i] += (g**2 + gap * (l2 * w[i]) ** 2).mean()
             w[i] -= 50 * LR * (g + gap * l2 * w[i]) / (np.sqrt(total[i]) + EPS)
     return w
+
+
+@pytest.mark.parametrize("rule", [adam, adagrad])
+@pytest.mark.parametrize("seed", range(3))
+def test_first_columns_have_a_penalty_of_their_own(seed, rule):
+    model = Table(seed, L2, rule.__name__, n_first=2, first_decay=0.05)
+    expected = rule(model.table, np.array([0.05, 0.05, L2]), steps(seed))
+    for positions, grad in steps(seed):
+        model.step(positions, grad)
+    np.testing.assert_allclose(model.table.detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, L2])
+def test_first_columns_have_a_penalty_of_their_own_in_dense_steps(weight_decay):
+    model = Table(0, weight_decay, None, n_first=2, first_decay=0.05)
+    twin = copy.deepcopy(model.table)
+    adam = torch.optim.Adam([twin], lr=LR)
+    penalty = torch.tensor([0.05, 0.05, weight_decay])
+    for seed in range(4):
+        grad = torch.randn(N_ROWS, WIDTH, generator=torch.Generator().manual_seed(seed))
+        model.table.grad, twin.grad = grad.clone(), grad + penalty * twin.detach()
+        model.optimizer.step()
+        adam.step()
+    np.testing.assert_allclose(model.table.detach(), twin.detach(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("rule", [adam, adagrad])

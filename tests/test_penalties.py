@@ -1,0 +1,80 @@
+"""The L2 that "auto" stands for."""
+
+import numpy as np
+import pytest
+
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
+
+SMALL = {"embed_dim": 2, "mlp_dims": (4,), "max_epochs": 1, "batch_size": 512, "random_state": 0}
+
+
+def rows(rng, n):
+    """Distinct rows, so that none are merged."""
+    return np.column_stack([np.arange(n), rng.integers(0, 3, n)])
+
+
+def entropy(y):
+    share = np.bincount(y) / len(y)
+    return -(share * np.log(share)).sum()
+
+
+@pytest.mark.parametrize("n", [6000, 20_000])
+@pytest.mark.parametrize("share", [0.5, 0.05])
+def test_factor_falls_with_the_rows_and_follows_the_loss_of_the_base_rate(n, share, rng):
+    y = (np.arange(n) < share * n).astype(int)
+    net = DeepFMClassifier(early_stopping=False, **SMALL).fit(rows(rng, n), y).net_
+    assert net.embedding_l2 == pytest.approx(min(4000 * entropy(y) / n, 0.5))
+    assert net.linear_l2 == pytest.approx(net.embedding_l2 / 50)
+
+
+def test_factor_of_several_classes_labels_and_numbers(rng):
+    n = 10_000
+    X, y = rows(rng, n), np.arange(n) % 4
+    fit = {"early_stopping": False, **SMALL}
+    classes = DeepFMClassifier(**fit).fit(X, y).net_
+    assert classes.embedding_l2 == pytest.approx(min(4000 * np.log(4) / n, 0.5))
+    labels = DeepFMClassifier(**fit).fit(X, np.column_stack([y > 0, y > 1]).astype(int)).net_
+    base = entropy((y > 0).astype(int)) + entropy((y > 1).astype(int))
+    assert labels.embedding_l2 == pytest.approx(min(4000 * base / n, 0.5))
+    assert DeepFMRegressor(**fit).fit(X, y).net_.embedding_l2 == pytest.approx(0.4)
+
+
+def test_factor_is_bounded_where_rows_are_few(rng):
+    net = DeepFMClassifier(**SMALL).fit(rows(rng, 50), np.arange(50) % 2).net_
+    assert net.embedding_l2 == 0.5
+
+
+def test_factor_of_a_stream_counts_all_its_rows(rng):
+    X, y = rows(rng, 16_000), np.arange(16_000) % 2
+    model = DeepFMClassifier(**SMALL)
+    for n in (8000, 16_000):
+        model.partial_fit(X[n - 8000 : n], y[n - 8000 : n], classes=[0, 1])
+        assert model.net_.embedding_l2 == pytest.approx(4000 * np.log(2) / n)
+
+
+def test_given_factors_are_taken(rng):
+    X, y = rows(rng, 100), np.arange(100) % 2
+    net = DeepFMClassifier(embedding_l2=0.3, linear_l2=0.2, **SMALL).fit(X, y).net_
+    assert (net.embedding_l2, net.linear_l2) == (0.3, 0.2)
+    net = DeepFMClassifier(embedding_l2=0, **SMALL).fit(X, y).net_
+    assert (net.embedding_l2, net.linear_l2) == (0, 0)
+
+
+@pytest.mark.parametrize("sparse_updates", [False, True])
+def test_penalty_of_first_order_weights_shrinks_these_alone(sparse_updates, rng):
+    X, y = rows(rng, 600), rng.integers(0, 2, 600)
+    tables = [
+        DeepFMClassifier(
+            embedding_l2=0,
+            linear_l2=linear_l2,
+            components=("linear", "fm"),
+            sparse_updates=sparse_updates,
+            **SMALL | {"max_epochs": 60, "learning_rate": 0.05, "batch_size": 64},
+        )
+        .fit(X, y)
+        .module_.table.detach()
+        for linear_l2 in (0, 1)
+    ]
+    first, second = (table.square().mean(0).sqrt() for table in tables)
+    assert second[0] < 0.5 * first[0]
+    assert (second[1:] > 0.5 * first[1:]).all()
