@@ -67,6 +67,7 @@ def test_penalty_of_first_order_weights_shrinks_these_alone(sparse_updates, rng)
         DeepFMClassifier(
             embedding_l2=0,
             linear_l2=linear_l2,
+            early_stopping=False,
             components=("linear", "fm"),
             sparse_updates=sparse_updates,
             **SMALL | {"max_epochs": 60, "learning_rate": 0.05, "batch_size": 64},

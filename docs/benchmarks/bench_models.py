@@ -12,18 +12,22 @@ defaults   All models fit to the same training rows and stop early by the log-lo
 tuned      Random search: each trial fits to at most 30,000 training rows; the parameters with the
            best validation log-loss are fitted to all. DeepFM also with 4 members.
 members    DeepFM fits to training and validation rows and holds out by itself.
+pairs      The same, with pairs of columns and counts as further columns.
+weights    The same, with classes weighed; "turned back": predicted odds divided by their weights'.
 ablation   Parts of the model, as in Table 2 of the DeepFM paper.
 unseen     A tenth of the levels of the largest field is in no training or validation row; test rows
            are those with such a level.
 
 Test rows are predicted once for each line and seed. ECE is the expected calibration error over 15
-bins of equally many rows. AUC and log-loss are means over the seeds, sd their deviation.
+bins of equally many rows, mean the mean prediction. AUC and log-loss are means over the seeds, sd their deviation.
 """
 
 import argparse
 import os
 import pathlib
 import time
+import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -31,11 +35,13 @@ import sklearn
 import skorch
 import torch
 from bench_models_data import SETS
-from bench_models_rivals import MODELS, deepfm, encoder
+from bench_models_rivals import MODELS, deepfm
+from pairs_and_counts import PairsAndCounts
 from setting import print_setting
 from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.pipeline import make_pipeline
 
-from sklearn_deepfm import DeepFMClassifier
+from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
 
 TRIAL_ROWS = 30_000
 PARTS = {
@@ -75,6 +81,7 @@ def scored(fit, data):
         "AUC": roc_auc_score(y, proba),
         "log-loss": log_loss(y, proba),
         "ECE": calibration_error(y, proba),
+        "mean": proba.mean(),
         "fit, s": seconds,
     }
 
@@ -103,17 +110,43 @@ def tuned(name, data, seed, options):
             yield "DeepFM, 4 members", scored(lambda best=best: deepfm(data, seed, **best), data)
 
 
+def fit_to_all(data, seed, before=(), encoder_params=None, **params):
+    """DeepFM on training and validation rows, behind further steps."""
+    steps = [*before, OrdinalFieldEncoder(**(encoder_params or {}))]
+    model = make_pipeline(*steps, DeepFMClassifier(random_state=seed, **params))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Column", UserWarning)  # nearly unique ones
+        model.fit(*data.all_for_training())
+    return lambda X: model.predict_proba(X)[:, 1]
+
+
 def members(name, data, seed, options):
-    X, y = data.all_for_training()
-    for n_members in (1, 2, 4, 8):
+    for n in (1, 2, 4, 8):
+        line = f"{n} members" if n > 1 else "1 member"
+        yield line, scored(lambda n=n: fit_to_all(data, seed, n_members=n), data)
 
-        def fit(n_members=n_members):
-            to_codes = encoder(data).fit(X)
-            model = DeepFMClassifier(n_members=n_members, random_state=seed)
-            model.fit(to_codes.transform(X), y)
-            return lambda X: model.predict_proba(to_codes.transform(X))[:, 1]
 
-        yield f"{n_members} members" if n_members > 1 else "1 member", scored(fit, data)
+def pairs(name, data, seed, options):
+    params = {"embed_dim": 8, "batch_size": 128, "encoder_params": {"min_frequency": 2}}
+    params["encoder_params"]["n_bins"] = 16
+    for n in (1, 4, 8):
+        fit = partial(fit_to_all, data, seed, n_members=n)
+        yield f"codes, {n} member(s)", scored(fit, data)
+        fit = partial(fit_to_all, data, seed, [PairsAndCounts()], n_members=n, **params)
+        yield f"and pairs, {n} member(s)", scored(fit, data)
+
+
+def weights(name, data, seed, options):
+    _, y = data.all_for_training()
+    balanced = fit_to_all(data, seed, class_weight="balanced")
+
+    def turned_back(X):
+        odds = balanced(X) / (1 - balanced(X)) * y.mean() / (1 - y.mean())
+        return odds / (1 + odds)
+
+    fits = {"None": lambda: fit_to_all(data, seed), "balanced": lambda: balanced}
+    for line, fit in {**fits, "turned back": lambda: turned_back}.items():
+        yield line, scored(fit, data)
 
 
 def ablation(name, data, seed, options):
@@ -131,6 +164,8 @@ TABLES = {
     "defaults": defaults,
     "tuned": tuned,
     "members": members,
+    "pairs": pairs,
+    "weights": weights,
     "ablation": ablation,
     "unseen": unseen,
 }
@@ -141,12 +176,14 @@ def print_table(title, lines):
     if table.empty:
         return
     print(f"\n{title}, test rows")
-    print(f"{'':22}{'seeds':>5}{'AUC':>9}{'sd':>8}{'log-loss':>10}{'sd':>8}{'ECE':>8}{'fit, s':>8}")
+    print(
+        f"{'':22}{'seeds':>5}{'AUC':>9}{'sd':>8}{'log-loss':>10}{'sd':>8}{'ECE':>8}{'mean':>7}{'fit, s':>8}"
+    )
     for line, part in table.groupby("line", sort=False):
         mean, sd = part.mean(numeric_only=True), part.std(numeric_only=True).fillna(0)
         print(
             f"{line:22}{len(part):5}{mean['AUC']:9.5f}{sd['AUC']:8.5f}{mean['log-loss']:10.5f}"
-            f"{sd['log-loss']:8.5f}{mean['ECE']:8.4f}{mean['fit, s']:8.0f}",
+            f"{sd['log-loss']:8.5f}{mean['ECE']:8.4f}{mean['mean']:7.3f}{mean['fit, s']:8.0f}",
             flush=True,
         )
 
