@@ -18,8 +18,9 @@ ablation   Parts of the model, as in Table 2 of the DeepFM paper.
 unseen     A tenth of the levels of the largest field is in no training or validation row; test rows
            are those with such a level.
 
-Test rows are predicted once for each line and seed. ECE is the expected calibration error over 15
-bins of equally many rows, mean the mean prediction. AUC and log-loss are means over the seeds, sd their deviation.
+Test rows are predicted once for each line and seed. AUC and log-loss are means over the seeds, sd
+their deviation. ECE is the expected calibration error over 15 bins of equally many rows, mean the
+mean prediction.
 """
 
 import argparse
@@ -177,7 +178,8 @@ def print_table(title, lines):
         return
     print(f"\n{title}, test rows")
     print(
-        f"{'':22}{'seeds':>5}{'AUC':>9}{'sd':>8}{'log-loss':>10}{'sd':>8}{'ECE':>8}{'mean':>7}{'fit, s':>8}"
+        f"{'':22}{'seeds':>5}{'AUC':>9}{'sd':>8}{'log-loss':>10}{'sd':>8}{'ECE':>8}{'mean':>7}"
+        f"{'fit, s':>8}"
     )
     for line, part in table.groupby("line", sort=False):
         mean, sd = part.mean(numeric_only=True), part.std(numeric_only=True).fillna(0)
