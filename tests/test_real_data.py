@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import train_test_split
@@ -99,3 +100,30 @@ def test_amazon_access_is_predicted_well_above_chance_by_every_part(components, 
     base_rate = np.full(is_test.sum(), y[~is_test].mean())
     assert auc > 0.8
     assert loss < log_loss(y[is_test], base_rate) - 0.03
+
+
+@needs_data
+def test_rare_class_leaves_probabilities_what_they_are_unless_weighed():
+    """6 % of amazon_access are refused; "balanced" makes both classes half of all."""
+    frame = pd.read_parquet(pathlib.Path(DATA) / "amazon_access" / "data.parquet")
+    is_test = frame.pop("catboost_split").astype(str).str.contains("test").to_numpy()
+    y = frame.pop("ACTION").to_numpy()
+    codes = OrdinalFieldEncoder().fit(frame[~is_test]).transform(frame)
+    base_rate = y[~is_test].mean()
+    weight = np.where(y == 1, 0.5 / base_rate, 0.5 / (1 - base_rate))
+    params = {"max_epochs": 4, "batch_size": 256, "random_state": 0}
+    proba = {}
+    for kind in (None, "balanced", "by hand"):
+        class_weight = None if kind == "by hand" else kind
+        given = weight[~is_test] if kind == "by hand" else None
+        model = DeepFMClassifier(class_weight=class_weight, **params)
+        model.fit(codes[~is_test], y[~is_test], given)
+        proba[kind] = model.predict_proba(codes[is_test])[:, 1]
+    assert proba[None].mean() == pytest.approx(base_rate, abs=0.01)
+    balanced = proba["balanced"]
+    assert np.average(balanced, weights=weight[is_test]) == pytest.approx(0.5, abs=0.05)
+    turned_back = expit(logit(balanced) + logit(base_rate))
+    assert log_loss(y[is_test], balanced) > log_loss(y[is_test], proba[None]) + 0.1
+    assert log_loss(y[is_test], turned_back) < log_loss(y[is_test], proba[None]) + 0.02
+    # Weights of rows and of classes are one and the same.
+    np.testing.assert_allclose(proba["by hand"], balanced, atol=0.05)
