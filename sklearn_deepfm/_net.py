@@ -173,6 +173,7 @@ class DeepFMNet(NeuralNet):
             self.callbacks = users
             self.callbacks_: list[Any] = []
             self._average = self._trained_on = None
+            self.unseen = []
             self.optimizer_.zero_grad()
             if not self.keep_optimizer:
                 self.optimizer_.state.clear()

@@ -65,6 +65,7 @@ def fill_unseen(
         As :func:`unseen_by_members` gives them.
     """
     table: Tensor = module.table
+    unseen = [positions.to(table.device) for positions in unseen]
     members = list(zip(module.columns_of_members(), unseen, strict=False))
     for start, frequency in frequencies:
         share = torch.as_tensor(frequency / max(frequency.sum(), 1e-300), dtype=table.dtype)
