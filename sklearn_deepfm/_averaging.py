@@ -1,6 +1,7 @@
 """The exponential moving average of a module's weights over its training steps."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from sklearn_deepfm._touched import Touched, zeros
 
 N_AT_ONCE = 2**22  # elements exchanged at a time
 UPDATES_IN_SPAN = 100  # of a dense average: more take time and change little
+LEAST_UPDATES_OF_EPOCH = 20
+LONGEST_SPAN = 1e9  # steps, beyond which the decay would be rounded to 1
 
 
 class WeightAverage:
@@ -34,10 +37,18 @@ class WeightAverage:
         span that matters are as good as all.
     by_rows : bool
         Whether the steps touch some rows of the table only; needs ``every=1``.
+    statistics : sequence of Tensor
+        What else belongs to the weights in training: put back with them.
     """
 
     def __init__(
-        self, parameters: Sequence[Tensor], decay: float, *, every: int = 1, by_rows: bool = False
+        self,
+        parameters: Sequence[Tensor],
+        decay: float,
+        *,
+        every: int = 1,
+        by_rows: bool = False,
+        statistics: Sequence[Tensor] = (),
     ) -> None:
         self._weights = [parameter.detach() for parameter in parameters]
         self._averages = [zeros(weight, weight.shape) for weight in self._weights]
@@ -49,6 +60,8 @@ class WeightAverage:
             table = self._weights[0]
             self._last_step = torch.zeros(len(table), dtype=torch.int32, device=table.device)
         self._is_applied = False
+        self._statistics = list(statistics)
+        self._aside: list[Tensor] = []
 
     @torch.no_grad()
     def update(self, touched: Touched | None) -> None:
@@ -59,6 +72,7 @@ class WeightAverage:
         self._step += 1
         share = 1 / self._total_weight(self._step)  # of the newest weights
         whole = slice(0 if self._last_step is None else 1, None)
+        # One call for all of them; torch's own optimizers use these functions as well.
         torch._foreach_lerp_(self._averages[whole], self._weights[whole], share)
         if self._last_step is None or touched is None:
             return
@@ -85,13 +99,17 @@ class WeightAverage:
                 average = self._caught_up(weights, rows, self._step)
                 self._averages[0].index_copy_(0, rows, average)
                 self._last_step.index_fill_(0, rows, self._step)
+        self._aside = [statistic.clone() for statistic in self._statistics]
         self._swap()
         return True
 
+    @torch.no_grad()
     def restore(self) -> None:
         """Put the weights in training back into the module, if the averages are there."""
         if self._is_applied:
             self._swap()
+            for statistic, kept in zip(self._statistics, self._aside, strict=True):
+                statistic.copy_(kept)
 
     def _total_weight(self, step: Any) -> Any:
         """The sum ``1 + decay + .. + decay**(step - 1)``."""
@@ -128,12 +146,28 @@ class WeightAverage:
         self._is_applied = not self._is_applied
 
 
-def average_of(module: DeepFM, span: float) -> WeightAverage:
-    """An average of a module's weights in which a step `span` steps back counts 1/e."""
-    every = 1 if module.sparse else max(int(span / UPDATES_IN_SPAN), 1)
-    weights = [module.table, *(p for p in module.parameters() if p is not module.table)]
-    decay = max(1 - every / span, 0.0)
-    return WeightAverage(weights, decay, every=every, by_rows=module.sparse)
+def average_of(module: DeepFM, epochs: float, n_batches: int) -> WeightAverage:
+    """An average of a module's weights in which a step so many epochs back counts 1/e."""
+    span = min(epochs * n_batches, LONGEST_SPAN)
+    every = 1
+    if not module.sparse:
+        every = max(int(min(span / UPDATES_IN_SPAN, n_batches / LEAST_UPDATES_OF_EPOCH)), 1)
+    return WeightAverage(
+        [module.table, *(p for p in module.parameters() if p is not module.table)],
+        math.exp(-every / span),
+        every=every,
+        by_rows=module.sparse,
+        statistics=[b for layer in _norms(module) for b in layer.buffers()],
+    )
+
+
+def has_statistics(module: nn.Module) -> bool:
+    """Whether hidden units are normalised by statistics that follow the weights."""
+    return bool(_norms(module))
+
+
+def _norms(module: nn.Module) -> list[BatchNorm]:
+    return [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
 
 
 @contextlib.contextmanager
@@ -143,7 +177,7 @@ def statistics_of_one_batch(module: nn.Module) -> Iterator[None]:
     Those that training has gathered belong to other weights. Dropout takes part, as it
     does in training.
     """
-    norms = [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
+    norms = _norms(module)
     momenta = [layer.momentum for layer in norms]
     training = module.training
     module.train()

@@ -108,6 +108,8 @@ class BaseDeepFM(Settings):
         if not goes_on:
             model._start(rows, target, random)
         rows, _ = model._prepare(rows, adds_up=True)
+        if goes_on:
+            model._target.see(rows)
         model._learn(rows, random, goes_on=goes_on)
         model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
         model._train(rows, None, None, 1, keep_optimizer=True, in_stream=True)
@@ -160,13 +162,20 @@ class BaseDeepFM(Settings):
             stops = self.early_stopping
             if not (n_to_hold_out_of(rows) >= STOPS_FROM if stops == "auto" else stops):
                 return rows, None
-            return hold_out(
+            train, valid = hold_out(
                 rows,
                 self.validation_fraction,
                 np.random.RandomState(self._split_seed),
                 stratify=self._target.is_class,
                 n_members=int(self.n_members),
             )
+            if valid is None and stops != "auto":
+                raise ValueError(
+                    f"early_stopping={stops!r} needs a row to hold out, got {len(rows)} distinct "
+                    f"rows, each of which its class needs for training. Set early_stopping=False, "
+                    f"or pass validation rows as X_val and y_val."
+                )
+            return train, valid
         if y_val is None:
             raise ValueError("X_val needs y_val, the target of the validation rows, got None.")
         valid = self._read(X_val, y_val, weight_val, reset=False, weight_name="sample_weight_val")
@@ -233,15 +242,17 @@ class BaseDeepFM(Settings):
 
         Returns
         -------
-        frame : DataFrame of shape (n_codes, embed_dim)
+        frame : DataFrame of shape (n_codes, n_members * embed_dim)
             A row for each code that fit saw, by code, or by category in a column of
-            category dtype. `OrdinalFieldEncoder.by_category` puts the categories in the
+            category dtype. Those of several members stand side by side, divided by the
+            root of their number, so that products of rows are the mean of the members'.
+            `OrdinalFieldEncoder.by_category` puts the categories in the
             place of codes.
         """
         check_is_fitted(self)
         table = self.module_.table.detach().cpu().numpy()
-        scale = np.sqrt(self.module_.n_members)
-        return embedding_frame(self._fields, field, table[:, self.module_.n_first :] / scale)
+        frame = embedding_frame(self._fields, field, table[:, self.module_.n_first :])
+        return frame / np.float32(np.sqrt(self.module_.n_members))
 
     # Prediction
 

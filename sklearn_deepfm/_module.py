@@ -386,9 +386,22 @@ class DeepFM(nn.Module):
         parts = zip(*(part.tensor_split(self.n_members) for part in (first, second)), strict=True)
         return [torch.cat(part) for part in parts]
 
+    def member_of_columns(self) -> Tensor:
+        """Member to which each column of the table belongs.
+
+        Returns
+        -------
+        member : Tensor of shape (width,), int64
+        """
+        member = torch.empty(self.table.shape[1], dtype=torch.int64, device=self.table.device)
+        for number, columns in enumerate(self.columns_of_members()):
+            member[columns] = number
+        return member
+
     def _by_member(self, columns: Tensor) -> Tensor:
         """(..., n_members * n) to (..., n_members, n)."""
-        return columns.view(*columns.shape[:-1], self.n_members, -1)
+        width = columns.shape[-1] // self.n_members
+        return columns.view(*columns.shape[:-1], self.n_members, width)
 
     def _second_order(self, squares: Tensor) -> Tensor:
         """Sum of <v_i, v_j> over the pairs i < j, in time linear in the fields [1]_."""

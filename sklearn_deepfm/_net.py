@@ -12,7 +12,12 @@ from skorch.callbacks import EarlyStopping
 from skorch.history import History
 from torch import Tensor, nn
 
-from sklearn_deepfm._averaging import WeightAverage, average_of, statistics_of_one_batch
+from sklearn_deepfm._averaging import (
+    WeightAverage,
+    average_of,
+    has_statistics,
+    statistics_of_one_batch,
+)
 from sklearn_deepfm._batches import Batches, Samples
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
@@ -58,6 +63,7 @@ class DeepFMNet(NeuralNet):
     # Held during a fit alone.
     _average: WeightAverage | None = None
     _trained_on: Samples | None = None
+    _has_pairs: bool = True
 
     def __init__(
         self,
@@ -130,6 +136,8 @@ class DeepFMNet(NeuralNet):
         table = {"params": [module.table], "weight_decay": self.embedding_l2, "rows": rule}
         table |= {"first_decay": self.linear_l2, "n_first": module.n_first}
         table["frozen"] = module.frozen
+        if module.n_members > 1:
+            table |= {"n_members": module.n_members, "member": module.member_of_columns()}
         if self.weight_decay == 0:
             return [table, {"params": weights + others}]
         return [table, {"params": weights, "weight_decay": self.weight_decay}, {"params": others}]
@@ -254,9 +262,10 @@ class DeepFMNet(NeuralNet):
         """
         if training:
             self._begin_epoch(iterator)
-        elif iterator is not None:
+        else:
             self._apply_average()
-            self.refresh_unseen()
+            if iterator is not None:
+                self.refresh_unseen()
         name, recorded = f"{prefix}_loss", []
         for batch in iterator or ():
             self.notify("on_batch_begin", batch=batch, training=training)
@@ -279,20 +288,25 @@ class DeepFMNet(NeuralNet):
     def _begin_epoch(self, batches: Batches) -> None:
         """Go on with the weights in training, which the average has replaced for validation."""
         self._trained_on = batches.samples
+        self._has_pairs = len(batches.samples) >= 2 * len(batches)
         if self._average is not None:
             self._average.restore()
         elif self.ema_epochs:
-            self._average = average_of(self.module_, self.ema_epochs * len(batches))
+            self._average = average_of(self.module_, self.ema_epochs, len(batches))
 
     def _apply_average(self) -> None:
         """Put the averaged weights into the module, with the statistics of their hidden units."""
         samples = self._trained_on
         if self._average is None or samples is None or not self._average.apply():
             return
+        if not self._has_pairs or not has_statistics(self.module_):
+            return  # batches of one row have been normalised as predictions are
         n = min(len(samples), MOST_ROWS_OF_STATISTICS)
         x, _ = samples.take(torch.arange(n, device=samples.index.device) * len(samples) // n)
+        random = self.module_.random_state()
         with statistics_of_one_batch(self.module_):
             self._member_logits(x)
+        self.module_.set_random_state(random)  # training goes on as if nothing had been drawn
 
     def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         self._apply_average()
@@ -328,7 +342,10 @@ class DeepFMNet(NeuralNet):
 
     def __getstate__(self) -> dict[str, Any]:
         built = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
-        state = {name: value for name, value in vars(self).items() if name not in built}
+        of_a_fit = ("_average", "_trained_on")
+        left_out = {*built, *of_a_fit}
+        state = {name: value for name, value in vars(self).items() if name not in left_out}
+        state["unseen"] = []
         state["history_"] = History({**epoch, "batches": []} for epoch in self.history_)
         state["weights"] = {
             name: tensor.cpu().numpy() for name, tensor in self.module_.state_dict().items()

@@ -31,7 +31,8 @@ class RowSparseAdam(torch.optim.Adam):
         Parameter groups. The one with ``rows="adam"`` or ``rows="adagrad"`` holds the
         table alone; all others are updated as by :class:`torch.optim.Adam`. A group with
         ``first_decay`` has it as the penalty of its first `n_first` columns, and one with
-        ``frozen``, a mask of rows, keeps these but for those columns.
+        ``frozen``, a mask of rows, keeps these but for those columns. One with
+        ``n_members`` and ``member``, a member for each column, keeps a sum for each.
     touched : callable
         Returns the rows of the last batch, with their gradient. None: no row.
     **kwargs
@@ -88,7 +89,7 @@ class RowSparseAdam(torch.optim.Adam):
         if not state:
             state["step"] = torch.tensor(0.0)
             state["last_step"] = torch.zeros(len(table), dtype=torch.int32, device=table.device)
-            state.update(begin(table))
+            state.update(begin(table, group.get("n_members", 1)))
         state["step"] += 1
         step = int(state["step"])
         gap = (step - state["last_step"].index_select(0, positions)).to(rows.dtype).unsqueeze(1)
@@ -127,7 +128,7 @@ def _unless_frozen(group: dict, positions: Tensor | slice, before: Tensor, new: 
     return torch.where(group["frozen"][positions].unsqueeze(1) & is_embedding, before, new)
 
 
-def _begin_adam(table: Tensor) -> dict[str, Tensor]:
+def _begin_adam(table: Tensor, n_members: int) -> dict[str, Tensor]:
     return {"exp_avg": zeros(table, table.shape), "exp_avg_sq": zeros(table, table.shape)}
 
 
@@ -156,8 +157,8 @@ def _update_adam(
     return new.addcdiv_(exp_avg, scale, value=-lr / (1 - beta1**step))
 
 
-def _begin_adagrad(table: Tensor) -> dict[str, Tensor]:
-    return {"sum": zeros(table, (len(table), 1))}
+def _begin_adagrad(table: Tensor, n_members: int) -> dict[str, Tensor]:
+    return {"sum": zeros(table, (len(table), n_members))}
 
 
 def _update_adagrad(
@@ -165,13 +166,19 @@ def _update_adagrad(
 ) -> Tensor:
     """Bring the sums of mean squared gradients up to date, in place, and return the new rows."""
     # The steps missed add their squares one by one: the square of their sum would stall the row.
-    sum.add_(torch.addcmul(grad.square(), gap, penalty.square()).mean(1, keepdim=True))
+    squares = torch.addcmul(grad.square(), gap, penalty.square())
+    member = group.get("member")
+    if member is None:
+        sum.add_(squares.mean(1, keepdim=True))
+    else:
+        sum.index_add_(1, member, squares, alpha=sum.shape[1] / len(member))
     scale = sum.sqrt().add_(group["eps"])
+    scale = scale if member is None else scale.index_select(1, member)
     caught_up = torch.addcmul(grad, gap, penalty)
     return torch.addcdiv(rows, caught_up, scale, value=-ADAGRAD_RATE * group["lr"])
 
 
-_RULES: dict[str, tuple[Callable[[Tensor], dict[str, Tensor]], Callable[..., Tensor]]] = {
+_RULES: dict[str, tuple[Callable[[Tensor, int], dict[str, Tensor]], Callable[..., Tensor]]] = {
     "adam": (_begin_adam, _update_adam),
     "adagrad": (_begin_adagrad, _update_adagrad),
 }

@@ -43,10 +43,10 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         Factor lambda of the penalty ``(lambda/2) * ||embeddings||**2`` that is added to
         the mean loss, over all rows of the table. The strongest lever against
         overfitting on fields with many categories. "auto" is
-        ``min(4000 * base_loss / n_samples, 0.5)``, with the loss of a model that knows no
-        more than the mean, which is 1: best values fall like that as rows
-        become more. To tune it, try 1/4 to 4 times the factor that `net_.embedding_l2`
-        tells.
+        ``min(4000 * base_loss / n, 0.5)`` for n training rows (equal ones merged, see
+        Notes), in `partial_fit` those of all calls, with a base loss of 1 for each number
+        in a row of y: best values fall like that as rows become more. To tune it, try
+        1/4 to 4 times the factor that `net_.embedding_l2` tells.
     linear_l2 : float or "auto", default="auto"
         The same for the first-order weights. "auto" is 1/50 of `embedding_l2`.
     weight_decay : float, default=0.0
@@ -60,9 +60,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, stop when their score no longer improves, and keep
         the weights of the best epoch. "auto" does so if `X_val` is passed, with
-        `validation_split`, or if there are at least 200 distinct training rows.
-        With False and `X_val`, all epochs are run and the best
-        weights kept.
+        `validation_split`, or if there are at least 200 training rows (equal ones merged,
+        see Notes). With False and `X_val`, all epochs are run and the best weights kept.
     scoring : str or callable, default="loss"
         Score of the validation rows: "loss" for the negative loss, the name of a
         scorer, or a callable ``scorer(estimator, X, y)``, which gets an estimator
@@ -122,11 +121,12 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         the last weights always.
     n_members : int, default=1
         Number of models trained side by side and averaged, logit by logit. They have
-        nothing in common but the batches: each holds out rows of its own for early
-        stopping (shares of `validation_fraction` that do not overlap), so that together
-        they learn from all rows. 4 predict better than 1, most of all with few rows, in
-        about 3 times the time and 4 times the memory. With `X_val` or `validation_split`
-        they share its rows.
+        nothing in common but the batches and the bias they start from: each holds out rows
+        of its own for early stopping (shares of `validation_fraction` that do not
+        overlap), so that together they learn from all rows, and the score of an epoch is
+        that of each row's prediction by the member that has not seen it. 4 predict better
+        than 1, most of all with few rows, in about 3 times the time and 4 times the
+        memory. With `X_val` or `validation_split` they share its rows.
     precision : {"float32", "bfloat16"}, default="float32"
         Of the MLP's products in training; predictions are float32. "bfloat16" is faster
         with AMX, AVX-512 BF16 or a GPU, and far slower with AVX2 alone, where fit warns.
@@ -139,7 +139,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         standardised (mean 0, variance 1).
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and the optimizer's state of the last
-        one, with rows added to the table for new codes. Penalties, learning rate,
+        one, with rows added to the table for new codes. The weights are the averaged ones,
+        with `ema_epochs`. Penalties, learning rate,
         precision, batch size and epochs may change in between, the network may not.
     random_state : int, RandomState instance or None, default=None
         Source of all chance: initialisation, order of the rows, dropout, hold-out.

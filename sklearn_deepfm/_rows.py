@@ -165,12 +165,13 @@ def hold_out(rows, fraction, random_state, *, stratify, n_members=1):
         keeps at least one training row.
 
     n_members : int, default=1
+        Number of models that each hold out rows of their own.
 
     Returns
     -------
     train, valid : Rows
         Of one member two parts; of several the training rows are all rows, which say
-        what is held out by whom.
+        what is held out by whom. `valid` is None if each row is needed for training.
     """
     group = _groups(rows)
     n_groups = group.max() + 1
@@ -195,6 +196,8 @@ def hold_out(rows, fraction, random_state, *, stratify, n_members=1):
         lost = np.setdiff1d(rows.y, rows.y[~is_held])
         held_by[is_held & np.isin(group, group[np.isin(rows.y, lost)])] = -1
     is_held = held_by >= 0
+    if not is_held.any():
+        return rows, None
     if n_members == 1:
         return rows.take(np.flatnonzero(~is_held)), rows.take(np.flatnonzero(is_held))
     rows = replace(rows, held_by=held_by)

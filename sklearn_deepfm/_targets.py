@@ -91,7 +91,16 @@ class Labels:
         logits = np.log(share)
         is_binary = self.n_outputs == 1
         self.initial_bias = logits[1:] - logits[:1] if is_binary else logits - logits.mean()
-        self.base_loss = entr(share).sum()
+        self._seen = np.bincount(rows.y, weights=rows.weight, minlength=len(self.classes)) * 1.0
+
+    def see(self, rows):
+        """Take further rows of a stream into account."""
+        self._seen += np.bincount(rows.y, weights=rows.weight, minlength=len(self.classes))
+
+    @property
+    def base_loss(self):
+        """Mean loss of a model that knows the shares of the classes alone."""
+        return entr(self._seen / self._seen.sum()).sum()
 
     def factors(self, class_weight, rows, adds_up=False):
         """Factor of each class's weights, None where there are none.
@@ -179,7 +188,19 @@ class LabelSets:
         half_a_row = 0.5 / len(rows)
         share = share.clip(half_a_row, 1 - half_a_row)
         self.initial_bias = np.log(share) - np.log1p(-share)
-        self.base_loss = (entr(share) + entr(1 - share)).sum()
+        self._seen = np.zeros(self.n_outputs + 1)
+        self.see(rows)
+
+    def see(self, rows):
+        """Take further rows of a stream into account."""
+        weight = np.ones(len(rows)) if rows.weight is None else rows.weight
+        self._seen += [*(weight @ rows.y), weight.sum()]
+
+    @property
+    def base_loss(self):
+        """Mean loss of a model that knows the share of each label alone."""
+        share = self._seen[:-1] / self._seen[-1]
+        return (entr(share) + entr(1 - share)).sum()
 
     def factors(self, class_weight, rows, adds_up=False):
         """Factors of the rows without and with each label, of shape (n_labels, 2), or None.
@@ -248,13 +269,13 @@ class Amount:
     """
 
     is_class = False
-    base_loss = 1.0  # the variance of a standardised target
 
     def __init__(self, y):
         self._shape = y.shape[1:]
         self.n_outputs = y.shape[1] if y.ndim == 2 else 1
         self.mean, self.scale = np.zeros(self._shape), np.ones(self._shape)
         self.initial_bias = np.zeros(self.n_outputs)
+        self.base_loss = float(self.n_outputs)  # variances of standardised numbers
 
     def encode(self, y):
         """The same as float64; another number of columns, or what is no number, is an error."""
@@ -275,6 +296,9 @@ class Amount:
         scale = np.sqrt(np.average(np.square(rows.y - self.mean), axis=0, weights=rows.weight))
         # Constant up to rounding: left as it is.
         self.scale = np.where(scale > 1e-12 * np.abs(self.mean), scale, 1.0)
+
+    def see(self, rows):
+        """Mean and deviation stay those of the first rows of a stream."""
 
     def to_network(self, y):
         return ((y - self.mean) / self.scale).astype(np.float32)

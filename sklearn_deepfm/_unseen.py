@@ -27,24 +27,19 @@ def unseen_by_members(samples: Samples, n_features: int) -> list[Tensor]:
     """
     if samples.weight is None or samples.weight.ndim == 1:
         return []
-    row, sample = _occurrences(samples)
-    occurs = torch.bincount(row, minlength=n_features) > 0
-    unseen = []
-    for weight in samples.weight.T:
-        learned = torch.bincount(row[(weight > 0)[sample]], minlength=n_features) > 0
-        unseen.append((occurs & ~learned).nonzero().squeeze(1))
-    return unseen
-
-
-def _occurrences(samples: Samples) -> tuple[Tensor, Tensor]:
-    """Row of the table and sample of each cell and each member of a bag."""
-    index, numbers = samples.index, torch.arange(len(samples), device=samples.index.device)
-    row, sample = index.flatten().long(), numbers.repeat_interleave(index.shape[1])
-    if samples.bags is None:
-        return row, sample
-    n_bags = (len(samples.bags.starts) - 1) // len(samples)
-    of_bags = samples.bags.bag_of_members().div(n_bags, rounding_mode="floor")
-    return torch.cat([row, samples.bags.members.long()]), torch.cat([sample, of_bags])
+    learns = (samples.weight > 0).T  # (n_members, n_samples)
+    parts: list[tuple[Tensor, Tensor | None]] = [(column, None) for column in samples.index.T]
+    if samples.bags is not None:
+        n_bags = (len(samples.bags.starts) - 1) // len(samples)
+        of_bags = samples.bags.bag_of_members().div(n_bags, rounding_mode="floor")
+        parts.append((samples.bags.members, of_bags))
+    seen = samples.index.new_zeros(len(learns) + 1, n_features, dtype=torch.bool)
+    for rows, sample in parts:
+        rows = rows.long()
+        seen[-1, rows] = True
+        for member, mask in enumerate(learns):
+            seen[member, rows[mask if sample is None else mask[sample]]] = True
+    return [(seen[-1] & ~of_member).nonzero().squeeze(1) for of_member in seen[:-1]]
 
 
 @torch.no_grad()

@@ -1,14 +1,17 @@
 """The average of the weights, against sums over all steps."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from skorch.callbacks import Callback
 from torch import nn
 
+from sklearn_deepfm import DeepFMClassifier
 from sklearn_deepfm._averaging import WeightAverage
 from sklearn_deepfm._layers import BatchNorm
 from sklearn_deepfm._touched import Touched
@@ -109,8 +112,6 @@ def test_without_average_the_last_weights_predict(classifier, codes, visits):
 @pytest.mark.parametrize("sparse_updates", [False, True])
 def test_weights_are_averaged_over_the_steps(sparse_updates, classifier, codes, visits):
     """Of a whole fit, against copies that a callback takes after each step."""
-    from skorch.callbacks import Callback
-
     taken = []
 
     class Copies(Callback):
@@ -122,7 +123,7 @@ def test_weights_are_averaged_over_the_steps(sparse_updates, classifier, codes, 
     )
     classifier.fit(codes, visits[1])
     steps_of_epoch = len(taken) / 3
-    decay = 1 - 1 / (0.5 * steps_of_epoch)
+    decay = np.exp(-1 / (0.5 * steps_of_epoch))
     fields = classifier._fields
     for name, parameter in classifier.module_.named_parameters():
         expected = by_hand([weights[name].detach().numpy() for weights in taken], decay)
@@ -166,3 +167,61 @@ def test_best_weights_are_those_that_were_validated(seed, classifier, codes, vis
     loss = log_loss(y[800:], classifier.predict_proba(codes[800:]))
     assert -max(classifier.validation_scores_) == pytest.approx(loss, abs=1e-6)
     assert np.argmax(classifier.validation_scores_) + 6 == classifier.n_iter_ < 60
+
+
+def test_batches_of_one_row_are_trained_as_they_are_predicted(rng):
+    """Such a batch has no statistics of its own, and averaging leaves training alone."""
+    X, y = rng.integers(0, 5, (300, 2)) + 5 * np.arange(300)[:, None], np.arange(300) % 2
+    params = {"embed_dim": 2, "mlp_dims": (4,), "max_epochs": 3, "random_state": 0}
+    curves = [
+        DeepFMClassifier(batch_size=1, ema_epochs=e, lr_schedule=None, **params).fit(X, y)
+        for e in (0, 1)
+    ]
+    assert curves[0].loss_curve_ == curves[1].loss_curve_
+
+
+@pytest.mark.parametrize("sparse_updates", [False, True])
+@pytest.mark.parametrize("ema_epochs", [1e-300, 1e-3, 1e3, 1e17, 1e308])
+def test_any_horizon_is_an_average(ema_epochs, sparse_updates, classifier, codes, visits):
+    """Of equally many weights from each step, if it is long."""
+    classifier.set_params(ema_epochs=ema_epochs, sparse_updates=sparse_updates, max_epochs=3)
+    proba = classifier.fit(codes, visits[1]).predict_proba(codes)
+    assert np.isfinite(proba).all()
+    assert proba.std() > 0.01
+
+
+def test_training_does_not_see_that_it_is_validated(classifier, codes, visits):
+    """Statistics of hidden units included, which are put back with the weights."""
+    y = visits[1]
+    with_rows, without = (clone(classifier).set_params(lr_schedule=None) for _ in range(2))
+    with_rows.fit(codes[:800], y[:800], X_val=codes[800:], y_val=y[800:])
+    without.set_params(ema_epochs=0).fit(codes[:800], y[:800])
+    assert_allclose(with_rows.loss_curve_, without.loss_curve_, rtol=0.1)
+
+
+def test_callbacks_see_the_weights_that_would_predict(classifier, codes, visits):
+    tables = []
+
+    class Look(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            tables.append(net.module_.table.detach().clone())
+
+    model = classifier.set_params(callbacks=[Look]).fit(codes, visits[1])
+    rows = np.setdiff1d(np.arange(len(tables[0])), model._fields.offsets)
+    assert_array_equal(tables[-1][rows], model.module_.table.detach()[rows])
+
+
+class Pickled(Callback):
+    nets = []
+
+    def on_epoch_end(self, net, **kwargs):
+        self.nets.append(pickle.dumps(net))
+
+
+def test_net_pickled_during_a_fit_holds_no_rows(classifier, codes, visits):
+    classifier.set_params(callbacks=[Pickled], max_epochs=2, n_members=2, early_stopping=True)
+    classifier.fit(codes, visits[1])
+    for net in map(pickle.loads, Pickled.nets):
+        assert net._average is None
+        assert net._trained_on is None
+        assert not net.unseen

@@ -313,3 +313,21 @@ def test_silent_by_default_and_a_bar_for_more(fit, capsys):
     out, err = capsys.readouterr()
     assert out.startswith("epoch   1")
     assert "%|" in err
+
+
+def test_early_stopping_needs_a_row_to_hold_out():
+    model = DeepFMClassifier(early_stopping=True)
+    with (
+        pytest.warns(UserWarning, match="Every class has too few rows"),
+        pytest.raises(ValueError, match="early_stopping=True needs a row to hold out, got 2"),
+    ):
+        model.fit([[0], [1]], [0, 1])
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+def test_auto_early_stopping_does_without_rows_to_hold_out():
+    X = np.arange(300)[:, None]
+    model = DeepFMClassifier(embed_dim=2, mlp_dims=(4,), max_epochs=1)
+    with pytest.warns(UserWarning, match="Every class has too few rows"):
+        model.fit(X, X[:, 0])
+    assert model.validation_scores_ is None

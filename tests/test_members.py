@@ -92,8 +92,7 @@ def test_each_class_stays_with_each_member(rng):
         assert set(y[train.held_by != member]) == {0, 1, 2}
 
 
-def test_one_member_holds_out_what_it_held_out_before(classifier, codes, visits):
-    """Splitting in two is the same whether or not members could be several."""
+def test_rows_of_one_member_come_in_two_parts():
     rows = Rows([Column("a", np.arange(50))], np.arange(50) % 2, None)
     train, valid = hold_out(rows, 0.2, np.random.RandomState(0), stratify=True)
     assert train.held_by is None
@@ -102,14 +101,18 @@ def test_one_member_holds_out_what_it_held_out_before(classifier, codes, visits)
     assert len(valid) == 10
 
 
+@pytest.mark.parametrize(
+    "params",
+    [{"sparse_updates": False}, {"sparse_updates": True}, {"table_optimizer": "adagrad"}],
+)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_member_does_not_learn_from_the_rows_it_holds_out(weighted, rng):
+def test_a_member_does_not_learn_from_the_rows_it_holds_out(weighted, params, rng):
     """Other answers in its rows leave its logits as they are, and no other member's."""
     n = 5000  # more than would be merged and sorted
     X = np.column_stack([rng.integers(0, 6, (n, 2)), np.arange(n)])
     y = rng.integers(-50, 50, n).astype(float)
     weight = rng.integers(1, 4, n).astype(float) if weighted else None
-    params = {"n_members": M, "max_epochs": 1, "embed_dim": 4, "mlp_dims": (8,)}
+    params = {"n_members": M, "max_epochs": 1, "embed_dim": 4, "mlp_dims": (8,), **params}
     before = DeepFMRegressor(**params, random_state=0).fit(X, y, weight)
     held_by = held_rows(before, X, y)
     index = torch.from_numpy(before._fields.encode(X)[0])
@@ -122,7 +125,7 @@ def test_a_member_does_not_learn_from_the_rows_it_holds_out(weighted, rng):
         after = DeepFMRegressor(**params, random_state=0).fit(X, twisted, weight)
         one, two = (m.module_.member_logits(index).detach()[:, :, 0] for m in (before, after))
         gap = (one - two).abs().amax(0)
-        assert gap[member] < 1e-5
+        assert gap[member] < 1e-4
         assert np.delete(gap.numpy(), member).min() > 1e-3
 
 
@@ -241,6 +244,7 @@ def test_embeddings_stand_side_by_side(classifier, codes, visits):
     model = classifier.set_params(n_members=2, embed_dim=4).fit(codes, visits[1])
     frame = model.embeddings(0)
     assert frame.shape[1] == 8
+    assert (frame.dtypes == np.float32).all()
     rows = model._fields.encode(np.tile(frame.index.to_numpy()[:, None], 5))[0][:, 0]
     table = model.module_.table.detach().numpy()[rows, model.module_.n_first :]
     products = (table[0].reshape(2, 4) * table[1].reshape(2, 4)).sum(1)

@@ -315,3 +315,9 @@ def test_sparse_step_has_the_gradient_of_the_dense_one(n_outputs):
 def test_bad_argument_is_named(params, message):
     with pytest.raises(ValueError, match=message):
         DeepFM(**{"n_fields": 2, "n_features": 6, **params})
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_empty_batch_has_no_logits(n_members):
+    module = DeepFM(2, 5, 4, [3], n_members=n_members).eval()
+    assert module(torch.empty(0, 2, dtype=torch.int64)).shape == (0, 1)

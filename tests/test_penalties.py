@@ -36,7 +36,10 @@ def test_factor_of_several_classes_labels_and_numbers(rng):
     labels = DeepFMClassifier(**fit).fit(X, np.column_stack([y > 0, y > 1]).astype(int)).net_
     base = entropy((y > 0).astype(int)) + entropy((y > 1).astype(int))
     assert labels.embedding_l2 == pytest.approx(min(4000 * base / n, 0.5))
-    assert DeepFMRegressor(**fit).fit(X, y).net_.embedding_l2 == pytest.approx(0.4)
+    X, y = rows(rng, 40_000), np.arange(40_000) % 4
+    assert DeepFMRegressor(**fit).fit(X, y).net_.embedding_l2 == pytest.approx(0.1)
+    several = DeepFMRegressor(**fit).fit(X, np.column_stack([y, y > 0, -y]))
+    assert several.net_.embedding_l2 == pytest.approx(0.3)
 
 
 def test_factor_is_bounded_where_rows_are_few(rng):
@@ -50,6 +53,17 @@ def test_factor_of_a_stream_counts_all_its_rows(rng):
     for n in (8000, 16_000):
         model.partial_fit(X[n - 8000 : n], y[n - 8000 : n], classes=[0, 1])
         assert model.net_.embedding_l2 == pytest.approx(4000 * np.log(2) / n)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_factor_of_a_stream_follows_the_classes_of_all_its_rows(several, rng):
+    X, y = rows(rng, 16_000), (np.arange(16_000) >= 8000).astype(int)
+    y = np.column_stack([y, y]) if several else y
+    model = DeepFMClassifier(**SMALL)
+    for part in (slice(8000), slice(8000, None)):
+        model.partial_fit(X[part], y[part], classes=[0, 1])
+    labels = 2 if several else 1
+    assert model.net_.embedding_l2 == pytest.approx(4000 * labels * np.log(2) / 16_000)
 
 
 def test_given_factors_are_taken(rng):

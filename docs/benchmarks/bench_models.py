@@ -139,15 +139,21 @@ def pairs(name, data, seed, options):
 
 def weights(name, data, seed, options):
     _, y = data.all_for_training()
-    balanced = fit_to_all(data, seed, class_weight="balanced")
+    balanced = partial(fit_to_all, data, seed, class_weight="balanced")
 
-    def turned_back(X):
-        odds = balanced(X) / (1 - balanced(X)) * y.mean() / (1 - y.mean())
-        return odds / (1 + odds)
+    def turned_back():
+        predict = balanced()
 
-    fits = {"None": lambda: fit_to_all(data, seed), "balanced": lambda: balanced}
-    for line, fit in {**fits, "turned back": lambda: turned_back}.items():
-        yield line, scored(fit, data)
+        def proba(X):
+            p = predict(X)
+            odds = p / (1 - p) * y.mean() / (1 - y.mean())
+            return odds / (1 + odds)
+
+        return proba
+
+    yield "None", scored(lambda: fit_to_all(data, seed), data)
+    yield "balanced", scored(balanced, data)
+    yield "turned back", scored(turned_back, data)
 
 
 def ablation(name, data, seed, options):

@@ -5,8 +5,8 @@ Flight delays: DeepFM beside gradient boosting
 Will a flight out of New York arrive more than 15 minutes late? What is known beforehand is mostly
 categories, two of them with thousands of levels: the aircraft and the flight number.
 
-Run as a script this takes about two minutes on two cores and writes ``flight_delays.png`` into the
-current folder.
+Run as a script this takes about three minutes on two cores and writes ``flight_delays.png`` into
+the current folder.
 """
 
 # %%
