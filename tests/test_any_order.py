@@ -37,7 +37,7 @@ def auc(model, flights):
 
 
 def deepfm(**params):
-    return DeepFMClassifier(embedding_l2=0.1, random_state=0, **params)
+    return DeepFMClassifier(embedding_l2=0.1, max_epochs=10, random_state=0, **params)
 
 
 def test_both_together(flights):

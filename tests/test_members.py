@@ -258,9 +258,9 @@ def test_given_embeddings_are_those_of_all_members(classifier, codes, visits):
     assert_allclose(frame, 0.25 / np.sqrt(2), rtol=1e-6)
 
 
-def test_average_of_members_is_better_than_one(rng):
+def test_average_of_members_is_better_than_one():
     """On noisy rows of many codes, where one model varies most."""
-    n = 4000
+    rng, n = np.random.default_rng(0), 4000
     X = rng.integers(0, 400, (2 * n, 3))
     effect = rng.normal(size=400)
     y = (rng.random(2 * n) < expit(effect[X[:, 0]] * effect[X[:, 1]])).astype(int)
