@@ -63,7 +63,6 @@ class DeepFMNet(NeuralNet):
     # Held during a fit alone.
     _average: WeightAverage | None = None
     _trained_on: Samples | None = None
-    _has_pairs: bool = True
 
     def __init__(
         self,
@@ -287,8 +286,9 @@ class DeepFMNet(NeuralNet):
 
     def _begin_epoch(self, batches: Batches) -> None:
         """Go on with the weights in training, which the average has replaced for validation."""
-        self._trained_on = batches.samples
-        self._has_pairs = len(batches.samples) >= 2 * len(batches)
+        # Batches of one row have no statistics: they are normalised as predictions are.
+        has_pairs = len(batches.samples) >= 2 * len(batches)
+        self._trained_on = batches.samples if has_pairs and has_statistics(self.module_) else None
         if self._average is not None:
             self._average.restore()
         elif self.ema_epochs:
@@ -297,10 +297,8 @@ class DeepFMNet(NeuralNet):
     def _apply_average(self) -> None:
         """Put the averaged weights into the module, with the statistics of their hidden units."""
         samples = self._trained_on
-        if self._average is None or samples is None or not self._average.apply():
+        if self._average is None or not self._average.apply() or samples is None:
             return
-        if not self._has_pairs or not has_statistics(self.module_):
-            return  # batches of one row have been normalised as predictions are
         n = min(len(samples), MOST_ROWS_OF_STATISTICS)
         x, _ = samples.take(torch.arange(n, device=samples.index.device) * len(samples) // n)
         random = self.module_.random_state()

@@ -1,4 +1,4 @@
-"""The L2 that "auto" stands for."""
+"""The L2 and the batch size that "auto" stands for."""
 
 import numpy as np
 import pytest
@@ -93,3 +93,10 @@ def test_penalty_of_first_order_weights_shrinks_these_alone(sparse_updates, rng)
     first, second = (table.square().mean(0).sqrt() for table in tables)
     assert second[0] < 0.5 * first[0]
     assert (second[1:] > 0.5 * first[1:]).all()
+
+
+@pytest.mark.parametrize(("n", "expected"), [(5000, 32), (8192, 64), (32_767, 64), (32_768, 128)])
+def test_automatic_batches_follow_the_rows(n, expected, rng):
+    params = {**SMALL, "batch_size": "auto", "components": ("linear",), "early_stopping": False}
+    net = DeepFMClassifier(**params).fit(rows(rng, n), np.arange(n) % 2).net_
+    assert net.batch_size == expected
