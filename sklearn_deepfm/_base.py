@@ -17,7 +17,6 @@ from sklearn_deepfm._rows import (
     check_weight,
     hold_out,
     merge_repeats,
-    n_to_hold_out_of,
     split_by,
     without_zero_weights,
 )
@@ -160,7 +159,7 @@ class BaseDeepFM(Settings):
             if valid is not None:
                 return rows, valid.with_target(self._target.encode(valid.y)).weighed(factors)
             stops = self.early_stopping
-            if not (n_to_hold_out_of(rows) >= STOPS_FROM if stops == "auto" else stops):
+            if not stops:
                 return rows, None
             train, valid = hold_out(
                 rows,
@@ -168,6 +167,7 @@ class BaseDeepFM(Settings):
                 np.random.RandomState(self._split_seed),
                 stratify=self._target.is_class,
                 n_members=int(self.n_members),
+                least=STOPS_FROM if stops == "auto" else 0,
             )
             if valid is None and stops != "auto":
                 raise ValueError(

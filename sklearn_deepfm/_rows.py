@@ -138,16 +138,7 @@ def split_by(splitter, rows, seed):
     return parts
 
 
-def n_to_hold_out_of(rows):
-    """Number of groups of rows that are held out together or not at all."""
-    return _groups(rows).max() + 1
-
-
-def _groups(rows):
-    return _distinct(rows.columns)[1] if len(rows) <= SMALL else np.arange(len(rows))
-
-
-def hold_out(rows, fraction, random_state, *, stratify, n_members=1):
+def hold_out(rows, fraction, random_state, *, stratify, n_members=1, least=0):
     """Split off validation rows at random, other ones for each of several members.
 
     Of a small data set, whose equal rows are merged, all rows of equal columns go to
@@ -166,15 +157,20 @@ def hold_out(rows, fraction, random_state, *, stratify, n_members=1):
 
     n_members : int, default=1
         Number of models that each hold out rows of their own.
+    least : int, default=0
+        Groups of rows, held out together or not at all, below which nothing is held out.
 
     Returns
     -------
     train, valid : Rows
         Of one member two parts; of several the training rows are all rows, which say
-        what is held out by whom. `valid` is None if each row is needed for training.
+        what is held out by whom. `valid` is None if nothing is held out, because there
+        are few rows or each is needed for training.
     """
-    group = _groups(rows)
+    group = _distinct(rows.columns)[1] if len(rows) <= SMALL else np.arange(len(rows))
     n_groups = group.max() + 1
+    if n_groups < least:
+        return rows, None
     if n_groups < 2:
         raise ValueError(
             f"Early stopping needs at least 2 distinct rows of X to hold one out, got "
