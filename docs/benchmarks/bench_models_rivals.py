@@ -8,6 +8,7 @@ library is imported by its model alone.
 import contextlib
 import io
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -249,6 +250,7 @@ def _best_epoch(model, one_epoch, proba, data, epochs):
 
 MODELS = {
     "DeepFM": (deepfm, draw_deepfm),
+    "DeepFM, 4 members": (partial(deepfm, n_members=4), None),
     "LogisticRegression": (logistic, draw_logistic),
     "HistGradientBoosting": (hist_boosting, draw_hist_boosting),
     "LightGBM": (lightgbm, draw_lightgbm),
