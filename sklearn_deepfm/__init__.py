@@ -2,9 +2,26 @@
 
 from sklearn_deepfm._classifier import DeepFMClassifier
 from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
+from sklearn_deepfm._inspection import (
+    Contributions,
+    Importances,
+    contributions,
+    importances,
+    nearest_categories,
+)
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._regressor import DeepFMRegressor
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["DeepFM", "DeepFMClassifier", "DeepFMRegressor", "OrdinalFieldEncoder"]
+__all__ = [
+    "Contributions",
+    "DeepFM",
+    "DeepFMClassifier",
+    "DeepFMRegressor",
+    "Importances",
+    "OrdinalFieldEncoder",
+    "contributions",
+    "importances",
+    "nearest_categories",
+]

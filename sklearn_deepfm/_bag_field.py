@@ -24,17 +24,33 @@ class BagField(IndexField):
         super().__init__(name)
         self.pooling = pooling
         self.empty_row = FALLBACK_ROW
+        self._pooled, self._n_cells = np.zeros(1), 0.0  # summed up over the cells seen
+
+    @property
+    def average_cell(self):
+        """Weights of the rows whose sum is the average cell of fit; None if it saw none."""
+        return self._pooled / self._n_cells if self._n_cells > 0 else None
 
     def grow(self, column, weight):
         """Add rows for members not seen before, and count all of them."""
         super().grow(column.members, None if weight is None else np.repeat(weight, column.lengths))
         empty = column.lengths == 0
-        if not empty.any():
-            return
-        if self.empty_row == FALLBACK_ROW:
-            self.empty_row = self.n_rows
-            self.frequency = np.append(self.frequency, 0.0)
-        self.frequency[self.empty_row] += empty.sum() if weight is None else weight[empty].sum()
+        if empty.any():
+            if self.empty_row == FALLBACK_ROW:
+                self.empty_row = self.n_rows
+                self.frequency = np.append(self.frequency, 0.0)
+            n_empty = empty.sum() if weight is None else weight[empty].sum()
+            self.frequency[self.empty_row] += n_empty
+        self._add_to_average(column, weight)
+
+    def _add_to_average(self, column, weight):
+        starts, rows, shares = self.encode_bags(column)
+        if weight is not None:
+            shares = shares * np.repeat(weight, np.diff(starts))
+        pooled = np.bincount(rows, weights=shares, minlength=self.n_rows)
+        pooled[: len(self._pooled)] += self._pooled
+        self._pooled = pooled
+        self._n_cells += len(column) if weight is None else weight.sum()
 
     def encode_bags(self, column):
         """Local rows of the members of each cell.

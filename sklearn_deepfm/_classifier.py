@@ -49,7 +49,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         ``min(4000 * base_loss / n, 0.5)`` for n training rows (equal ones merged, see
         Notes), in `partial_fit` those of all calls, with the loss of a model that knows
         the shares of the classes alone: best values fall like that as rows become more.
-        To tune it, try 1/4 to 4 times the factor that `net_.embedding_l2` tells.
+        Without "deep" among the components it is 1/64 of that. To tune it, try 1/4 to 4
+        times the factor that `net_.embedding_l2` tells.
     linear_l2 : float or "auto", default="auto"
         The same for the first-order weights. "auto" is 1/50 of `embedding_l2`.
     weight_decay : float, default=0.0

@@ -69,6 +69,25 @@ def field_terms(
     return total[:, : layout.n_first], squares, embedding
 
 
+def field_rows(
+    table: Tensor, index: Tensor, value: Tensor | None, bags: Bags | None, layout: Layout
+) -> Tensor:
+    """First-order weight and embedding (w_f, v_f) of each field.
+
+    Parameters
+    ----------
+    table, index, value, bags, layout
+        As for :func:`field_terms`.
+
+    Returns
+    -------
+    rows : Tensor of shape (batch, n_fields, n_first + embed_dim)
+        The multi-valued fields come last.
+    """
+    rows = _rows_of_cells(table, index, value, layout)
+    return rows if bags is None else torch.cat([rows, bags.pooled(table, len(index))], dim=1)
+
+
 class FieldTerms(torch.autograd.Function):
     """The terms of the fields with a gradient that is written down, for a table of few rows.
 
@@ -159,12 +178,17 @@ def _cells(
     table: Tensor, index: Tensor, value: Tensor | None, layout: Layout
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sum of the cells' rows, sum of their squared embeddings, embeddings."""
-    n_first, numeric, slope_rows = layout
+    rows = _rows_of_cells(table, index, value, layout)
+    embedding = rows[..., layout.n_first :].contiguous()
+    return rows.sum(1), embedding.square().sum(1), embedding
+
+
+def _rows_of_cells(table: Tensor, index: Tensor, value: Tensor | None, layout: Layout) -> Tensor:
     rows = F.embedding(index, table)  # (batch, n_fields, width)
     if value is not None:
-        rows.index_add_(1, numeric, value.unsqueeze(-1) * table.index_select(0, slope_rows))
-    embedding = rows[..., n_first:].contiguous()
-    return rows.sum(1), embedding.square().sum(1), embedding
+        slopes = table.index_select(0, layout.slope_rows)
+        rows.index_add_(1, layout.numeric_fields, value.unsqueeze(-1) * slopes)
+    return rows
 
 
 def _many_cells(table: Tensor, index: Tensor, n_first: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -105,6 +105,28 @@ class Fields:
             for offset, field in zip(self.offsets, self._fields, strict=True)
         ]
 
+    @property
+    def order(self):
+        """Position of each field of the network, where bags come last, among the columns."""
+        return np.argsort(self._bags, kind="stable")
+
+    def average_cells(self, table):
+        """Average of the cells that fit saw of each field.
+
+        Parameters
+        ----------
+        table : ndarray of shape (n_features, width)
+
+        Returns
+        -------
+        rows : ndarray of shape (n_fields, width)
+        """
+        averages = []
+        for field, offset in zip(self._fields, self.offsets, strict=True):
+            weights, rows = field.average_cell, table[offset : offset + field.n_rows]
+            averages.append(rows[0] if weights is None else weights @ rows)
+        return np.array(averages)
+
     def _grow(self, columns, weight):
         for field, column in zip(self._fields, columns, strict=True):
             field.grow(_of_form(field, column), weight)

@@ -31,6 +31,12 @@ class IndexField:
     def n_rows(self):
         return len(self.frequency)
 
+    @property
+    def average_cell(self):
+        """Weights of the rows whose sum is the average cell of fit; None if it saw none."""
+        total = self.frequency.sum()
+        return self.frequency / total if total > 0 else None
+
     def grow(self, column, weight):
         """Add rows for the codes of `column` not seen before, and count all of them.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_deepfm._bags import Bags
-from sklearn_deepfm._field_terms import Layout, field_terms
+from sklearn_deepfm._field_terms import Layout, field_rows, field_terms
 from sklearn_deepfm._layers import Randomness, mlp
 from sklearn_deepfm._touched import DistinctRows, Touched
 
@@ -302,6 +302,33 @@ class DeepFM(nn.Module):
             # Paper: the text also puts a sigmoid inside y_DNN; the sum is of logits.
             logits = logits + self._deep(self._by_member(embedding))
         return logits
+
+    def member_terms(
+        self, index: Tensor, value: Tensor | None = None, bags: Bags | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """First-order weights and embeddings (w_f, v_f) of each field of each member.
+
+        Parameters
+        ----------
+        index : Tensor of shape (batch, n_fields - n_bags), int32 or int64
+            As for :meth:`forward`, like the following.
+        value : Tensor of shape (batch, n_numeric_fields), default=None
+            Values of the numeric fields.
+        bags : tuple of Tensor (members, starts, weights), default=None
+            The multi-valued fields.
+
+        Returns
+        -------
+        first : Tensor of shape (batch, n_fields, n_members, n_outputs)
+            Empty in the last dimension without "linear".
+        embedding : Tensor of shape (batch, n_fields, n_members, embed_dim)
+            Empty in the last dimension without "fm" and "deep".
+        """
+        layout = Layout(self._n_first, self._numeric_fields, self._slope_rows)
+        rows = field_rows(self.table, index, value, None if bags is None else Bags(*bags), layout)
+        return self._by_member(rows[..., : self._n_first]), self._by_member(
+            rows[..., self._n_first :]
+        )
 
     @property
     def n_first(self) -> int:

@@ -32,10 +32,21 @@ class NumericField:
         self.knots = self.scores = np.empty(0)  # some numbers, and their normal scores
         self.first_bin = self.missing_row = FALLBACK_ROW
         self.frequency = np.zeros(_N_FIRST_ROWS)
+        self.sum_of_scores = 0.0
 
     @property
     def n_rows(self):
         return len(self.frequency)
+
+    @property
+    def average_cell(self):
+        """Weights of the rows whose sum is the average cell of fit; None if it saw none."""
+        total = self.frequency.sum()
+        if total == 0:
+            return None
+        weights = self.frequency / total
+        weights[SLOPE_ROW] = self.sum_of_scores / total
+        return weights
 
     def grow(self, column, weight):
         """Learn bins and scores from the first numbers, and count the rows of each call."""
@@ -49,6 +60,9 @@ class NumericField:
         counts = np.bincount(self._rows(x, missing), weights=weight, minlength=self.n_rows)
         counts[FALLBACK_ROW] = 0
         self.frequency = self.frequency + counts
+        if self.edges is not None:
+            scores = self._scores(x, missing)
+            self.sum_of_scores += scores.sum() if weight is None else weight @ scores
 
     def _learn(self, x, weight):
         distinct, position = np.unique(x, return_inverse=True)
@@ -67,8 +81,10 @@ class NumericField:
         rows = self._rows(x, missing)
         if self.edges is None:  # fit saw nothing but missing cells
             return rows, np.zeros(len(x), dtype=np.float32)
-        z = np.interp(x, self.knots, self.scores)
-        return rows, np.where(missing, 0, z).astype(np.float32)
+        return rows, self._scores(x, missing).astype(np.float32)
+
+    def _scores(self, x, missing):
+        return np.where(missing, 0, np.interp(x, self.knots, self.scores))
 
     def _rows(self, x, missing):
         if self.edges is None:

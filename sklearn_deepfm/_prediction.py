@@ -26,21 +26,43 @@ def predict_logits(module, fields, cells, device):
     -------
     logits : ndarray of shape (n_samples, n_outputs), float64
     """
+    n_rows = len(cells) if isinstance(cells, np.ndarray) else len(cells[0])
+    logits = np.empty((n_rows, module.n_outputs))
+    with torch.inference_mode():
+        for part, inputs in inputs_by_part(fields, cells, device):
+            logits[part] = module(*inputs)[: part.stop - part.start].cpu().numpy()
+    return logits
+
+
+def inputs_by_part(fields, cells, device, batch_size=BATCH_SIZE):
+    """What the module takes, for some rows after the other.
+
+    Parameters
+    ----------
+    fields : Fields
+    cells : list of Column or BagColumn, or ndarray of shape (n_samples, n_fields)
+    device : str
+    batch_size : int
+        Most rows of a part.
+
+    Yields
+    ------
+    part : slice
+        The rows.
+    inputs : tuple of Tensor or None
+        Index, value and bags, with the last row repeated up to a round number.
+    """
     is_matrix = isinstance(cells, np.ndarray)
     if not is_matrix:
         cells = fields.with_own_codes(cells)
     n_rows = len(cells) if is_matrix else len(cells[0])
-    logits = np.empty((n_rows, module.n_outputs))
-    with torch.inference_mode():
-        for start in range(0, n_rows, BATCH_SIZE):
-            part = slice(start, min(start + BATCH_SIZE, n_rows))
-            index, value, bags = fields.encode(
-                cells[part] if is_matrix else [column.take(part) for column in cells]
-            )
-            n = len(index)
-            inputs = _padded(index, device), _padded(value, device), _padded_bags(bags, n, device)
-            logits[part] = module(*inputs)[:n].cpu().numpy()
-    return logits
+    for start in range(0, n_rows, batch_size):
+        part = slice(start, min(start + batch_size, n_rows))
+        index, value, bags = fields.encode(
+            cells[part] if is_matrix else [column.take(part) for column in cells]
+        )
+        n = len(index)
+        yield part, (_padded(index, device), _padded(value, device), _padded_bags(bags, n, device))
 
 
 def _padded(array, device):

@@ -45,8 +45,9 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         overfitting on fields with many categories. "auto" is
         ``min(4000 * base_loss / n, 0.5)`` for n training rows (equal ones merged, see
         Notes), in `partial_fit` those of all calls, with a base loss of 1 for each number
-        in a row of y: best values fall like that as rows become more. To tune it, try
-        1/4 to 4 times the factor that `net_.embedding_l2` tells.
+        in a row of y: best values fall like that as rows become more.
+        Without "deep" among the components it is 1/64 of that. To tune it, try 1/4 to 4
+        times the factor that `net_.embedding_l2` tells.
     linear_l2 : float or "auto", default="auto"
         The same for the first-order weights. "auto" is 1/50 of `embedding_l2`.
     weight_decay : float, default=0.0

@@ -46,6 +46,7 @@ class Labels:
     """
 
     is_class = True
+    mean, scale = 0.0, 1.0  # of what the logits stand for
 
     def __init__(self, y, name="y"):
         try:
@@ -161,6 +162,7 @@ class LabelSets:
     """
 
     is_class = False  # rows of equal sets are too few to be held out in proportion
+    mean, scale = 0.0, 1.0
 
     def __init__(self, y):
         strange = y[~np.isin(y, [0, 1])]

@@ -34,6 +34,7 @@ STRUCTURE = (
 STOPS_FROM = 200  # distinct rows from which on early_stopping="auto" holds rows out
 EMBEDDING_L2_OF_ONE_ROW = 4_000
 MOST_EMBEDDING_L2 = 0.5
+WITHOUT_MLP = 1 / 64
 LINEAR_SHARE = 0.02
 MAX_REPEATS = 10**6
 AUTO_BATCH_SIZES = 32, 4096
@@ -98,10 +99,12 @@ def penalties(model, n_rows, base_loss):
 
     "auto" is a prior of fixed strength, which many rows outweigh: its factor falls like
     1 / n_rows, and grows with the loss of the base rate, as the gradients of the data do.
+    An MLP scales up what the penalty has made small; without one it has to be weak.
     """
     embedding_l2, linear_l2 = model.embedding_l2, model.linear_l2
     if embedding_l2 == "auto":
         embedding_l2 = min(EMBEDDING_L2_OF_ONE_ROW * base_loss / n_rows, MOST_EMBEDDING_L2)
+        embedding_l2 *= 1 if "deep" in model.components else WITHOUT_MLP
     if linear_l2 == "auto":
         linear_l2 = LINEAR_SHARE * embedding_l2
     return float(embedding_l2), float(linear_l2)

@@ -27,6 +27,16 @@ def test_factor_falls_with_the_rows_and_follows_the_loss_of_the_base_rate(n, sha
     assert net.linear_l2 == pytest.approx(net.embedding_l2 / 50)
 
 
+@pytest.mark.parametrize("components", [["linear"], ["fm"], ["linear", "fm"]])
+@pytest.mark.parametrize("n", [50, 6000])
+def test_factor_is_weaker_without_an_mlp(components, n, rng):
+    y = np.arange(n) % 2
+    params = {**SMALL, "early_stopping": False, "components": components}
+    net = DeepFMClassifier(**params).fit(rows(rng, n), y).net_
+    assert net.embedding_l2 == pytest.approx(min(4000 * np.log(2) / n, 0.5) / 64)
+    assert net.linear_l2 == pytest.approx(net.embedding_l2 / 50)
+
+
 def test_factor_of_several_classes_labels_and_numbers(rng):
     n = 10_000
     X, y = rows(rng, n), np.arange(n) % 4
