@@ -1,6 +1,12 @@
 """DeepFM for scikit-learn."""
 
 from sklearn_deepfm._classifier import DeepFMClassifier
+from sklearn_deepfm._displays import (
+    FieldImportanceDisplay,
+    InteractionDisplay,
+    LossCurveDisplay,
+)
+from sklearn_deepfm._embedding_display import EmbeddingDisplay
 from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
 from sklearn_deepfm._inspection import (
     Contributions,
@@ -11,6 +17,7 @@ from sklearn_deepfm._inspection import (
 )
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._regressor import DeepFMRegressor
+from sklearn_deepfm._waterfall_display import WaterfallDisplay
 
 __version__ = "0.1.0.dev0"
 
@@ -19,8 +26,13 @@ __all__ = [
     "DeepFM",
     "DeepFMClassifier",
     "DeepFMRegressor",
+    "EmbeddingDisplay",
+    "FieldImportanceDisplay",
     "Importances",
+    "InteractionDisplay",
+    "LossCurveDisplay",
     "OrdinalFieldEncoder",
+    "WaterfallDisplay",
     "contributions",
     "importances",
     "nearest_categories",

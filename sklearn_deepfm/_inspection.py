@@ -17,7 +17,7 @@ class Contributions:
     :func:`contributions` makes them. With several outputs (classes, labels or numbers)
     every array has one more dimension, the last one, of length `n_outputs`.
 
-    Attributes
+    Parameters
     ----------
     bias : float or ndarray of shape (n_outputs,)
         Of an average row; the same for all rows.
@@ -124,7 +124,7 @@ class Importances:
     outputs if there are several, of the size of a contribution, in units of the logit (of
     y for a regressor).
 
-    Attributes
+    Parameters
     ----------
     fields : DataFrame of shape (n_fields, 4)
         For each field the "strength" of what it adds by itself and the standard "error" of that
@@ -260,8 +260,8 @@ def importances(model, X, *, terms="effects"):
     >>> y = [1, 0, 0, 1, 1, 0] * 50
     >>> model = DeepFMClassifier(random_state=0).fit(X, y)
     >>> found = importances(model, X)
-    >>> found.pairs.index[0]  # y says whether the first two are equal
-    (0, 1)
+    >>> found.pairs.index[0] == (0, 1)  # y says whether these two are equal
+    True
     >>> found.shares.index.tolist()
     ['fields', 'pairs', 'deep']
     """

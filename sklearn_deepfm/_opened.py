@@ -7,6 +7,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
+from sklearn_deepfm._pretrained import embedding_frame
 
 
 def opened(model, X):
@@ -61,10 +62,44 @@ def category_embeddings(model, field):
     if not steps or not isinstance(steps[-1], OrdinalFieldEncoder):
         return estimator.embeddings(field)
     encoder = steps[-1]
+    position, name = _position(encoder, field)
+    frame = encoder.by_category(field, estimator.embeddings(position))
+    return frame.rename_axis(index=name)
+
+
+def category_weights(model, field):
+    """Total weight of the training rows of each category, in the order of their embeddings.
+
+    Parameters
+    ----------
+    model : BaseDeepFM, Pipeline or search
+    field : str or int
+        Name or position of a column of categories.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_categories,)
+    """
+    estimator, steps = _taken_apart(model)
+    encoder = steps[-1] if steps and isinstance(steps[-1], OrdinalFieldEncoder) else None
+    position = field if encoder is None else _position(encoder, field)[0]
+    of_rows = np.concatenate([frequency for _, frequency in estimator._fields.frequencies])
+    weights = embedding_frame(estimator._fields, position, of_rows[:, None])
+    if encoder is not None:
+        weights = encoder.by_category(field, weights)
+    return weights.to_numpy()[:, 0]
+
+
+def estimator_of(model):
+    """The fitted estimator inside a pipeline or a search."""
+    return _taken_apart(model)[0]
+
+
+def _position(encoder, field):
+    """Position and name of one of the encoder's fields."""
     names = list(encoder.get_feature_names_out())
     position = names.index(field) if field in names else field
-    frame = encoder.by_category(field, estimator.embeddings(position))
-    return frame.rename_axis(index=names[position])
+    return position, names[position]
 
 
 def _taken_apart(model):

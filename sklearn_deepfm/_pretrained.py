@@ -108,7 +108,7 @@ def embedding_frame(fields: Fields, name: str | int, embeddings: np.ndarray) -> 
     name : str or int
         Name or position of the column.
     embeddings : ndarray of shape (n_features, embed_dim)
-        Those of the whole table.
+        Those of the whole table; or anything else of each of its rows.
     """
     position = fields.position(name, "field")
     field = fields[position]

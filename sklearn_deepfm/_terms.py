@@ -44,7 +44,8 @@ class Terms:
         """The outputs that the last dimension stands for."""
         if self._module.n_outputs == 1:
             return [None]
-        return list(getattr(self._target, "classes", range(self._module.n_outputs)))
+        names = getattr(self._target, "classes", np.arange(self._module.n_outputs))
+        return names.tolist()
 
     def by_part(self, X):
         """Terms of some rows after the other.

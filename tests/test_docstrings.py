@@ -66,6 +66,46 @@ def _encoder():
     return sklearn_deepfm.OrdinalFieldEncoder().fit(_codes().assign(price=np.linspace(0, 1, 200)))
 
 
+def _inspected():
+    model = sklearn_deepfm.DeepFMClassifier(max_epochs=2, random_state=0)
+    return model.fit(_codes(), _codes()["user"] > 2)
+
+
+@maker("Contributions")
+def _contributions():
+    return sklearn_deepfm.contributions(_inspected(), _codes())
+
+
+@maker("Importances")
+def _importances():
+    return sklearn_deepfm.importances(_inspected(), _codes())
+
+
+@maker("LossCurveDisplay")
+def _loss_curve():
+    return sklearn_deepfm.LossCurveDisplay.from_estimator(_inspected())
+
+
+@maker("FieldImportanceDisplay")
+def _field_importance():
+    return sklearn_deepfm.FieldImportanceDisplay.from_estimator(_inspected(), _codes())
+
+
+@maker("InteractionDisplay")
+def _interaction():
+    return sklearn_deepfm.InteractionDisplay.from_estimator(_inspected(), _codes())
+
+
+@maker("WaterfallDisplay")
+def _waterfall():
+    return sklearn_deepfm.WaterfallDisplay.from_estimator(_inspected(), _codes())
+
+
+@maker("EmbeddingDisplay")
+def _embedding():
+    return sklearn_deepfm.EmbeddingDisplay.from_estimator(_inspected(), "user")
+
+
 def _cases():
     """Each public function, class and public method of ours, with its docstring in sections."""
     for name, obj in PUBLIC.items():

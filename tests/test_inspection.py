@@ -29,7 +29,8 @@ SMALL = {"embed_dim": 4, "mlp_dims": (8,), "max_epochs": 3, "random_state": 0}
 def flights():
     X, y = load_flights(return_X_y=True)
     rows = np.random.default_rng(0).choice(len(X), 600, replace=False)
-    return X.iloc[rows].drop(columns=["flight", "tailnum"]), y.iloc[rows]
+    names = ["month", "weekday", "carrier", "origin", "dest"]
+    return X.iloc[rows][names], y.iloc[rows]
 
 
 @pytest.fixture
@@ -235,7 +236,7 @@ def test_pipeline_shows_the_values_that_its_encoder_was_given(flights):
     pd.testing.assert_frame_equal(found.values, X)
     frame = found.to_frame()
     assert frame.index.equals(X.index)
-    assert frame.columns[:3].tolist() == ["bias", "month", "day"]
+    assert frame.columns[:3].tolist() == ["bias", "month", "weekday"]
     assert "carrier x dest" in frame.columns
     np.testing.assert_allclose(frame.sum(axis=1), model.decision_function(X), rtol=1e-5, atol=1e-6)
     search = GridSearchCV(model, {"deepfmclassifier__embed_dim": [2]}, cv=2).fit(X, y)
@@ -289,7 +290,7 @@ def test_nearest_categories_by_name(rng):
     found = nearest_categories(model, "city", "Rome")
     assert found.index[0] == "Lima"
     assert found.index.name == "city"
-    assert found["similarity"].iloc[0] > 0.8 > 0 > found["similarity"].iloc[1]
+    assert found["similarity"].iloc[0] > 0.5 > 0 > found["similarity"].iloc[1]
     embeddings = model[-1].embeddings(1)
     frame = model[0].by_category("city", embeddings)
     rome, lima = frame.loc["Rome"].to_numpy(), frame.loc["Lima"].to_numpy()
