@@ -21,6 +21,7 @@ from sklearn_deepfm._rows import (
     without_zero_weights,
 )
 from sklearn_deepfm._settings import Settings
+from sklearn_deepfm._sklearn_callbacks import CallbackSupportMixin, epoch_tasks, task_of_fit
 from sklearn_deepfm._targets import check_target
 from sklearn_deepfm._training import (
     STOPS_FROM,
@@ -38,7 +39,7 @@ from sklearn_deepfm._training import (
 from sklearn_deepfm._unseen import unseen_by_members
 
 
-class BaseDeepFM(Settings):
+class BaseDeepFM(CallbackSupportMixin, Settings):
     """Fit and predict of a DeepFM; subclasses say what y is.
 
     Subclasses define `_net_class`, `_target_class` and `_criterion`.
@@ -81,6 +82,7 @@ class BaseDeepFM(Settings):
         """Fit from scratch, or on from the last fit with `warm_start`."""
         check_parameters(self, self._rules)
         goes_on = self.warm_start and hasattr(self, "net_")
+        task = task_of_fit(self, int(self.max_epochs))
         # A fit from scratch works on a copy, so that one that fails changes nothing.
         model = self if goes_on else copy.copy(self)
         rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
@@ -93,7 +95,10 @@ class BaseDeepFM(Settings):
         scorer = validation_scorer(self.scoring, valid, model._target)
         model._learn(train, random, goes_on=goes_on)
         model._n_seen = len(train)
-        model._train(train, valid, scorer, self.max_epochs, keep_optimizer=self.warm_start)
+        tasks = epoch_tasks(task, self, model, X, y, sample_weight)
+        model._train(
+            train, valid, scorer, self.max_epochs, keep_optimizer=self.warm_start, tasks=tasks
+        )
         self.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
         return self
 
@@ -199,7 +204,7 @@ class BaseDeepFM(Settings):
             self.net_.grow_table(source, is_new, fields.slopes)
         self._fields, self.net_.frequencies = fields, fields.frequencies
 
-    def _train(self, train, valid, scorer, n_epochs, *, keep_optimizer, in_stream=False):
+    def _train(self, train, valid, scorer, n_epochs, *, keep_optimizer, in_stream=False, tasks=()):
         net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
         warn_of_slow_bfloat16(self.precision, net.device)
         samples = to_samples(train, self._fields, self._target, net)
@@ -222,6 +227,7 @@ class BaseDeepFM(Settings):
             tol=self.tol,
             plateau=self.lr_schedule == "plateau",
             verbose=self.verbose,
+            tasks=list(tasks),
         )
         net.train(samples, valid_samples, callbacks)
         if net.interrupted_:

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler, ProgressBar
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.utils import noop
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from sklearn_deepfm._progress import progress_callbacks
 from sklearn_deepfm._weights_copy import WeightsCopy
 
 MONITOR = "valid_score"
@@ -33,6 +34,7 @@ def training_callbacks(
     tol: float,
     plateau: bool,
     verbose: int,
+    tasks: list[Any],
 ) -> list[Any]:
     """All callbacks of a fit, in order: scores, the user's, then what ends an epoch.
 
@@ -54,16 +56,16 @@ def training_callbacks(
         Whether to divide the learning rate by 10 after half of `patience`, unless one
         of `users` schedules it.
     verbose : int
-        1 prints a line per epoch, 2 a progress bar as well.
+        1 prints a line per epoch, 2 draws a bar where there is a terminal or a notebook.
+    tasks : list of (name, callback)
+        What tells scikit-learn's callbacks of the epochs.
     """
     scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights())]
     callbacks = [*scores, *users] if has_valid else list(users)
     is_scheduled = any(_is_scheduler(user) for user in users)
     if has_valid and plateau and not is_scheduled:
         callbacks.append(("deepfm_plateau", _plateau(patience, tol)))
-    if verbose > 1:
-        callbacks.append(("deepfm_progress", ProgressBar()))
-    callbacks.append(("deepfm_log", EpochLog(verbose > 0)))
+    callbacks += [("deepfm_log", EpochLog()), *progress_callbacks(verbose), *tasks]
     if has_valid and stops:
         # Last, since it ends an epoch by an exception that later callbacks would miss.
         stop = EarlyStopping(
@@ -155,16 +157,13 @@ class BestWeights(Callback):
 
 
 class EpochLog(Callback):
-    """Record the learning rate of each epoch, refuse a loss that is no number, print a line."""
-
-    def __init__(self, prints: bool) -> None:
-        self.prints = prints
+    """Record the learning rate of each epoch, and refuse a loss that is no number."""
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         net.history.record("learning_rate", net.optimizer_.param_groups[0]["lr"])
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
-        """Raise a ValueError if training has diverged; else print if asked to."""
+        """Raise a ValueError if training has diverged."""
         epoch = net.history[-1]
         if not np.isfinite(epoch["train_loss"]):
             raise ValueError(
@@ -172,16 +171,3 @@ class EpochLog(Callback):
                 f"learning_rate, now {epoch['learning_rate']:g}, and look for extreme numbers in "
                 f"X, y and sample_weight."
             )
-        if self.prints:
-            print(_line(net.history[-1]), flush=True)
-
-
-def _line(epoch: dict[str, Any]) -> str:
-    shown = {"train_loss": "train loss", "valid_loss": "valid loss"}
-    if MONITOR in epoch and epoch[MONITOR] != -epoch["valid_loss"]:
-        shown[MONITOR] = "valid score"
-    figures = [f"{label} {epoch[key]:.5f}" for key, label in shown.items() if key in epoch]
-    return (
-        f"epoch {epoch['epoch']:3d}  {'  '.join(figures)}  "
-        f"learning rate {epoch['learning_rate']:.1e}  {epoch['dur']:.1f} s"
-    )

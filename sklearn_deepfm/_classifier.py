@@ -7,6 +7,7 @@ from sklearn.base import ClassifierMixin
 from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._net import DeepFMClassifierNet
 from sklearn_deepfm._parameters import dict_of, one_of, real
+from sklearn_deepfm._sklearn_callbacks import with_callbacks
 from sklearn_deepfm._targets import LabelSets, labels_of
 
 
@@ -158,7 +159,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         With an int, fits on the same machine, versions and number of threads are
         equal bit by bit. None takes fresh entropy. Global generators are not touched.
     verbose : int, default=0
-        1 prints a line per epoch, 2 a progress bar as well.
+        1 prints a line per epoch with its losses, score and seconds. 2 draws a progress bar
+        with these and the time left in a terminal or a notebook; anywhere else it adds
+        the time left to the lines.
 
     Attributes
     ----------
@@ -317,6 +320,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         """The labels, sorted."""
         return self._target.classes
 
+    @with_callbacks
     def fit(
         self,
         X,

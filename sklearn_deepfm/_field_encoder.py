@@ -21,6 +21,7 @@ from sklearn_deepfm._parameters import (
 )
 from sklearn_deepfm._quantities import Numbers
 from sklearn_deepfm._roles import roles_of
+from sklearn_deepfm._sklearn_callbacks import CallbackSupportMixin, one_task, with_callbacks
 from sklearn_deepfm._tables import (
     Column,
     Columns,
@@ -58,7 +59,9 @@ _PARAMETER_RULES = {
 }
 
 
-class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class OrdinalFieldEncoder(
+    CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     """Encode each column of any table as a field of small integer codes.
 
     Each cell becomes one code, which is local to its column:
@@ -202,6 +205,7 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         self.separators = separators
         self.member_weights = member_weights
 
+    @with_callbacks
     def fit(self, X, y=None):
         """Learn the kind of each column, and its categories or bins.
 
@@ -226,9 +230,11 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         TypeError
             If X is sparse, or a column holds values of several types, nested or complex ones.
         """
-        self._learn(read_table(X))
+        with one_task(self, X, y):
+            self._learn(read_table(X))
         return self
 
+    @with_callbacks
     def fit_transform(self, X, y=None):
         """Learn the table and encode it, faster than by `fit` and `transform`.
 
@@ -251,8 +257,8 @@ class OrdinalFieldEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator)
         ValueError, TypeError
             As `fit` does.
         """
-        table = read_table(X)
-        return self._learn(table, encodes=True)
+        with one_task(self, X, y):
+            return self._learn(read_table(X), encodes=True)
 
     def partial_fit(self, X, y=None):
         """Learn more rows; every code given so far keeps its meaning.

@@ -308,8 +308,12 @@ class DeepFMNet(NeuralNet):
 
     def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         self._apply_average()
-        self.refresh_unseen()
+        self.prepare_to_predict()
         self.module_.release()
+
+    def prepare_to_predict(self) -> None:
+        """Make the module predict as it would if training ended with the epoch."""
+        self.refresh_unseen()
         self.module_.eval()
 
     def refresh_unseen(self) -> None:
@@ -326,8 +330,11 @@ class DeepFMNet(NeuralNet):
         try:
             return super().fit_loop(X, y, epochs, **kwargs)
         except KeyboardInterrupt:
-            stops = [cb for _, cb in self.callbacks_ if isinstance(cb, EarlyStopping)]
-            self.interrupted_ = not any(cb.misses_ >= cb.patience for cb in stops)
+            callbacks = [callback for _, callback in self.callbacks_]
+            stops = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
+            is_over = any(callback.misses_ >= callback.patience for callback in stops)
+            is_over |= any(getattr(callback, "stopped_", False) for callback in callbacks)
+            self.interrupted_ = not is_over
             raise
         except Exception:
             self.on_train_end(self)  # the weights reached can be used

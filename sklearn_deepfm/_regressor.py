@@ -5,6 +5,7 @@ from sklearn.base import RegressorMixin
 
 from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._net import DeepFMRegressorNet
+from sklearn_deepfm._sklearn_callbacks import with_callbacks
 from sklearn_deepfm._targets import Amount
 
 
@@ -148,7 +149,9 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         With an int, fits on the same machine, versions and number of threads are
         equal bit by bit. None takes fresh entropy. Global generators are not touched.
     verbose : int, default=0
-        1 prints a line per epoch, 2 a progress bar as well.
+        1 prints a line per epoch with its losses, score and seconds. 2 draws a progress bar
+        with these and the time left in a terminal or a notebook; anywhere else it adds
+        the time left to the lines.
 
     Attributes
     ----------
@@ -221,6 +224,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     _net_class = DeepFMRegressorNet
     _target_class = Amount
 
+    @with_callbacks
     def fit(
         self,
         X,

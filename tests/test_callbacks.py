@@ -1,5 +1,16 @@
 """What happens between epochs: the user's callbacks, validation scores, best weights, stopping."""
 
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import string
+import struct
+import subprocess
+import sys
+import termios
+
 import numpy as np
 import pytest
 import torch
@@ -306,13 +317,49 @@ def test_verbose_prints_a_line_per_epoch(fit, capsys):
         assert f"valid score {epoch['valid_score']:.5f}" in line
 
 
-def test_silent_by_default_and_a_bar_for_more(fit, capsys):
+def test_silent_by_default(fit, capsys):
     fit()
     assert capsys.readouterr() == ("", "")
-    fit(verbose=2, max_epochs=1)
+
+
+def test_lines_tell_the_time_left_where_there_is_no_terminal(fit, capsys):
+    model = fit(verbose=2, max_epochs=3, early_stopping=False)
     out, err = capsys.readouterr()
-    assert out.startswith("epoch   1")
-    assert "%|" in err
+    assert err == ""
+    lines = out.splitlines()
+    assert len(lines) == model.n_iter_ == 3
+    assert all(re.search(r"at most \d+ s left$", line) for line in lines)
+    assert lines[-1].endswith("at most 0 s left")
+    assert out.isprintable() or set(out) - set(string.printable) == set()
+    assert not set("\r\b\x1b") & set(out)
+
+
+def test_bar_in_a_terminal(fit):
+    """A real process at the end of a pseudo-terminal."""
+    code = (
+        "import numpy as np; from sklearn_deepfm import DeepFMClassifier\n"
+        "X = np.random.default_rng(0).integers(0, 5, (400, 3)); y = X[:, 0] > 2\n"
+        "DeepFMClassifier(verbose=2, max_epochs=2, scoring='roc_auc', batch_size=100).fit(X, y)"
+    )
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 150, 0, 0))
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=writer, stdout=subprocess.PIPE)
+    os.close(writer)
+    drawn = b""
+    with contextlib.suppress(OSError):  # which tells that the process has ended
+        while part := os.read(reader, 4096):
+            drawn += part
+    os.close(reader)
+    out, _ = process.communicate()
+    assert process.returncode == 0
+    assert out == b""
+    drawn = drawn.decode()
+    assert "epoch 1/2" in drawn
+    assert "epoch 2/2: 100%" in drawn
+    done, n_batches = re.findall(r"(\d+)/(\d+) \[", drawn)[-1]
+    assert done == n_batches == "8"  # 2 epochs of 360 rows
+    for figure in ("train loss 0.", "valid loss 0.", "valid score 0."):
+        assert figure in drawn
 
 
 def test_early_stopping_needs_a_row_to_hold_out():

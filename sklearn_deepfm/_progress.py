@@ -1,0 +1,89 @@
+"""What a fit tells of its progress: a line per epoch, or a bar where there is a terminal."""
+
+import sys
+import warnings
+from typing import Any
+
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+
+_LOSSES = {"train_loss": "train loss", "valid_loss": "valid loss"}
+
+
+class EpochLines(Callback):
+    """Print a line after each epoch, with the time that all further ones would take.
+
+    Parameters
+    ----------
+    tells_time : bool
+        Whether to print that time.
+    """
+
+    def __init__(self, tells_time: bool) -> None:
+        self.tells_time = tells_time
+
+    def on_train_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        self._before = len(net.history)
+
+    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        epoch = net.history[-1]
+        line = (
+            f"epoch {epoch['epoch']:3d}  {_figures(epoch)}  "
+            f"learning rate {epoch['learning_rate']:.1e}  {epoch['dur']:.1f} s"
+        )
+        if self.tells_time:
+            times = net.history[self._before :, "dur"]
+            left = sum(times) / len(times) * (net.max_epochs - len(times))
+            line += f"  at most {left:.0f} s left"
+        print(line, flush=True)
+
+
+class EpochBar(Callback):
+    """A bar that fills up with the batches of all epochs, as tqdm draws it."""
+
+    def on_train_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a notebook without widgets gets a plain bar
+            from tqdm.auto import tqdm
+        self._before = len(net.history)
+        self._bar = tqdm(unit=" batches", file=sys.stderr, dynamic_ncols=True)
+
+    def on_epoch_begin(self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any) -> None:
+        n_batches = -(-len(dataset_train) // net.batch_size)
+        self._bar.total = n_batches * net.max_epochs
+        self._bar.set_description(f"epoch {len(net.history)}/{self._before + net.max_epochs}")
+
+    def on_batch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        if kwargs["training"]:
+            self._bar.update()
+
+    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        self._bar.set_postfix_str(_figures(net.history[-1]))
+
+    def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        self._bar.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # a bar is of this process
+
+
+def progress_callbacks(verbose: int) -> list[tuple[str, Callback]]:
+    """Nothing, lines, or a bar; in the place of a bar lines if nobody sees it drawn."""
+    if verbose <= 0:
+        return []
+    if verbose > 1 and _is_drawn():
+        return [("deepfm_progress", EpochBar())]
+    return [("deepfm_progress", EpochLines(tells_time=verbose > 1))]
+
+
+def _is_drawn() -> bool:
+    """Whether errors go to a terminal or a notebook, where a line can be written anew."""
+    is_terminal = getattr(sys.stderr, "isatty", None)
+    return "ipykernel" in sys.modules or bool(is_terminal and is_terminal())
+
+
+def _figures(epoch: dict[str, Any]) -> str:
+    shown = dict(_LOSSES)
+    if "valid_score" in epoch and epoch["valid_score"] != -epoch["valid_loss"]:
+        shown["valid_score"] = "valid score"
+    return "  ".join(f"{label} {epoch[key]:.5f}" for key, label in shown.items() if key in epoch)
