@@ -19,8 +19,8 @@ unseen     A tenth of the levels of the largest field is in no training or valid
            are those with such a level.
 
 Test rows are predicted once for each line and seed. AUC and log-loss are means over the seeds, sd
-their deviation. ECE is the expected calibration error over 15 bins of equally many rows, mean the
-mean prediction.
+their deviation. ECE is the expected calibration error over 15 bins of equally many rows, chance
+what it would be for labels drawn with the predicted probabilities, mean the mean prediction.
 """
 
 import argparse
@@ -71,6 +71,13 @@ def calibration_error(y, proba):
     return np.average(np.abs(mean - share), weights=count)
 
 
+def chance_error(proba, n_draws=100):
+    """Expected calibration error where each label is drawn with the predicted probability."""
+    rng = np.random.default_rng(0)
+    draws = [rng.random(len(proba)) < proba for _ in range(n_draws)]
+    return np.mean([calibration_error(y, proba) for y in draws])
+
+
 def scored(fit, data):
     """Fit, predict the test rows once, and score."""
     start = time.perf_counter()
@@ -82,6 +89,7 @@ def scored(fit, data):
         "AUC": roc_auc_score(y, proba),
         "log-loss": log_loss(y, proba),
         "ECE": calibration_error(y, proba),
+        "chance": chance_error(proba),
         "mean": proba.mean(),
         "fit, s": seconds,
     }
@@ -184,14 +192,15 @@ def print_table(title, lines):
         return
     print(f"\n{title}, test rows")
     print(
-        f"{'':22}{'seeds':>5}{'AUC':>9}{'sd':>8}{'log-loss':>10}{'sd':>8}{'ECE':>8}{'mean':>7}"
+        f"{'':22}{'seeds':>5}{'AUC':>9}{'sd':>8}{'log-loss':>10}{'sd':>8}{'ECE':>8}{'chance':>8}{'mean':>7}"
         f"{'fit, s':>8}"
     )
     for line, part in table.groupby("line", sort=False):
         mean, sd = part.mean(numeric_only=True), part.std(numeric_only=True).fillna(0)
         print(
             f"{line:22}{len(part):5}{mean['AUC']:9.5f}{sd['AUC']:8.5f}{mean['log-loss']:10.5f}"
-            f"{sd['log-loss']:8.5f}{mean['ECE']:8.4f}{mean['mean']:7.3f}{mean['fit, s']:8.0f}",
+            f"{sd['log-loss']:8.5f}{mean['ECE']:8.4f}{mean['chance']:8.4f}"
+            f"{mean['mean']:7.3f}{mean['fit, s']:8.0f}",
             flush=True,
         )
 

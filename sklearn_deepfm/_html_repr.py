@@ -1,0 +1,54 @@
+"""What a notebook shows of a fitted estimator below its parameters."""
+
+import html
+
+import numpy as np
+
+from sklearn_deepfm._bag_field import BagField
+from sklearn_deepfm._numeric_field import NumericField
+
+MOST_FIELDS = 30
+
+
+def summary_html(estimator):
+    """Fields, sizes and the course of training, as a piece of HTML."""
+    dims, module = estimator.field_dims_, estimator.module_
+    n_mlp = sum(p.numel() for name, p in module.named_parameters() if name.startswith("mlps"))
+    members = f", of {module.n_members} members" if module.n_members > 1 else ""
+    facts = {
+        "fields": f"{len(dims)}, of {dims.sum():,} rows of the table",
+        "parameters": f"{module.table.numel():,} in the table, {n_mlp:,} in the MLP{members}",
+        "epochs": _epochs(estimator.history_),
+    }
+    rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in facts.items())
+    return (
+        f'<div class="deepfm-summary"><table>{rows}</table>'
+        f"<details><summary>Fields</summary>{_fields(estimator)}</details></div>"
+    )
+
+
+def _epochs(history):
+    scores = [epoch.get("valid_score") for epoch in history]
+    if not history or None in scores:
+        return f"{len(history)}"
+    best = int(np.argmax(scores))
+    return f"{len(history)}, the best one {best + 1} with the score {scores[best]:.5g}"
+
+
+def _fields(estimator):
+    fields, n_fields = estimator._fields, len(estimator.field_dims_)
+    rows = [
+        f"<tr><td>{html.escape(str(field.name))}</td><td>{_kind(field)}</td>"
+        f"<td>{field.n_rows:,}</td></tr>"
+        for field in (fields[j] for j in range(min(n_fields, MOST_FIELDS)))
+    ]
+    if n_fields > MOST_FIELDS:
+        rows.append(f'<tr><td colspan="3">and {n_fields - MOST_FIELDS} more</td></tr>')
+    head = "<tr><th>name</th><th>kind</th><th>rows</th></tr>"
+    return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _kind(field):
+    if isinstance(field, NumericField):
+        return "numbers"
+    return "lists of codes" if isinstance(field, BagField) else "codes"
