@@ -65,8 +65,8 @@ class WaterfallDisplay:
         -------
         display : WaterfallDisplay
         """
-        one = X.iloc[[row]] if hasattr(X, "iloc") else X[row : row + 1]
-        found = contributions(model, one)
+        row = _position(row, len(X))
+        found = contributions(model, X[row : row + 1])
         return cls.from_contributions(found, output=output, max_terms=max_terms, ax=ax)
 
     @classmethod
@@ -90,8 +90,7 @@ class WaterfallDisplay:
         -------
         display : WaterfallDisplay
         """
-        if not -len(contributions) <= row < len(contributions):
-            raise ValueError(f"row must be a position below {len(contributions)}, got {row}.")
+        row = _position(row, len(contributions))
         one, values = contributions.of_output(output), contributions.values.iloc[row]
         known = {
             name: f"{short(name)} = {short(values.iloc[j])}" for j, name in enumerate(values.index)
@@ -137,3 +136,9 @@ class WaterfallDisplay:
         ax.margins(x=0.15)
         ax.set_xlabel(f"from {self.bias:.2f}, an average row, to {ends[-1]:.2f}")
         return self
+
+
+def _position(row, n_rows):
+    if not -n_rows <= row < n_rows:
+        raise ValueError(f"row must be a position in the {n_rows} rows of X, got {row}.")
+    return row % n_rows

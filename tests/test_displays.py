@@ -124,7 +124,7 @@ def test_waterfall_of_one_class(data):
     display = WaterfallDisplay.from_contributions(found, row=2, output="b")
     expected = model.decision_function(X.iloc[2:3, :3])[0, 1]
     assert display.bias + display.terms.sum() == pytest.approx(expected, rel=1e-5, abs=1e-6)
-    with pytest.raises(ValueError, match="row must be a position below 4, got 4"):
+    with pytest.raises(ValueError, match="row must be a position in the 4 rows of X, got 4"):
         WaterfallDisplay.from_contributions(found, row=4, output="b")
     with pytest.raises(ValueError, match="output must be one of"):
         WaterfallDisplay.from_contributions(found)
