@@ -22,10 +22,10 @@ INTRODUCTION = """\
 Error messages
 ==============
 
-A message says which parameter or column is concerned, what is required, what came, and what to do. A
-call that fails leaves encoder and estimator as they were. These are written by the tests, from what
-they raise; `df` is a data frame of strings and numbers, `codes` a matrix that an encoder made of one,
-`y` their labels, and `encoder`, `model` and `pipeline` are fitted.
+A message says which parameter or column is concerned, what is required, what came, and what to
+do. A call that fails leaves encoder and estimator as they were. These are written by the tests,
+from what they raise; `df` is a data frame of strings and numbers, `codes` a matrix that an
+encoder made of one, `y` their labels, and `encoder`, `model` and `pipeline` are fitted.
 """
 
 # What is wrong, the call, and words that its message must have.

@@ -66,5 +66,6 @@ print(nearest_categories(model, "dest", "LAX", n_categories=5).round(2).to_strin
 EmbeddingDisplay.from_estimator(model, "dest")
 
 # %%
-# Day of the year and scheduled departure lead, by themselves and as the strongest pair: a storm
-# delays the flights of some hours of a day. The last figure shows which airports share such days.
+# The day of the year matters most, by itself and together with origin and scheduled departure: a
+# storm delays the flights of some hours of a day from some airports. On the map the airports of
+# Florida lie together, and so do those of the West.
