@@ -21,6 +21,9 @@ default_role = "literal"
 html_theme = "pydata_sphinx_theme"
 html_title = f"{project} {version}"
 html_theme_options = {"show_toc_level": 2, "show_prev_next": False}
+html_sidebars = {
+    name: [] for name in ("tour", "how_it_works", "coming_from", "changelog", "contributing")
+}
 
 autosummary_generate = True
 numpydoc_show_class_members = False  # _templates/autosummary/class.rst lists them
