@@ -1,6 +1,7 @@
 """DeepFM for scikit-learn."""
 
 from sklearn_deepfm._classifier import DeepFMClassifier
+from sklearn_deepfm._contributions import Contributions, Importances
 from sklearn_deepfm._displays import (
     FieldImportanceDisplay,
     InteractionDisplay,
@@ -8,13 +9,7 @@ from sklearn_deepfm._displays import (
 )
 from sklearn_deepfm._embedding_display import EmbeddingDisplay
 from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
-from sklearn_deepfm._inspection import (
-    Contributions,
-    Importances,
-    contributions,
-    importances,
-    nearest_categories,
-)
+from sklearn_deepfm._inspection import contributions, importances, nearest_categories
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._regressor import DeepFMRegressor
 from sklearn_deepfm._waterfall_display import WaterfallDisplay

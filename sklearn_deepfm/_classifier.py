@@ -7,7 +7,7 @@ from sklearn.base import ClassifierMixin
 from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._net import DeepFMClassifierNet
 from sklearn_deepfm._parameters import dict_of, one_of, real
-from sklearn_deepfm._sklearn_callbacks import with_callbacks
+from sklearn_deepfm._sklearn_callbacks import callbacks_of
 from sklearn_deepfm._targets import LabelSets, labels_of
 
 
@@ -320,7 +320,6 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         """The labels, sorted."""
         return self._target.classes
 
-    @with_callbacks
     def fit(
         self,
         X,
@@ -364,7 +363,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         ValueError
             If a parameter, a column, a label or a weight is not what it has to be.
         """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups)
+        with callbacks_of(self):
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups)
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Go on with one pass over these rows.

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from sklearn_deepfm._drawing import DOWN, REST, UP, axes, short
+from sklearn_deepfm._drawing import AS_IT_IS, DOWN, REST, UP, axes, check_at_least, short
 from sklearn_deepfm._inspection import importances
-from sklearn_deepfm._opened import estimator_of
+from sklearn_deepfm._opened import Opened
 
 
 class LossCurveDisplay:
@@ -52,8 +52,7 @@ class LossCurveDisplay:
         -------
         display : LossCurveDisplay
         """
-        estimator = estimator_of(model)
-        history = pd.DataFrame(estimator.history_)
+        history = pd.DataFrame(Opened(model).estimator.history_)
         history.index = pd.RangeIndex(1, len(history) + 1, name="epoch")
         return cls(history).plot(ax=ax)
 
@@ -80,7 +79,7 @@ class LossCurveDisplay:
         if "valid_loss" in self.history:
             best = self.history["valid_loss"].idxmin()
             ax.axvline(best, color=REST, linewidth=1, linestyle=":", label=f"least at epoch {best}")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.locator_params(axis="x", integer=True)
         ax.set(xlabel="epoch", ylabel="mean loss")
         ax.legend()
         return self
@@ -151,6 +150,7 @@ class FieldImportanceDisplay:
         -------
         display : FieldImportanceDisplay
         """
+        check_at_least(1, max_fields=max_fields)
         fields = self.importances.fields[:max_fields][::-1]
         ax = self.ax_ = axes(ax, (6.5, 1.2 + 0.3 * len(fields)))
         self.figure_, place = ax.figure, np.arange(len(fields))
@@ -166,7 +166,7 @@ class FieldImportanceDisplay:
             place, fields["in_pairs"], left=fields["strength"], color="#a1b8d9", label="in pairs"
         )
         self.bars_ = [alone, in_pairs]
-        ax.set_yticks(place, [short(name) for name in fields.index])
+        ax.set_yticks(place, [short(name) for name in fields.index], **AS_IT_IS)
         ax.set_xlabel("mean size of the contribution")
         ax.set_title(_shares_in_words(self.importances), fontsize="medium")
         ax.legend(loc="lower right")
@@ -237,6 +237,9 @@ class InteractionDisplay:
         -------
         display : InteractionDisplay
         """
+        check_at_least(
+            2, max_fields=max_fields, **{"number of fields": len(self.importances.fields)}
+        )
         matrix = self.importances.matrix()
         names = self.importances.fields["in_pairs"].nlargest(max_fields).index
         matrix = matrix.loc[names, names].to_numpy()
@@ -245,10 +248,9 @@ class InteractionDisplay:
         ax = self.ax_ = axes(ax, (size + 1, size))
         self.figure_, self.im_ = ax.figure, ax.imshow(below, cmap="Blues", vmin=0)
         labels = [short(name) for name in names]
-        ax.set_xticks(
-            range(len(below)), labels[:-1], rotation=45, ha="right", rotation_mode="anchor"
-        )
-        ax.set_yticks(range(len(below)), labels[1:])
+        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        ax.set_xticks(range(len(below)), labels[:-1], **turned, **AS_IT_IS)
+        ax.set_yticks(range(len(below)), labels[1:], **AS_IT_IS)
         ax.spines[:].set_visible(False)
         ax.figure.colorbar(self.im_, ax=ax, label="mean size of the contribution", shrink=0.8)
         ax.set_title(_shares_in_words(self.importances), fontsize="medium")

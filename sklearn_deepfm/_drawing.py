@@ -2,6 +2,7 @@
 
 LONGEST_LABEL = 28  # characters
 UP, DOWN, REST = "#c44e52", "#4c72b0", "#8c8c8c"
+AS_IT_IS = {"parse_math": False}  # a $ in a name is no formula
 
 
 def axes(ax, size):
@@ -28,3 +29,10 @@ def short(label):
     """A label cut to a length that leaves room for the picture."""
     label = str(label)
     return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
+
+
+def check_at_least(least, **value):
+    """Raise a ValueError if a parameter, given by its name, is smaller."""
+    for name, number in value.items():
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}, got {number!r}.")

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from sklearn_deepfm._drawing import DOWN, axes, short
-from sklearn_deepfm._opened import category_embeddings, category_weights
+from sklearn_deepfm._drawing import AS_IT_IS, DOWN, axes, check_at_least, short
+from sklearn_deepfm._opened import Opened
 
 
 class EmbeddingDisplay:
@@ -65,7 +65,9 @@ class EmbeddingDisplay:
         -------
         display : EmbeddingDisplay
         """
-        frame, weights = category_embeddings(model, field), category_weights(model, field)
+        check_at_least(1, max_categories=max_categories)
+        opened = Opened(model)
+        frame, weights = opened.embeddings(field), opened.category_weights(field)
         frame = frame.iloc[np.argsort(-weights, kind="stable")[:max_categories]]
         rows = frame.to_numpy(dtype=np.float64)
         left, sizes, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
@@ -107,7 +109,12 @@ class EmbeddingDisplay:
             if len(kept) == most:
                 break
             text = self.ax_.annotate(
-                short(name), (x, y), (4, 3), textcoords="offset points", fontsize="small"
+                short(name),
+                (x, y),
+                (4, 3),
+                textcoords="offset points",
+                fontsize="small",
+                **AS_IT_IS,
             )
             box = text.get_window_extent()
             fits = edge.x0 <= box.x0 and box.x1 <= edge.x1 and box.y1 <= edge.y1

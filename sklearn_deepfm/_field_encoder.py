@@ -21,7 +21,7 @@ from sklearn_deepfm._parameters import (
 )
 from sklearn_deepfm._quantities import Numbers
 from sklearn_deepfm._roles import roles_of
-from sklearn_deepfm._sklearn_callbacks import CallbackSupportMixin, one_task, with_callbacks
+from sklearn_deepfm._sklearn_callbacks import CallbackSupportMixin, one_task
 from sklearn_deepfm._tables import (
     Column,
     Columns,
@@ -205,7 +205,6 @@ class OrdinalFieldEncoder(
         self.separators = separators
         self.member_weights = member_weights
 
-    @with_callbacks
     def fit(self, X, y=None):
         """Learn the kind of each column, and its categories or bins.
 
@@ -234,7 +233,6 @@ class OrdinalFieldEncoder(
             self._learn(read_table(X))
         return self
 
-    @with_callbacks
     def fit_transform(self, X, y=None):
         """Learn the table and encode it, faster than by `fit` and `transform`.
 

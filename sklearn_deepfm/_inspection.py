@@ -1,162 +1,13 @@
 """What a fitted DeepFM adds up for a prediction, exactly, and what matters over many rows."""
 
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from sklearn_deepfm._opened import category_embeddings, opened
+from sklearn_deepfm._contributions import Contributions, Importances
+from sklearn_deepfm._opened import Opened
 from sklearn_deepfm._terms import TERMS, Terms
-
-
-@dataclass(frozen=True)
-class Contributions:
-    """What bias, fields, pairs of fields and deep part add to the prediction of each row.
-
-    :func:`contributions` makes them. With several outputs (classes, labels or numbers)
-    every array has one more dimension, the last one, of length `n_outputs`.
-
-    Parameters
-    ----------
-    bias : float or ndarray of shape (n_outputs,)
-        Of an average row; the same for all rows.
-    fields : ndarray of shape (n_samples, n_fields)
-        What each field adds by itself.
-    pairs : ndarray of shape (n_samples, n_fields * (n_fields - 1) // 2)
-        What each pair of fields adds, in the order of `pair_names`.
-    deep : ndarray of shape (n_samples,)
-        What is left to the MLP.
-    values : DataFrame of shape (n_samples, n_fields)
-        What each field holds: the values that the encoder of a Pipeline was given, or
-        the codes that an estimator was.
-    output_names : list
-        Classes, or numbers of labels or outputs; a single None where there is one
-        output.
-    """
-
-    bias: float | np.ndarray
-    fields: np.ndarray
-    pairs: np.ndarray
-    deep: np.ndarray
-    values: pd.DataFrame
-    output_names: list
-
-    def __len__(self):
-        return len(self.deep)
-
-    @property
-    def field_names(self):
-        """Names of the fields, in the order of `fields`."""
-        return self.values.columns.tolist()
-
-    @property
-    def pair_names(self):
-        """Names of the two fields of each pair, in the order of `pairs`."""
-        return list(combinations(self.field_names, 2))
-
-    @property
-    def total(self):
-        """The sum of all: the logits of a classifier, the prediction of a regressor."""
-        return self.bias + self.fields.sum(1) + self.pairs.sum(1) + self.deep
-
-    def to_frame(self, output=None):
-        """A row for each sample and a column for each term.
-
-        Parameters
-        ----------
-        output : label, default=None
-            One of `output_names`, where there are several.
-
-        Returns
-        -------
-        frame : DataFrame of shape (n_samples, n_terms)
-            Columns "bias", the names of the fields, those of the pairs as
-            "first x second", and "deep"; with the index of X.
-
-        Raises
-        ------
-        ValueError
-            If there are several outputs and none of them is named.
-        """
-        one = self.of_output(output)
-        names = [str(name) for name in one.field_names]
-        names += [f"{first} x {second}" for first, second in one.pair_names]
-        bias = np.full(len(one), one.bias)
-        terms = np.column_stack([bias, one.fields, one.pairs, one.deep])
-        return pd.DataFrame(terms, self.values.index, ["bias", *names, "deep"])
-
-    def of_output(self, output=None):
-        """The contributions to one of several outputs.
-
-        Parameters
-        ----------
-        output : label, default=None
-            One of `output_names`. With a single output there is no need to name it.
-
-        Returns
-        -------
-        contributions : Contributions
-            With a single output.
-        """
-        if self.output_names == [None]:
-            if output is not None:
-                raise ValueError(f"output must be None for a model of one output, got {output!r}.")
-            return self
-        if output not in self.output_names:
-            raise ValueError(f"output must be one of {self.output_names}, got {output!r}.")
-        k = self.output_names.index(output)
-        return Contributions(
-            float(self.bias[k]),
-            self.fields[..., k],
-            self.pairs[..., k],
-            self.deep[..., k],
-            self.values,
-            [None],
-        )
-
-
-@dataclass(frozen=True)
-class Importances:
-    """How much fields and pairs of them move predictions, over the rows of a data set.
-
-    :func:`importances` makes them. Strengths are means over the rows, and over the
-    outputs if there are several, of the size of a contribution, in units of the logit (of
-    y for a regressor).
-
-    Parameters
-    ----------
-    fields : DataFrame of shape (n_fields, 4)
-        For each field the "strength" of what it adds by itself and the standard "error" of that
-        mean; "in_pairs" is half the strength of all pairs with it, "total" the sum of
-        both. The strongest come first.
-    pairs : DataFrame of shape (n_pairs, 2)
-        For each pair of names "strength" and "error". The strongest come first.
-    shares : Series
-        Share of "fields", "pairs" and "deep" in what moves predictions: the standard
-        deviation of each part's sum over the rows, divided by the sum of the three.
-    n_samples : int
-        Number of rows.
-    """
-
-    fields: pd.DataFrame
-    pairs: pd.DataFrame
-    shares: pd.Series
-    n_samples: int
-
-    def matrix(self):
-        """Strengths of the pairs as a symmetric matrix, 0 on its diagonal.
-
-        Returns
-        -------
-        matrix : DataFrame of shape (n_fields, n_fields)
-            Fields in the order of `fields`.
-        """
-        names = self.fields.index
-        matrix = pd.DataFrame(0.0, names, names)
-        for (first, second), strength in self.pairs["strength"].items():
-            matrix.loc[first, second] = matrix.loc[second, first] = strength
-        return matrix
 
 
 def contributions(model, X, *, terms="effects"):
@@ -174,7 +25,8 @@ def contributions(model, X, *, terms="effects"):
     adds is split likewise, starting from a row whose fields are all average: a field's
     effect is what its own embedding changes there, a pair's what both change beyond
     their two effects, and "deep" is what remains, interactions of three and more
-    fields. The bias is the logit of that average row; a row of unknown categories is one.
+    fields. The bias is the logit of that average row, as a row of unknown categories is,
+    but for lists, whose average lies elsewhere than an unknown member.
 
     Parameters
     ----------
@@ -226,8 +78,9 @@ def contributions(model, X, *, terms="effects"):
     True
     """
     _check_terms(terms)
-    estimator, X, values = opened(model, X)
-    of_model = Terms(estimator, terms)
+    opened = Opened(model)
+    X, values = opened.transform(X)
+    of_model = Terms(opened.estimator, terms)
     bias, parts = of_model.bias, list(of_model.by_part(X))
     fields, pairs, deep = (np.concatenate(part) for part in zip(*parts, strict=True))
     names = of_model.output_names
@@ -266,11 +119,12 @@ def importances(model, X, *, terms="effects"):
     ['fields', 'pairs', 'deep']
     """
     _check_terms(terms)
-    estimator, X, values = opened(model, X)
+    opened = Opened(model)
+    X, values = opened.transform(X)
     if len(values) < 2:
         raise ValueError(f"X must hold at least 2 rows, got {len(values)}.")
     sums = _Sums()
-    for fields, pairs, deep in Terms(estimator, terms).by_part(X):
+    for fields, pairs, deep in Terms(opened.estimator, terms).by_part(X):
         together = np.stack([fields.sum(1), pairs.sum(1), deep], axis=1)
         sums.add(np.abs(np.concatenate([fields, pairs], axis=1)).mean(2), together)
     names = values.columns
@@ -366,16 +220,23 @@ def nearest_categories(model, field, category, n_categories=10):
     >>> nearest_categories(model, 0, 0).index.tolist()
     [1, 2]
     """
-    frame = category_embeddings(model, field)
-    if category not in frame.index:
+    frame = Opened(model).embeddings(field)
+    if not _is_among(category, frame.index):
         raise ValueError(
             f"category must be one of field {field!r} that fit saw, such as "
             f"{frame.index[:3].tolist()}, got {category!r}."
         )
     own = frame.loc[category].to_numpy()
-    others = frame.drop(index=category)
+    others = frame.drop(index=[category])
     lengths = np.linalg.norm(others, axis=1) * np.linalg.norm(own)
     cosine = others.to_numpy() @ own / np.maximum(lengths, np.finfo(np.float32).tiny)
     distance = np.linalg.norm(others.to_numpy() - own, axis=1)
     found = pd.DataFrame({"similarity": cosine, "distance": distance}, index=others.index)
     return found.sort_values("similarity", ascending=False, kind="stable")[:n_categories]
+
+
+def _is_among(category, index):
+    try:
+        return category in index
+    except TypeError:  # what cannot be hashed is no category
+        return False

@@ -1,5 +1,7 @@
 """The estimator inside a pipeline or a search, and what reaches it."""
 
+from numbers import Integral
+
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
@@ -10,96 +12,116 @@ from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
 from sklearn_deepfm._pretrained import embedding_frame
 
 
-def opened(model, X):
-    """A fitted estimator, its input, and the values behind that input.
+class Opened:
+    """A fitted estimator, and the transformers before it.
 
     Parameters
     ----------
     model : BaseDeepFM, Pipeline or search
-    X : data frame or array-like
-        Input of the model.
 
-    Returns
-    -------
+    Attributes
+    ----------
     estimator : BaseDeepFM
-    X : data frame or array-like
-        Input of the estimator.
-    values : DataFrame of shape (n_samples, n_fields)
-        What each field holds: the input of the encoder before the estimator, else that
-        of the estimator; its columns are the names of the fields.
-
-    Raises
-    ------
-    TypeError
-        If there is no DeepFM at the end of the model.
+    steps : list of transformer
+    encoder : OrdinalFieldEncoder or None
+        The last step, if it is one.
     """
-    estimator, steps = _taken_apart(model)
-    values = X
-    for step in steps:
-        values, X = X, step.transform(X)
-    names = getattr(estimator, "feature_names_in_", None)
-    if steps and names is None:
-        names = _names_out(steps, estimator)
-    if steps and isinstance(steps[-1], OrdinalFieldEncoder):
-        return estimator, X, _of_fields(steps[-1], values, names)
-    return estimator, X, _as_frame(X, names)
 
+    def __init__(self, model):
+        self.estimator, self.steps = _taken_apart(model)
+        is_encoded = bool(self.steps) and isinstance(self.steps[-1], OrdinalFieldEncoder)
+        self.encoder = self.steps[-1] if is_encoded else None
 
-def category_embeddings(model, field):
-    """Learned embeddings of a field by category: behind an encoder by name, else by code.
+    def transform(self, X):
+        """Input of the estimator, and the values behind it.
 
-    Parameters
-    ----------
-    model : BaseDeepFM, Pipeline or search
-    field : str or int
-        Name or position of a column of categories.
+        Parameters
+        ----------
+        X : data frame or array-like
+            Input of the model.
 
-    Returns
-    -------
-    frame : DataFrame of shape (n_categories, n_members * embed_dim)
-    """
-    estimator, steps = _taken_apart(model)
-    if not steps or not isinstance(steps[-1], OrdinalFieldEncoder):
-        return estimator.embeddings(field)
-    encoder = steps[-1]
-    position, name = _position(encoder, field)
-    frame = encoder.by_category(field, estimator.embeddings(position))
-    return frame.rename_axis(index=name)
+        Returns
+        -------
+        X : data frame or array-like
+            Input of the estimator.
+        values : DataFrame of shape (n_samples, n_fields)
+            What each field holds: the input of the encoder before the estimator, else that
+            of the estimator; its columns are the names of the fields.
+        """
+        values = X
+        for step in self.steps:
+            values, X = X, step.transform(X)
+        if self.encoder is None:
+            return X, _as_frame(X).set_axis(self.field_names, axis=1)
+        frame = _as_frame(values).iloc[:, [role.position for role in self.encoder._roles]]
+        return X, frame.set_axis(self.field_names, axis=1)
 
+    @property
+    def field_names(self):
+        """Names of the fields: those of the columns, else their positions."""
+        n_fields = self.estimator.n_features_in_
+        if hasattr(self.estimator, "feature_names_in_"):
+            return self.estimator.feature_names_in_.tolist()
+        if self.encoder is not None and hasattr(self.encoder, "feature_names_in_"):
+            return self.encoder.get_feature_names_out().tolist()
+        if self.steps and self.encoder is None:
+            steps = [(str(number), step) for number, step in enumerate(self.steps)]
+            try:
+                return Pipeline(steps).get_feature_names_out().tolist()
+            except (AttributeError, ValueError):  # a step that makes no names
+                return list(range(n_fields))
+        return list(range(n_fields))
 
-def category_weights(model, field):
-    """Total weight of the training rows of each category, in the order of their embeddings.
+    def position(self, field):
+        """Position of a field by its name, or by its position.
 
-    Parameters
-    ----------
-    model : BaseDeepFM, Pipeline or search
-    field : str or int
-        Name or position of a column of categories.
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        names = self.field_names
+        if field in names:
+            return names.index(field)
+        if isinstance(field, Integral) and 0 <= field < len(names):
+            return int(field)
+        raise ValueError(
+            f"field must be one of {names}, or a position from 0 to {len(names) - 1}, got "
+            f"{field!r}."
+        )
 
-    Returns
-    -------
-    weights : ndarray of shape (n_categories,)
-    """
-    estimator, steps = _taken_apart(model)
-    encoder = steps[-1] if steps and isinstance(steps[-1], OrdinalFieldEncoder) else None
-    position = field if encoder is None else _position(encoder, field)[0]
-    of_rows = np.concatenate([frequency for _, frequency in estimator._fields.frequencies])
-    weights = embedding_frame(estimator._fields, position, of_rows[:, None])
-    if encoder is not None:
-        weights = encoder.by_category(field, weights)
-    return weights.to_numpy()[:, 0]
+    def embeddings(self, field):
+        """Learned embeddings of a field by category: behind an encoder by name, else by code.
 
+        Returns
+        -------
+        frame : DataFrame of shape (n_categories, n_members * embed_dim)
+        """
+        position = self.position(field)
+        if not {"fm", "deep"} & set(self.estimator.module_.components):
+            raise ValueError(
+                f"components must have 'fm' or 'deep' for categories to have embeddings, and are "
+                f"{self.estimator.module_.components}."
+            )
+        frame = self._by_category(position, self.estimator.embeddings(position))
+        return frame.rename_axis(index=self.field_names[position])
 
-def estimator_of(model):
-    """The fitted estimator inside a pipeline or a search."""
-    return _taken_apart(model)[0]
+    def category_weights(self, field):
+        """Total weight of the training rows of each category, in the order of `embeddings`.
 
+        Returns
+        -------
+        weights : ndarray of shape (n_categories,)
+        """
+        position, fields = self.position(field), self.estimator._fields
+        of_rows = np.concatenate([frequency for _, frequency in fields.frequencies])
+        frame = embedding_frame(fields, position, of_rows[:, None])
+        return self._by_category(position, frame).to_numpy()[:, 0]
 
-def _position(encoder, field):
-    """Position and name of one of the encoder's fields."""
-    names = list(encoder.get_feature_names_out())
-    position = names.index(field) if field in names else field
-    return position, names[position]
+    def _by_category(self, position, frame):
+        if self.encoder is None:
+            return frame
+        return self.encoder.by_category(self.encoder._roles[position].position, frame)
 
 
 def _taken_apart(model):
@@ -109,33 +131,30 @@ def _taken_apart(model):
         if hasattr(model, "best_estimator_"):
             model = model.best_estimator_
         elif isinstance(model, Pipeline):
-            steps += [step for _, step in model.steps[:-1] if step not in (None, "passthrough")]
+            steps += _transformers(model.steps[:-1])
             model = model.steps[-1][1]
         else:
             raise TypeError(
                 f"model must be a fitted DeepFMClassifier or DeepFMRegressor, a Pipeline that "
-                f"ends in one, or a search over these, got {type(model).__name__}."
+                f"ends in one, or a fitted search over these with refit, got "
+                f"{type(model).__name__}."
             )
     check_is_fitted(model)
     return model, steps
 
 
-def _names_out(steps, estimator):
-    try:
-        return Pipeline([(str(i), step) for i, step in enumerate(steps)]).get_feature_names_out()
-    except (AttributeError, ValueError):  # a step that makes no names
-        return np.arange(estimator.n_features_in_)
+def _transformers(steps):
+    """The transformers of a pipeline's steps, and of pipelines among them."""
+    found = []
+    for _, step in steps:
+        if isinstance(step, Pipeline):
+            found += _transformers(step.steps)
+        elif step not in (None, "passthrough"):
+            found.append(step)
+    return found
 
 
-def _of_fields(encoder, values, names):
-    """The columns that are fields, without those of weights."""
-    frame = _as_frame(values, None)
-    frame = frame.iloc[:, [role.position for role in encoder._roles]]
-    return frame.set_axis(names, axis=1)
-
-
-def _as_frame(X, names):
+def _as_frame(X):
     if hasattr(X, "to_pandas"):
         X = X.to_pandas()
-    frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X))
-    return frame if names is None else frame.set_axis(names, axis=1)
+    return X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X))

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from multiprocessing import current_process
 from typing import Any
 
 from skorch import NeuralNet
@@ -77,9 +78,14 @@ def progress_callbacks(verbose: int) -> list[tuple[str, Callback]]:
 
 
 def _is_drawn() -> bool:
-    """Whether errors go to a terminal or a notebook, where a line can be written anew."""
-    is_terminal = getattr(sys.stderr, "isatty", None)
-    return "ipykernel" in sys.modules or bool(is_terminal and is_terminal())
+    """Whether errors go to a terminal or a notebook, where a line can be written anew.
+
+    Those of the processes of a parallel search share a terminal and would overwrite each other.
+    """
+    stream = sys.stderr
+    if stream is None or stream.closed or current_process().name != "MainProcess":
+        return False
+    return stream.isatty() or type(stream).__module__.startswith("ipykernel")
 
 
 def _figures(epoch: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from sklearn.base import RegressorMixin
 
 from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._net import DeepFMRegressorNet
-from sklearn_deepfm._sklearn_callbacks import with_callbacks
+from sklearn_deepfm._sklearn_callbacks import callbacks_of
 from sklearn_deepfm._targets import Amount
 
 
@@ -224,7 +224,6 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     _net_class = DeepFMRegressorNet
     _target_class = Amount
 
-    @with_callbacks
     def fit(
         self,
         X,
@@ -267,7 +266,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         ValueError
             If a parameter, a column, the target or a weight is not what it has to be.
         """
-        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups)
+        with callbacks_of(self):
+            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups)
 
     def partial_fit(self, X, y, sample_weight=None):
         """Go on with one pass over these rows.

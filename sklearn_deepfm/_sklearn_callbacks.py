@@ -14,9 +14,24 @@ except ImportError:  # scikit-learn before 1.9
     class CallbackSupportMixin:
         """Stands in for scikit-learn's."""
 
-    def with_callbacks(method):
-        """Leave a method as it is."""
-        return method
+else:
+
+    @with_callbacks
+    def _tear_down(estimator):
+        """Do nothing but what follows any method with callbacks."""
+
+
+@contextlib.contextmanager
+def callbacks_of(estimator):
+    """Tear down an estimator's callbacks in the end, whatever happens.
+
+    Unlike a decorator it adds no frame to the stack, by which warnings find the user's line.
+    """
+    try:
+        yield
+    finally:
+        if hasattr(estimator, "_callback_fit_ctx"):
+            _tear_down(estimator)
 
 
 class EpochTasks(Callback):
@@ -65,9 +80,11 @@ class EpochTasks(Callback):
         )
 
     def _state(self):
-        """Attributes of an estimator that predicts as if training ended here."""
+        """Attributes of an estimator that predicts with the weights of now."""
         self._model.net_.prepare_to_predict()
-        return dict(vars(self._model))
+        of_callbacks = ("_skl_", "_callback_", "_parent_callback_")
+        attributes = vars(self._model).items()
+        return {name: value for name, value in attributes if not name.startswith(of_callbacks)}
 
 
 def task_of_fit(estimator, n_epochs=0):
@@ -80,12 +97,13 @@ def task_of_fit(estimator, n_epochs=0):
 @contextlib.contextmanager
 def one_task(estimator, X, y):
     """Tell the callbacks of an estimator of a fit that has no epochs."""
-    task = task_of_fit(estimator)
-    if task is not None:
-        task.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
-    yield
-    if task is not None:
-        task.call_on_fit_task_end(estimator=estimator, X=X, y=y)
+    with callbacks_of(estimator):
+        task = task_of_fit(estimator)
+        if task is not None:
+            task.call_on_fit_task_begin(estimator=estimator, X=X, y=y)
+        yield
+        if task is not None:
+            task.call_on_fit_task_end(estimator=estimator, X=X, y=y)
 
 
 def epoch_tasks(root, estimator, model, X, y, sample_weight):

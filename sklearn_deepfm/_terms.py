@@ -9,7 +9,7 @@ from sklearn_deepfm._columns import read_cells
 from sklearn_deepfm._prediction import BATCH_SIZE, inputs_by_part
 
 TERMS = ("effects", "products", "formula")
-MOST_PRODUCTS = 2**22  # of pairs of fields, held at a time
+MOST_PRODUCTS = 2**23  # of coordinates of pairs of fields, held at a time
 
 
 class Terms:
@@ -61,9 +61,9 @@ class Terms:
         pairs : ndarray of shape (n_rows, n_pairs, n_outputs)
         deep : ndarray of shape (n_rows, n_outputs)
         """
-        device, n_fields = self._estimator.net_.device, len(self._place)
-        cells = read_cells(self._estimator, X)
-        batch_size = int(np.clip(MOST_PRODUCTS // n_fields**2, 1, BATCH_SIZE))
+        device, cells = self._estimator.net_.device, read_cells(self._estimator, X)
+        of_a_row = max(1, len(self._pairs[0]) * self._module.table.shape[1])
+        batch_size = int(np.clip(MOST_PRODUCTS // of_a_row, 1, BATCH_SIZE))
         with torch.inference_mode():
             for part, inputs in inputs_by_part(self._fields, cells, device, batch_size):
                 terms = self._of_rows(inputs, part.stop - part.start)

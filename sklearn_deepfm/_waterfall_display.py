@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sklearn_deepfm._drawing import DOWN, REST, UP, axes, short
+from sklearn_deepfm._drawing import AS_IT_IS, DOWN, REST, UP, axes, check_at_least, short
 from sklearn_deepfm._inspection import contributions
 
 
@@ -115,6 +115,7 @@ class WaterfallDisplay:
         -------
         display : WaterfallDisplay
         """
+        check_at_least(2, max_terms=max_terms)
         terms = self.terms
         if len(terms) > max_terms:
             n_rest = len(terms) - max_terms + 1
@@ -130,7 +131,7 @@ class WaterfallDisplay:
         ax.vlines(ends[:-1], place[:-1], place[1:], color=REST, linewidth=0.8)
         ax.bar_label(self.bars_, [f"{term:+.2f}" for term in terms], padding=3, fontsize="small")
         ax.axvline(self.bias, color=REST, linewidth=0.8, linestyle=":")
-        ax.set_yticks(place, terms.index)
+        ax.set_yticks(place, terms.index, **AS_IT_IS)
         ax.invert_yaxis()
         ax.use_sticky_edges = False
         ax.margins(x=0.15)

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import os
 import pty
 import re
@@ -12,6 +13,7 @@ import sys
 import termios
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -26,7 +28,7 @@ from skorch.callbacks import (
     LRScheduler,
 )
 
-from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
 
 N_TRAIN = 900
 
@@ -334,11 +336,31 @@ def test_lines_tell_the_time_left_where_there_is_no_terminal(fit, capsys):
     assert not set("\r\b\x1b") & set(out)
 
 
-def test_bar_in_a_terminal(fit):
+@pytest.mark.parametrize("stream", [None, "closed"])
+def test_lines_where_errors_go_nowhere(fit, stream, monkeypatch, capsys):
+    if stream == "closed":
+        stream = io.StringIO()
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    fit(verbose=2, max_epochs=1)
+    assert capsys.readouterr().out.startswith("epoch   1")
+
+
+def test_warnings_point_at_the_line_that_called_fit():
+    X = np.random.default_rng(0).integers(0, 50, (300, 2)).astype(float)
+    with pytest.warns(UserWarning, match="whole numbers") as caught:
+        DeepFMClassifier(max_epochs=1).fit(X, np.arange(300) % 2)
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="'key' has 190 categories") as caught:
+        OrdinalFieldEncoder().fit(pd.DataFrame({"key": [f"k{i % 190}" for i in range(200)]}))
+    assert caught[0].filename == __file__
+
+
+def test_bar_in_a_terminal():
     """A real process at the end of a pseudo-terminal."""
     code = (
         "import numpy as np; from sklearn_deepfm import DeepFMClassifier\n"
-        "X = np.random.default_rng(0).integers(0, 5, (400, 3)); y = X[:, 0] > 2\n"
+        "X = np.random.default_rng(0).integers(0, 9, (400, 3)); y = X[:, 0] > 4\n"
         "DeepFMClassifier(verbose=2, max_epochs=2, scoring='roc_auc', batch_size=100).fit(X, y)"
     )
     reader, writer = pty.openpty()

@@ -177,3 +177,36 @@ def test_matplotlib_is_needed_by_drawing_alone(model, data, monkeypatch):
     found = importances(model, data[0])
     with pytest.raises(ImportError, match="Drawing needs matplotlib.*pip install"):
         FieldImportanceDisplay(found).plot()
+
+
+def test_names_with_signs_of_formulas_are_drawn_as_they_are(rng):
+    X = pd.DataFrame(
+        {"$a_$": rng.choice(["$0-$50", "$50_$", "b"], 300), "b": rng.choice(["x", "y"], 300)}
+    )
+    model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**SMALL))
+    model.fit(X, X["$a_$"] == "b")
+    found = importances(model, X)
+    drawn = [
+        FieldImportanceDisplay(found).plot(),
+        InteractionDisplay(found).plot(),
+        WaterfallDisplay.from_estimator(model, X, row=-1),
+        EmbeddingDisplay.from_estimator(model, "$a_$"),
+    ]
+    for display in drawn:
+        display.figure_.canvas.draw()
+        labels = [*display.ax_.get_yticklabels(), *getattr(display, "labels_", [])]
+        assert not any(label.get_parse_math() for label in labels if "$" in label.get_text())
+    assert "$50_$" in [text.get_text() for text in drawn[3].labels_]
+
+
+def test_sizes_that_cannot_be_drawn_are_refused(model, data):
+    X, y = data
+    one = DeepFMClassifier(**SMALL).fit(X.iloc[:, :1], y)
+    with pytest.raises(ValueError, match="number of fields must be at least 2, got 1"):
+        InteractionDisplay.from_estimator(one, X.iloc[:, :1])
+    with pytest.raises(ValueError, match="max_fields must be at least 1, got 0"):
+        FieldImportanceDisplay.from_estimator(model, X, max_fields=0)
+    with pytest.raises(ValueError, match="max_terms must be at least 2, got 0"):
+        WaterfallDisplay.from_estimator(model, X, max_terms=0)
+    with pytest.raises(ValueError, match="max_categories must be at least 1, got 0"):
+        EmbeddingDisplay.from_estimator(model, "city", max_categories=0)

@@ -1,15 +1,19 @@
 """Contributions against the formula written out, and what they say of planted interactions."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 import torch
+from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_deepfm import (
     DeepFMClassifier,
@@ -299,3 +303,97 @@ def test_nearest_categories_by_name(rng):
     assert found["distance"].iloc[0] == pytest.approx(np.linalg.norm(rome - lima), rel=1e-5)
     with pytest.raises(ValueError, match="category must be one of field 'city'.*got 'Paris'"):
         nearest_categories(model, "city", "Paris")
+
+
+@pytest.mark.parametrize("field", ["tags", 1])
+def test_field_by_position_is_that_field_where_a_column_of_weights_comes_first(field):
+    X = pd.DataFrame(
+        {
+            "user": ["u", "v", "x"] * 30,
+            "w": ["1|2", "1", "3"] * 30,
+            "tags": ["a|b", "b", "a"] * 30,
+        }
+    )
+    encoder = OrdinalFieldEncoder(separators={"tags": "|", "w": "|"}, member_weights={"tags": "w"})
+    model = make_pipeline(encoder, DeepFMClassifier(**SMALL)).fit(X, [1, 0, 1] * 30)
+    found = nearest_categories(model, field, "a")
+    embeddings = encoder.by_category("tags", model[-1].embeddings(1))
+    one, other = embeddings.loc["a"].to_numpy(), embeddings.loc["b"].to_numpy()
+    assert found.index.tolist() == ["b"]
+    assert found["distance"].item() == pytest.approx(np.linalg.norm(one - other), rel=1e-5)
+
+
+@pytest.mark.parametrize("field", ["usr", 9, -1, None])
+def test_no_such_field(field, flights):
+    X, y = flights
+    model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**SMALL)).fit(X, y)
+    with pytest.raises(ValueError, match="field must be one of .*'month'.* from 0 to 4, got"):
+        nearest_categories(model, field, "JFK")
+
+
+def test_categories_of_strange_types_and_models_without_embeddings(flights):
+    X, y = flights
+    model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**SMALL)).fit(X, y)
+    with pytest.raises(ValueError, match=r"category must be one of field 'dest'.*got \['JFK'\]"):
+        nearest_categories(model, "dest", ["JFK"])
+    model.set_params(deepfmclassifier__components=["linear"]).fit(X, y)
+    with pytest.raises(ValueError, match="components must have 'fm' or 'deep'"):
+        nearest_categories(model, "dest", "JFK")
+
+
+def test_names_and_values_are_found_in_pipelines_of_any_form(flights):
+    X, y = flights
+    plain = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**SMALL)).fit(X, y)
+    forms = {
+        "nested": make_pipeline(make_pipeline(OrdinalFieldEncoder()), DeepFMClassifier(**SMALL)),
+        "function": make_pipeline(
+            FunctionTransformer(), "passthrough", OrdinalFieldEncoder(), DeepFMClassifier(**SMALL)
+        ),
+    }
+    for model in forms.values():
+        found = contributions(model.fit(X, y), X)
+        pd.testing.assert_frame_equal(found.values, X)
+        np.testing.assert_array_equal(found.total, contributions(plain, X).total)
+        assert nearest_categories(model, "dest", "LAX").index.name == "dest"
+    codes = ColumnTransformer(
+        [("codes", OrdinalFieldEncoder(), ["dest", "origin"])], verbose_feature_names_out=False
+    )
+    model = make_pipeline(codes, DeepFMClassifier(**SMALL)).fit(X, y)
+    assert contributions(model, X).field_names == ["dest", "origin"]
+    assert nearest_categories(model, "origin", 2).index.name == "origin"
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow", "numpy"])
+def test_any_table_gives_the_same_contributions(library, flights):
+    X, y = flights
+    model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**SMALL)).fit(X, y)
+    expected = contributions(model, X).fields
+    if library == "numpy":
+        table = X.to_numpy(dtype=object)
+        model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**SMALL)).fit(table, y)
+        assert contributions(model, table).field_names == [0, 1, 2, 3, 4]
+    else:
+        table = pa.Table.from_pandas(X, preserve_index=False)
+        table = pl.from_arrow(table) if library == "polars" else table
+    found = contributions(model, table)
+    np.testing.assert_allclose(found.fields, expected, rtol=1e-6, atol=1e-9)
+    assert found.values.iloc[:, 4].astype(str).tolist() == X["dest"].astype(str).tolist()
+
+
+def test_search_without_refit_is_refused(flights):
+    X, y = flights
+    model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**SMALL))
+    search = GridSearchCV(model, {"deepfmclassifier__embed_dim": [2]}, cv=2, refit=False)
+    with pytest.raises(TypeError, match="a fitted search over these with refit, got GridSearchCV"):
+        contributions(search.fit(X, y), X)
+
+
+def test_names_of_two_levels(rng):
+    codes = rng.integers(0, 4, (200, 3))
+    X = pd.DataFrame(codes, columns=pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)]))
+    found = importances(DeepFMClassifier(**SMALL).fit(codes, codes[:, 0] > 1), codes)
+    assert found.matrix().shape == (3, 3)
+    names = X.columns.tolist()
+    pairs = found.pairs.set_axis(pd.Index([(names[i], names[j]) for i, j in found.pairs.index]))
+    renamed = replace(found, fields=found.fields.rename(dict(enumerate(names))), pairs=pairs)
+    np.testing.assert_array_equal(renamed.matrix(), found.matrix())

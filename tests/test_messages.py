@@ -23,8 +23,8 @@ Error messages
 ==============
 
 A message says which parameter or column is concerned, what is required, what came, and what to
-do. A call that fails leaves encoder and estimator as they were. These are written by the tests,
-from what they raise; `df` is a data frame of strings and numbers, `codes` a matrix that an
+do. A call that is refused leaves encoder and estimator as they were. These are written by the
+tests, from what they raise; `df` is a data frame of strings and numbers, `codes` a matrix that an
 encoder made of one, `y` their labels, and `encoder`, `model` and `pipeline` are fitted.
 """
 

@@ -53,5 +53,5 @@ ax.set(xlabel="embedding_l2, as a multiple of its default", ylabel="log-loss of 
 ax.legend(title="embed_dim", frameon=False)
 
 # %%
-# The curve is flat around the default, which follows the number of rows: a factor of four matters
-# less than the difference between folds, and a much weaker penalty overfits.
+# A much weaker penalty than the default overfits. For these ten thousand flights one four times as
+# strong does better still, and the length of the embeddings matters less.
