@@ -24,7 +24,8 @@ class BagField(IndexField):
         super().__init__(name)
         self.pooling = pooling
         self.empty_row = FALLBACK_ROW
-        self._pooled, self._n_cells = np.zeros(1), 0.0  # summed up over the cells seen
+        self._pooled: np.ndarray = np.zeros(1)  # summed up over the cells seen
+        self._n_cells = 0.0
 
     @property
     def average_cell(self):

@@ -120,7 +120,7 @@ class Contributions:
             raise ValueError(f"output must be one of {self.output_names}, got {output!r}.")
         k = self.output_names.index(output)
         return Contributions(
-            float(self.bias[k]),
+            float(np.atleast_1d(self.bias)[k]),
             self.fields[..., k],
             self.pairs[..., k],
             self.deep[..., k],

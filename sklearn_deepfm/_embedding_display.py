@@ -104,7 +104,9 @@ class EmbeddingDisplay:
 
     def _labels(self, most):
         """Write names from the most frequent category on, each where it covers no other."""
-        kept, boxes, edge = [], [], self.ax_.get_window_extent()
+        kept: list = []
+        boxes: list = []
+        edge = self.ax_.get_window_extent()
         for name, (x, y) in zip(self.points.index, self.points.to_numpy(), strict=True):
             if len(kept) == most:
                 break

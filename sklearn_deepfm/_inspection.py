@@ -143,7 +143,8 @@ class _Sums:
 
     def __init__(self):
         self.n_rows = 0
-        self._sizes = self._squares = self._together = self._together_squares = 0.0
+        self._sizes = self._squares = np.zeros(())
+        self._together = self._together_squares = np.zeros(())
 
     def add(self, sizes, together):
         """Sizes (n_rows, n_terms) and sums of the parts (n_rows, 3, n_outputs)."""

@@ -1,7 +1,5 @@
 """The estimator inside a pipeline or a search, and what reaches it."""
 
-from numbers import Integral
-
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
@@ -83,7 +81,7 @@ class Opened:
         names = self.field_names
         if field in names:
             return names.index(field)
-        if isinstance(field, Integral) and 0 <= field < len(names):
+        if isinstance(field, int | np.integer) and 0 <= field < len(names):
             return int(field)
         raise ValueError(
             f"field must be one of {names}, or a position from 0 to {len(names) - 1}, got "
