@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from sklearn_deepfm._callbacks import training_callbacks
 from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
 from sklearn_deepfm._fields import Fields
-from sklearn_deepfm._html_repr import summary_html
+from sklearn_deepfm._html_repr import HTMLSummaryMixin
 from sklearn_deepfm._parameters import check_parameters
 from sklearn_deepfm._prediction import predict_logits
 from sklearn_deepfm._pretrained import embedding_frame
@@ -40,7 +40,7 @@ from sklearn_deepfm._training import (
 from sklearn_deepfm._unseen import unseen_by_members
 
 
-class BaseDeepFM(CallbackSupportMixin, Settings):
+class BaseDeepFM(HTMLSummaryMixin, CallbackSupportMixin, Settings):
     """Fit and predict of a DeepFM; subclasses say what y is.
 
     Subclasses define `_net_class`, `_target_class` and `_criterion`.
@@ -268,18 +268,6 @@ class BaseDeepFM(CallbackSupportMixin, Settings):
         check_is_fitted(self)
         net, fields = self.net_, self._fields
         return predict_logits(net.module_, fields, read_cells(self, X), net.device)
-
-    def _repr_html_inner(self):
-        return self._with_summary(super()._repr_html_inner())
-
-    def _repr_mimebundle_(self, **kwargs):
-        bundle = super()._repr_mimebundle_(**kwargs)
-        if "text/html" in bundle:
-            bundle["text/html"] = self._with_summary(bundle["text/html"])
-        return bundle
-
-    def _with_summary(self, page):
-        return page + summary_html(self) if hasattr(self, "net_") else page
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

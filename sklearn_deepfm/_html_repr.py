@@ -3,11 +3,40 @@
 import html
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from sklearn_deepfm._bag_field import BagField
 from sklearn_deepfm._numeric_field import NumericField
 
 MOST_FIELDS = 30
+
+
+class HTMLSummaryMixin(BaseEstimator):
+    """Adds the summary to what scikit-learn makes of an estimator.
+
+    Since 1.9 scikit-learn asks each estimator, also in a pipeline, for a table of its fitted
+    attributes, and the summary goes before that. An older one gets it behind the whole page.
+    """
+
+    def _get_fitted_attr_html(self, *args, **kwargs):
+        shown = super()._get_fitted_attr_html(*args, **kwargs)
+        if hasattr(self, "net_"):
+            attributes = shown._repr_html_inner
+            shown._repr_html_inner = lambda: summary_html(self) + attributes()
+        return shown
+
+    def _repr_html_inner(self):
+        return self._with_summary(super()._repr_html_inner())
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle:
+            bundle["text/html"] = self._with_summary(bundle["text/html"])
+        return bundle
+
+    def _with_summary(self, page):
+        is_shown = hasattr(BaseEstimator, "_get_fitted_attr_html")
+        return page if is_shown or not hasattr(self, "net_") else page + summary_html(self)
 
 
 def summary_html(estimator):

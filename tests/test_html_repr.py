@@ -5,8 +5,10 @@ import html.parser
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import make_pipeline
 
-from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
 
 SMALL = {"embed_dim": 2, "mlp_dims": (4,), "max_epochs": 3, "random_state": 0}
 
@@ -39,7 +41,8 @@ class Tags(html.parser.HTMLParser):
 
 def summary_cells(model):
     page = model._repr_html_()
-    return Tags(page[page.index('<div class="deepfm-summary">') :]).cells
+    start = page.index('<div class="deepfm-summary">')
+    return Tags(page[start : page.index("</details></div>", start) + len("</details></div>")]).cells
 
 
 def test_an_unfitted_estimator_shows_no_summary():
@@ -74,3 +77,13 @@ def test_without_validation_rows_or_mlp_and_with_many_fields(rng):
     assert "3" in cells
     assert any(cell.endswith("0 in the MLP") for cell in cells)
     assert "and 10 more" in cells
+
+
+@pytest.mark.skipif(
+    not hasattr(BaseEstimator, "_get_fitted_attr_html"), reason="scikit-learn < 1.9"
+)
+def test_a_pipeline_shows_the_summary_in_the_box_of_its_step(data):
+    X, y = data
+    model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**SMALL)).fit(X, y)
+    assert model._repr_html_().count("deepfm-summary") == 1
+    assert "deepfm-summary" not in clone(model)._repr_html_()
