@@ -213,3 +213,9 @@ def test_documented_attributes_are_those_of_the_fitted_object(name):
 
 def test_every_public_class_is_made_here():
     assert MAKERS.keys() == CLASSES.keys()
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_object_has_an_example(name):
+    doc = ClassDoc if name in CLASSES else FunctionDoc
+    assert any(">>>" in line for line in doc(PUBLIC[name])["Examples"])
