@@ -79,11 +79,10 @@ def test_without_validation_rows_or_mlp_and_with_many_fields(rng):
     assert "and 10 more" in cells
 
 
-@pytest.mark.skipif(
-    not hasattr(BaseEstimator, "_get_fitted_attr_html"), reason="scikit-learn < 1.9"
-)
-def test_a_pipeline_shows_the_summary_in_the_box_of_its_step(data):
-    X, y = data
-    model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**SMALL)).fit(X, y)
-    assert model._repr_html_().count("deepfm-summary") == 1
-    assert "deepfm-summary" not in clone(model)._repr_html_()
+if hasattr(BaseEstimator, "_get_fitted_attr_html"):  # scikit-learn 1.9 or newer
+
+    def test_a_pipeline_shows_the_summary_in_the_box_of_its_step(data):
+        X, y = data
+        model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**SMALL)).fit(X, y)
+        assert model._repr_html_().count("deepfm-summary") == 1
+        assert "deepfm-summary" not in clone(model)._repr_html_()
