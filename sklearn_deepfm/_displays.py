@@ -85,7 +85,40 @@ class LossCurveDisplay:
         return self
 
 
-class FieldImportanceDisplay:
+class _ImportancesDisplay:
+    """A display of the importances of fields or pairs."""
+
+    def __init__(self, importances):
+        self.importances = importances
+
+    @classmethod
+    def from_estimator(cls, model, X, *, max_fields=20, ax=None):
+        """Draw what matters to a model for some rows.
+
+        Parameters
+        ----------
+        model : DeepFMClassifier, DeepFMRegressor, Pipeline or search
+            Fitted.
+        X : data frame or array-like of shape (n_samples, n_columns)
+            Rows as `predict` takes them.
+        max_fields : int, default=20
+            At most so many fields, the strongest.
+        ax : Axes, default=None
+            Where to draw; None: a new figure.
+
+        Returns
+        -------
+        display : object
+            Of this class.
+        """
+        return cls(importances(model, X)).plot(ax=ax, max_fields=max_fields)
+
+    def plot(self, ax=None, *, max_fields=20):
+        """Draw; subclasses say how."""
+        raise NotImplementedError
+
+
+class FieldImportanceDisplay(_ImportancesDisplay):
     """How much each field moves predictions, by itself and together with others.
 
     Parameters
@@ -111,30 +144,6 @@ class FieldImportanceDisplay:
     >>> display.importances.fields.shape
     (2, 4)
     """
-
-    def __init__(self, importances):
-        self.importances = importances
-
-    @classmethod
-    def from_estimator(cls, model, X, *, max_fields=20, ax=None):
-        """Draw the importances of a model for some rows.
-
-        Parameters
-        ----------
-        model : DeepFMClassifier, DeepFMRegressor, Pipeline or search
-            Fitted.
-        X : data frame or array-like of shape (n_samples, n_columns)
-            Rows as `predict` takes them.
-        max_fields : int, default=20
-            At most so many fields, the strongest.
-        ax : Axes, default=None
-            Where to draw; None: a new figure.
-
-        Returns
-        -------
-        display : FieldImportanceDisplay
-        """
-        return cls(importances(model, X)).plot(ax=ax, max_fields=max_fields)
 
     def plot(self, ax=None, *, max_fields=20):
         """Draw.
@@ -173,7 +182,7 @@ class FieldImportanceDisplay:
         return self
 
 
-class InteractionDisplay:
+class InteractionDisplay(_ImportancesDisplay):
     """How much each pair of fields moves predictions, as a heat map.
 
     Parameters
@@ -198,30 +207,6 @@ class InteractionDisplay:
     >>> InteractionDisplay.from_estimator(model, X).importances.matrix().shape
     (2, 2)
     """
-
-    def __init__(self, importances):
-        self.importances = importances
-
-    @classmethod
-    def from_estimator(cls, model, X, *, max_fields=20, ax=None):
-        """Draw the interactions of a model for some rows.
-
-        Parameters
-        ----------
-        model : DeepFMClassifier, DeepFMRegressor, Pipeline or search
-            Fitted.
-        X : data frame or array-like of shape (n_samples, n_columns)
-            Rows as `predict` takes them.
-        max_fields : int, default=20
-            At most so many fields, those strongest in pairs.
-        ax : Axes, default=None
-            Where to draw; None: a new figure.
-
-        Returns
-        -------
-        display : InteractionDisplay
-        """
-        return cls(importances(model, X)).plot(ax=ax, max_fields=max_fields)
 
     def plot(self, ax=None, *, max_fields=20):
         """Draw.

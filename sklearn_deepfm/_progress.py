@@ -27,6 +27,7 @@ class EpochLines(Callback):
         self._before = len(net.history)
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Print the line."""
         epoch = net.history[-1]
         line = (
             f"epoch {epoch['epoch']:3d}  {_figures(epoch)}  "
@@ -59,6 +60,7 @@ class EpochBar(Callback):
             self._bar.update()
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Write the losses of the epoch beside the bar."""
         self._bar.set_postfix_str(_figures(net.history[-1]))
 
     def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:

@@ -92,11 +92,9 @@ class WaterfallDisplay:
         """
         row = _position(row, len(contributions))
         one, values = contributions.of_output(output), contributions.values.iloc[row]
-        known = {
-            name: f"{short(name)} = {short(values.iloc[j])}" for j, name in enumerate(values.index)
-        }
+        fields = [f"{short(name)} = {short(value)}" for name, value in values.items()]
         pairs = [f"{short(a)} x {short(b)}" for a, b in one.pair_names]
-        labels = [*known.values(), *pairs, "deep"]
+        labels = [*fields, *pairs, "deep"]
         terms = pd.Series([*one.fields[row], *one.pairs[row], one.deep[row]], index=labels)
         terms = terms.iloc[np.argsort(-terms.abs(), kind="stable")]
         return cls(terms, float(one.bias)).plot(ax=ax, max_terms=max_terms)
@@ -135,7 +133,7 @@ class WaterfallDisplay:
         ax.invert_yaxis()
         ax.use_sticky_edges = False
         ax.margins(x=0.15)
-        ax.set_xlabel(f"from {self.bias:.2f}, an average row, to {ends[-1]:.2f}")
+        ax.set_xlabel(f"from the bias, {self.bias:.2f}, to {ends[-1]:.2f}")
         return self
 
 
