@@ -47,7 +47,7 @@ def draw_deepfm(rng):
         "learning_rate": float(np.exp(rng.uniform(np.log(3e-4), np.log(5e-3)))),
         "dropout": float(rng.choice([0.0, 0.1, 0.2, 0.3, 0.5])),
         "embed_dim": int(rng.choice([8, 16, 32])),
-        "mlp_dims": [(64,), (128, 64), (256, 128), (400, 400)][rng.integers(4)],
+        "mlp_dims": [(64,), (128, 64), (256, 128)][rng.integers(3)],
         "encoder_params": {"min_frequency": int(rng.choice([1, 2, 3]))},
     }
 
