@@ -8,6 +8,7 @@ from sklearn_deepfm._displays import (
     LossCurveDisplay,
 )
 from sklearn_deepfm._embedding_display import EmbeddingDisplay
+from sklearn_deepfm._export import register_onnx_converters, to_onnx
 from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
 from sklearn_deepfm._inspection import contributions, importances, nearest_categories
 from sklearn_deepfm._module import DeepFM
@@ -31,4 +32,6 @@ __all__ = [
     "contributions",
     "importances",
     "nearest_categories",
+    "register_onnx_converters",
+    "to_onnx",
 ]

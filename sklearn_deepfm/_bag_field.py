@@ -24,6 +24,7 @@ class BagField(IndexField):
         super().__init__(name)
         self.pooling = pooling
         self.empty_row = FALLBACK_ROW
+        self.has_weights = False
         self._pooled: np.ndarray = np.zeros(1)  # summed up over the cells seen
         self._n_cells = 0.0
 
@@ -34,6 +35,7 @@ class BagField(IndexField):
 
     def grow(self, column, weight):
         """Add rows for members not seen before, and count all of them."""
+        self.has_weights |= column.weights is not None
         super().grow(column.members, None if weight is None else np.repeat(weight, column.lengths))
         empty = column.lengths == 0
         if empty.any():

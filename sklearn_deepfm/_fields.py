@@ -44,6 +44,12 @@ class Fields:
     def __getitem__(self, position):
         return self._fields[position]
 
+    def __iter__(self):
+        return iter(self._fields)
+
+    def __len__(self):
+        return len(self._fields)
+
     def position(self, name, parameter):
         """Position of a column by its name, or by its position.
 
@@ -73,7 +79,7 @@ class Fields:
         return np.cumsum(self.dims) - self.dims
 
     @cached_property
-    def _maps(self):
+    def maps(self):
         """From a matrix of codes to rows of the table at once; None unless all fields allow."""
         maps = [
             field.map
@@ -184,8 +190,8 @@ class Fields:
         """
         columns = cells
         if isinstance(cells, np.ndarray):
-            if self._maps is not None:
-                return self._maps(cells), None, None
+            if self.maps is not None:
+                return self.maps(cells), None, None
             columns = [Column(j, values) for j, values in enumerate(cells.T)]
         index = np.empty((len(columns[0]), np.count_nonzero(~self._bags)), dtype=np.int32)
         cells_of_index = iter(index.T)

@@ -47,22 +47,31 @@ class NumberMaps:
     maps : sequence of NumberMap
     offsets : ndarray of shape (n_columns,), int64
         What is added to the values of each map.
+
+    Attributes
+    ----------
+    entries : ndarray of shape (n_entries,), int32
+        The values of all maps, one after the other.
+    first, last : ndarray of shape (n_columns,), int64
+        Where the entries of each map begin, and the last of them.
+    shift : ndarray of shape (n_columns,), int64
+        What makes a position among the entries of a number of each column.
     """
 
     def __init__(self, maps: Sequence[NumberMap], offsets: np.ndarray) -> None:
         lengths = np.array([len(map_.entries) for map_ in maps])
-        self._first = np.cumsum(lengths) - lengths
-        self._last = self._first + lengths - 1
-        self._shift = self._first - np.array([map_.low for map_ in maps])
+        self.first = np.cumsum(lengths) - lengths
+        self.last = self.first + lengths - 1
+        self.shift = self.first - np.array([map_.low for map_ in maps])
         entries = np.concatenate([map_.entries for map_ in maps])
-        self._entries = entries + np.repeat(offsets.astype(np.int32), lengths)
+        self.entries = entries + np.repeat(offsets.astype(np.int32), lengths)
 
     def __call__(self, numbers: np.ndarray) -> np.ndarray:
         """The value of each cell of a matrix of integers that fit int64."""
-        position = np.add(numbers, self._shift, dtype=np.int64)
-        np.maximum(position, self._first, out=position)
-        np.minimum(position, self._last, out=position)
-        return self._entries.take(position)
+        position = np.add(numbers, self.shift, dtype=np.int64)
+        np.maximum(position, self.first, out=position)
+        np.minimum(position, self.last, out=position)
+        return self.entries.take(position)
 
 
 def _span(keys: np.ndarray) -> int:

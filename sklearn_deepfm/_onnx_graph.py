@@ -1,0 +1,142 @@
+"""Nodes of an ONNX graph, written like function calls on arrays."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from onnx import TensorProto, numpy_helper
+
+ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
+OPSET = 20  # the first that splits strings
+LARGEST_WHOLE = 2.0**53  # up to which each whole number is a float64 of its own
+NAT = int(np.iinfo(np.int64).min)  # a missing date, as NumPy has it; fills up shorter lists
+
+STRING, INT64, DOUBLE, FLOAT, BOOL = (
+    TensorProto.STRING,
+    TensorProto.INT64,
+    TensorProto.DOUBLE,
+    TensorProto.FLOAT,
+    TensorProto.BOOL,
+)
+
+
+class Tensor(NamedTuple):
+    """A tensor of the graph: its name, and the type of its elements."""
+
+    name: str
+    type: int
+
+
+class Graph:
+    """Adds nodes to a graph; constants are arrays, everything else goes by name.
+
+    Parameters
+    ----------
+    scope, container
+        As skl2onnx hands them to a converter.
+    """
+
+    def __init__(self, scope: Any, container: Any) -> None:
+        self._scope, self._container = scope, container
+
+    def __call__(self, op: str, *inputs: str | np.ndarray, **attributes: Any) -> str:
+        """Add a node of one output, and return that output's name."""
+        return self.outputs(op, 1, *inputs, **attributes)[0]
+
+    def outputs(self, op: str, n: int, *inputs: Any, domain: str = "", **attributes: Any) -> list:
+        """Add a node of `n` outputs, and return their names."""
+        names = [i if isinstance(i, str) else self.constant(i) for i in inputs]
+        outputs = [self._scope.get_unique_variable_name(op.lower()) for _ in range(n)]
+        version = ML_OPSET if domain == ML_DOMAIN else OPSET
+        name = self._scope.get_unique_operator_name(op)
+        self._container.add_node(
+            op, names, outputs, op_domain=domain, op_version=version, name=name, **attributes
+        )
+        return outputs
+
+    def constant(self, array: np.ndarray) -> str:
+        """An array in the file."""
+        array, name = np.asarray(array), self._scope.get_unique_variable_name("constant")
+        if array.dtype.kind in "UO":
+            values = [str(value).encode() for value in array.ravel()]
+            self._container.add_initializer(name, STRING, array.shape, values)
+        else:
+            proto = numpy_helper.from_array(np.ascontiguousarray(array))
+            self._container.add_initializer(name, proto.data_type, array.shape, proto)
+        return name
+
+    def assign(self, output: Any, name: str) -> None:
+        """Give a result the name of an output of the converter."""
+        self._container.add_node(
+            "Identity",
+            [name],
+            [output.full_name],
+            op_version=OPSET,
+            name=self._scope.get_unique_operator_name("Identity"),
+        )
+
+    def cast(self, tensor: Tensor, to: int) -> str:
+        """The same values as another type."""
+        return tensor.name if tensor.type == to else self("Cast", tensor.name, to=to)
+
+    def look_up(self, cells: str, keys: list, values: Any, default: int) -> str:
+        """The whole number that each string or int64 stands for."""
+        kind = "strings" if isinstance(keys[0], str) else "int64s"
+        return self(
+            "LabelEncoder",
+            cells,
+            domain=ML_DOMAIN,
+            **{f"keys_{kind}": keys, "values_int64s": np.asarray(values, np.int64).tolist()},
+            default_int64=int(default),
+        )
+
+    def count_not_above(self, cells: str, ascending: np.ndarray) -> str:
+        """How many of some float64 are not above each cell of a float64 column, int64 (n, 1)."""
+        if not len(ascending):
+            return self("Cast", self("Mul", cells, np.zeros((1, 1))), to=INT64)
+        reached = self("GreaterOrEqual", cells, np.asarray(ascending, np.float64)[np.newaxis])
+        reached = self("Cast", reached, to=FLOAT)
+        return self("Cast", self("ReduceSum", reached, np.array([1]), keepdims=1), to=INT64)
+
+    def finite(self, cells: str) -> tuple[str, str]:
+        """Float64 with 0 in place of NaN, and where NaN was."""
+        is_missing = self("IsNaN", cells)
+        return self("Where", is_missing, np.zeros(()), cells), is_missing
+
+    def whole_numbers(self, cells: str) -> tuple[str, str, str]:
+        """Float64 as int64; where that is impossible, which is 0, and where a cell is NaN."""
+        numbers, is_missing = self.finite(cells)
+        is_small = self("LessOrEqual", self("Abs", numbers), np.array(LARGEST_WHOLE))
+        is_whole = self("And", self("Equal", self("Floor", numbers), numbers), is_small)
+        whole = self("Cast", self("Where", is_whole, numbers, np.zeros(())), to=INT64)
+        return whole, self("Not", is_whole), is_missing
+
+
+def columns_of(graph: Graph, variables: list) -> list[Tensor]:
+    """The columns of some inputs, each (n, 1), or (n, any number) where cells are lists."""
+    columns = []
+    for variable in variables:
+        tensor = Tensor(variable.full_name, element_type(variable.type))
+        width = width_of(variable)
+        if width in (None, 1):
+            columns.append(tensor)
+            continue
+        columns += [
+            Tensor(graph("Gather", tensor.name, np.array([j]), axis=1), tensor.type)
+            for j in range(width)
+        ]
+    return columns
+
+
+def width_of(variable: Any) -> int | None:
+    """Number of columns of an input; None for lists."""
+    shape = variable.type.shape
+    width = shape[1] if len(shape) == 2 else 1
+    return width if isinstance(width, int) else None
+
+
+def element_type(type_: Any) -> int:
+    """Type of the elements of a tensor, as ONNX numbers them."""
+    element: int = type_.to_onnx_type().tensor_type.elem_type
+    return element
