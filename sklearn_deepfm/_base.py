@@ -36,6 +36,7 @@ from sklearn_deepfm._training import (
     to_samples,
     validation_scorer,
     warn_of_slow_bfloat16,
+    weights_before,
 )
 from sklearn_deepfm._unseen import unseen_by_members
 
@@ -219,6 +220,8 @@ class BaseDeepFM(HTMLSummaryMixin, CallbackSupportMixin, Settings):
         net.weight_decay = float(self.weight_decay)
         net.ema_epochs = 0.0 if in_stream else float(self.ema_epochs)
         net.batch_size = batch_size(self, len(train))
+        is_trained = net.initialized_
+        n_epochs_before = len(net.history) if is_trained else 0
         callbacks = training_callbacks(
             users,
             scorer=scorer,
@@ -229,8 +232,11 @@ class BaseDeepFM(HTMLSummaryMixin, CallbackSupportMixin, Settings):
             plateau=self.lr_schedule == "plateau",
             verbose=self.verbose,
             tasks=list(tasks),
+            before=weights_before(net, samples, valid is not None, is_trained, in_stream),
         )
         net.train(samples, valid_samples, callbacks)
+        if net.diverged_ is not None:
+            self._report_divergence(n_epochs_before)
         if net.interrupted_:
             warnings.warn(
                 f"Training was interrupted after {self.n_iter_} full epochs; the model can be "
@@ -238,6 +244,22 @@ class BaseDeepFM(HTMLSummaryMixin, CallbackSupportMixin, Settings):
                 UserWarning,
                 stacklevel=4,
             )
+
+    def _report_divergence(self, n_epochs_before):
+        """Warn if weights of an epoch of this fit are left, else raise."""
+        if self.n_iter_ == n_epochs_before:
+            raise ValueError(f"{self.net_.diverged_} The model is as it was before this call.")
+        scores = self.validation_scores_
+        if scores is None:
+            left = f"epoch {self.n_iter_}, the last one before"
+        else:
+            scores = scores[n_epochs_before:]
+            left = f"epoch {n_epochs_before + int(np.argmax(scores)) + 1}, the best one before"
+        warnings.warn(
+            f"{self.net_.diverged_} Training stopped; the weights are those of {left}.",
+            UserWarning,
+            stacklevel=5,
+        )
 
     def embeddings(self, field):
         """Learned embeddings of a column of codes.

@@ -11,6 +11,7 @@ from skorch.utils import noop
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from sklearn_deepfm._divergence import WeightsBefore
 from sklearn_deepfm._progress import progress_callbacks
 from sklearn_deepfm._weights_copy import WeightsCopy
 
@@ -35,6 +36,7 @@ def training_callbacks(
     plateau: bool,
     verbose: int,
     tasks: list[Any],
+    before: WeightsBefore | None = None,
 ) -> list[Any]:
     """All callbacks of a fit, in order: scores, the user's, then what ends an epoch.
 
@@ -59,9 +61,13 @@ def training_callbacks(
         1 prints a line per epoch, 2 draws a bar where there is a terminal or a notebook.
     tasks : list of (name, callback)
         What tells scikit-learn's callbacks of the epochs.
+    before : WeightsBefore, default=None
+        What puts weights back if training diverges.
     """
     scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights())]
     callbacks = [*scores, *users] if has_valid else list(users)
+    if before is not None:
+        callbacks.insert(0, ("deepfm_before", before))
     is_scheduled = any(_is_scheduler(user) for user in users)
     if has_valid and plateau and not is_scheduled:
         callbacks.append(("deepfm_plateau", _plateau(patience, tol)))
@@ -157,17 +163,7 @@ class BestWeights(Callback):
 
 
 class EpochLog(Callback):
-    """Record the learning rate of each epoch, and refuse a loss that is no number."""
+    """Record the learning rate of each epoch."""
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         net.history.record("learning_rate", net.optimizer_.param_groups[0]["lr"])
-
-    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
-        """Raise a ValueError if training has diverged."""
-        epoch = net.history[-1]
-        if not np.isfinite(epoch["train_loss"]):
-            raise ValueError(
-                f"The training loss became {epoch['train_loss']} in epoch {epoch['epoch']}: lower "
-                f"learning_rate, now {epoch['learning_rate']:g}, and look for extreme numbers in "
-                f"X, y and sample_weight."
-            )

@@ -400,6 +400,26 @@ class DeepFM(nn.Module):
         layout = Layout(self._n_first, self._numeric_fields, slope_rows)
         return field_terms(table, index, value, bags, layout)
 
+    def rows_of(self, index: Tensor, bags: Bags | None) -> Tensor:
+        """Rows of the table that some samples touch.
+
+        Parameters
+        ----------
+        index : Tensor of shape (n_samples, n_fields - n_bags)
+            As for :meth:`forward`.
+        bags : tuple of Tensor (members, starts, weights) or None
+            The multi-valued fields.
+
+        Returns
+        -------
+        rows : Tensor of int64
+            Positions, each once, in ascending order.
+        """
+        members = [] if bags is None else [bags.members.to(self.table.device).long()]
+        cells = index.to(self.table.device).flatten().long()
+        rows: Tensor = torch.cat([cells, self._slope_rows, *members]).unique()
+        return rows
+
     def columns_of_members(self) -> list[Tensor]:
         """Columns of the table that hold each member's weights.
 

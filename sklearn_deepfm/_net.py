@@ -1,5 +1,6 @@
 """The skorch net that trains a DeepFM: loss, weights, optimizer, pickling."""
 
+import math
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -19,6 +20,7 @@ from sklearn_deepfm._averaging import (
     statistics_of_one_batch,
 )
 from sklearn_deepfm._batches import Batches, Samples
+from sklearn_deepfm._divergence import Diverged, advice
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
 from sklearn_deepfm._unseen import fill_unseen
@@ -60,7 +62,10 @@ class DeepFMNet(NeuralNet):
         Whether a pickle carries the optimizer's state, to go on training.
     """
 
+    diverged_: str | None = None  # what to say of it
+
     # Held during a fit alone.
+    _n_steps = 0
     _average: WeightAverage | None = None
     _trained_on: Samples | None = None
 
@@ -173,6 +178,7 @@ class DeepFMNet(NeuralNet):
         else:
             self.initialize()
         self._restart_optimizer()
+        self._n_steps = 0
         try:
             self.partial_fit((train, valid))
         finally:
@@ -182,7 +188,7 @@ class DeepFMNet(NeuralNet):
             self._average = self._trained_on = None
             self.unseen = []
             self.optimizer_.zero_grad()
-            if not self.keep_optimizer:
+            if not self.keep_optimizer or self.diverged_ is not None:
                 self.optimizer_.state.clear()
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
@@ -208,6 +214,8 @@ class DeepFMNet(NeuralNet):
         x, y = batch
         logits = self._member_logits(x)
         loss = self.get_loss(logits, y, X=x, training=True)
+        if loss.device.type == "cpu" and not math.isfinite(loss.item()):
+            raise Diverged(loss.item())
         loss.backward()
         return {"loss": loss / logits.shape[1], "y_pred": logits.detach().mean(1)}
 
@@ -269,6 +277,7 @@ class DeepFMNet(NeuralNet):
         for batch in iterator or ():
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
+            self._n_steps += training
             if training and self._average is not None:
                 self._average.update(self.module_.touched)
             loss = step["loss"].detach()
@@ -281,6 +290,8 @@ class DeepFMNet(NeuralNet):
             losses = torch.stack([row[name] for row in on_device]).tolist()
             for row, loss in zip(on_device, losses, strict=True):
                 row[name] = loss
+            if training and not math.isfinite(sum(losses)):
+                raise Diverged(next(loss for loss in losses if not math.isfinite(loss)))
         if iterator is not None:
             self.history.record(f"{prefix}_batch_count", len(recorded))
 
@@ -321,12 +332,12 @@ class DeepFMNet(NeuralNet):
         fill_unseen(self.module_, self.frequencies, list(self.unseen))
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
-        """Train, and remember whether the user broke it off.
+        """Train, and remember whether the user broke it off, or it diverged.
 
         skorch stops silently on KeyboardInterrupt, which is also how its EarlyStopping
         ends training.
         """
-        self.interrupted_ = False
+        self.interrupted_, self.diverged_ = False, None
         try:
             return super().fit_loop(X, y, epochs, **kwargs)
         except KeyboardInterrupt:
@@ -336,6 +347,9 @@ class DeepFMNet(NeuralNet):
             is_over |= any(getattr(callback, "stopped_", False) for callback in callbacks)
             self.interrupted_ = not is_over
             raise
+        except Diverged as error:
+            self.diverged_ = advice(self, error.loss, self._n_steps)
+            raise KeyboardInterrupt from error  # with which skorch ends training in order
         except Exception:
             self.on_train_end(self)  # the weights reached can be used
             raise
@@ -347,7 +361,7 @@ class DeepFMNet(NeuralNet):
 
     def __getstate__(self) -> dict[str, Any]:
         built = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
-        of_a_fit = ("_average", "_trained_on")
+        of_a_fit = ("_average", "_trained_on", "_n_steps")
         left_out = {*built, *of_a_fit}
         state = {name: value for name, value in vars(self).items() if name not in left_out}
         state["unseen"] = []

@@ -1,0 +1,118 @@
+"""Training whose loss becomes no number stops, says why, and leaves the last good weights."""
+
+import numpy as np
+import pytest
+from skorch.callbacks import Callback
+
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
+
+
+class Blowup(Callback):
+    """From an epoch on, learn at a rate at which nothing stays finite."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_begin(self, net, *args, **kwargs):
+        if len(net.history) == self.epoch:
+            for group in net.optimizer_.param_groups:
+                group["lr"] = 1e30
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 30, (400, 3))
+    return X, (X.sum(axis=1) + rng.normal(size=400) > 45).astype(int)
+
+
+PARAMS = {"random_state": 0, "batch_size": 32, "max_epochs": 6}
+TABLES = [{"sparse_updates": False}, {"sparse_updates": True}, {"n_members": 2}]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+@pytest.mark.parametrize("ema_epochs", [0, 1.0])
+def test_best_epoch_before_is_left(data, table, ema_epochs):
+    params = PARAMS | table | {"ema_epochs": ema_epochs}
+    model = DeepFMClassifier(callbacks=[Blowup(4)], **params)
+    with pytest.warns(UserWarning, match=r"became (nan|inf) in epoch 4.*Training stopped; .*best"):
+        model.fit(*data)
+    best = int(np.argmax(model.validation_scores_)) + 1
+    assert model.n_iter_ == 3
+    params["max_epochs"] = 3
+    expected = DeepFMClassifier(**params).fit(*data)
+    np.testing.assert_array_equal(model.predict_proba(data[0]), expected.predict_proba(data[0]))
+    assert best == np.argmax(expected.validation_scores_) + 1
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+@pytest.mark.parametrize("ema_epochs", [0, 1.0])
+def test_epoch_before_is_left_where_nothing_validates(data, table, ema_epochs):
+    params = PARAMS | table | {"ema_epochs": ema_epochs, "early_stopping": False}
+    model = DeepFMClassifier(callbacks=[Blowup(4)], **params)
+    with pytest.warns(UserWarning, match="the weights are those of epoch 3, the last one before"):
+        model.fit(*data)
+    params["max_epochs"] = 3
+    expected = DeepFMClassifier(**params).fit(*data)
+    np.testing.assert_array_equal(model.predict_proba(data[0]), expected.predict_proba(data[0]))
+
+
+def test_large_table_without_validation_is_left_finite(data, monkeypatch):
+    from sklearn_deepfm import _training
+
+    monkeypatch.setattr(_training, "LARGE", 0)
+    model = DeepFMClassifier(callbacks=[Blowup(2)], early_stopping=False, **PARAMS)
+    with pytest.warns(UserWarning, match="became"):
+        model.fit(*data)
+    assert model.n_iter_ == 1
+
+
+def test_first_fit_that_diverges_at_once_changes_nothing(data):
+    model = DeepFMClassifier(learning_rate=1e30, **PARAMS)
+    advice = r"in epoch 1, with learning_rate=1e\+30: the likely cause .* Lower .* to 1e\+29 say"
+    with pytest.raises(ValueError, match=advice):
+        model.fit(*data)
+    assert not hasattr(model, "net_")
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_fit_that_goes_on_and_diverges_leaves_the_weights_of_the_last_one(
+    data, table, early_stopping
+):
+    params = PARAMS | table | {"early_stopping": early_stopping}
+    model = DeepFMClassifier(warm_start=True, **params).fit(*data)
+    before, n_iter = model.predict_proba(data[0]), model.n_iter_
+    with pytest.raises(ValueError, match="The model is as it was before this call"):
+        model.set_params(learning_rate=1e30).fit(*data)
+    np.testing.assert_array_equal(model.predict_proba(data[0]), before)
+    assert model.n_iter_ == n_iter
+    model.set_params(learning_rate=1e-3).fit(*data)
+    assert np.isfinite(model.loss_curve_).all()
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+def test_part_of_a_stream_that_diverges_leaves_the_weights_before_it(data, table):
+    X, y = data
+    model = DeepFMClassifier(**PARAMS | table).partial_fit(X, y, classes=[0, 1])
+    before = model.predict_proba(X)
+    part = np.concatenate([X[:40, :2], X[:40, 2:] + 100], axis=1)  # with codes never seen
+    with pytest.raises(ValueError, match="as it was before this call"):
+        model.set_params(learning_rate=1e30, batch_size=8).partial_fit(part, y[:40])
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+    model.set_params(learning_rate=1e-3).partial_fit(part, y[:40])
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+def test_extreme_number_that_comes_in_is_named_as_the_cause(data):
+    X, y = data
+    embeddings = {0: np.full((30, 16), 1e30)}
+    model = DeepFMClassifier(pretrained=embeddings, **PARAMS)
+    with pytest.raises(ValueError, match="before a step was taken: .* Look at y, .* pretrained"):
+        model.fit(X, y)
+
+
+def test_low_precision_is_named_among_the_causes(data, recwarn):
+    model = DeepFMRegressor(learning_rate=1e30, precision="bfloat16", **PARAMS)
+    with pytest.raises(ValueError, match="too large, or precision='bfloat16'"):
+        model.fit(*data)
