@@ -13,6 +13,7 @@ from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
 from sklearn_deepfm._inspection import contributions, importances, nearest_categories
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._regressor import DeepFMRegressor
+from sklearn_deepfm._saving import load_model, save_model
 from sklearn_deepfm._waterfall_display import WaterfallDisplay
 
 __version__ = "0.1.0.dev0"
@@ -31,7 +32,9 @@ __all__ = [
     "WaterfallDisplay",
     "contributions",
     "importances",
+    "load_model",
     "nearest_categories",
     "register_onnx_converters",
+    "save_model",
     "to_onnx",
 ]

@@ -5,6 +5,7 @@ import numpy as np
 from sklearn_deepfm._column import BagColumn, Column
 from sklearn_deepfm._index_field import FALLBACK_ROW, IndexField
 from sklearn_deepfm._lists import places
+from sklearn_deepfm._plain import expect
 
 
 class BagField(IndexField):
@@ -19,6 +20,15 @@ class BagField(IndexField):
     pooling : {"mean", "sum"}
         Whether the weights of a bag are divided by their sum.
     """
+
+    _saved = {
+        **IndexField._saved,
+        "pooling": str,
+        "empty_row": int,
+        "has_weights": bool,
+        "_pooled": np.float64,
+        "_n_cells": float,
+    }
 
     def __init__(self, name, pooling):
         super().__init__(name)
@@ -54,6 +64,11 @@ class BagField(IndexField):
         pooled[: len(self._pooled)] += self._pooled
         self._pooled = pooled
         self._n_cells += len(column) if weight is None else weight.sum()
+
+    def _check_loaded(self):
+        super()._check_loaded()
+        expect(0 <= self.empty_row < self.n_rows, "empty_row")
+        expect(self.pooling in ("mean", "sum"), "pooling")
 
     def encode_bags(self, column):
         """Local rows of the members of each cell.

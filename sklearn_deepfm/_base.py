@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 
 from sklearn_deepfm._callbacks import training_callbacks
 from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
+from sklearn_deepfm._estimator_state import EstimatorState
 from sklearn_deepfm._fields import Fields
 from sklearn_deepfm._html_repr import HTMLSummaryMixin
 from sklearn_deepfm._parameters import check_parameters
@@ -41,7 +42,7 @@ from sklearn_deepfm._training import (
 from sklearn_deepfm._unseen import unseen_by_members
 
 
-class BaseDeepFM(HTMLSummaryMixin, CallbackSupportMixin, Settings):
+class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Settings):
     """Fit and predict of a DeepFM; subclasses say what y is.
 
     Subclasses define `_net_class`, `_target_class` and `_criterion`.

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from sklearn_deepfm._baskets import Baskets
 from sklearn_deepfm._hashed import Hashed
+from sklearn_deepfm._plain import Damaged, expect
 from sklearn_deepfm._quantities import Bins, Numbers
 from sklearn_deepfm._roles import Role
 from sklearn_deepfm._tables import Column, ListColumn
@@ -88,6 +89,43 @@ def like_fitted(field: Field, column: Column | ListColumn) -> Any:
             f"holds lists now. Give one value per cell, or fit the encoder again."
         )
     return column
+
+
+_KINDS: dict[str, Any] = {
+    "categories": Vocabulary,
+    "hashed": Hashed,
+    "bins": Bins,
+    "numbers": Numbers,
+}
+
+
+def field_to_plain(field: Field) -> dict[str, Any]:
+    """The state of a field, with its kind."""
+    if isinstance(field, Baskets):
+        return {"field": "lists", "of_members": field_to_plain(field.of_members)}
+    kinds = {cls: kind for kind, cls in _KINDS.items()}
+    return {"field": kinds[type(field)], **field.to_plain()}
+
+
+def field_of_plain(state: Any) -> Field:
+    """The field of a state.
+
+    Raises
+    ------
+    Damaged
+        If it is not what `field_to_plain` gives.
+    """
+    expect(isinstance(state, dict), "fields")
+    state = dict(state)
+    kind = state.pop("field", None)
+    if kind == "lists":
+        members = field_of_plain(state.get("of_members"))
+        if not isinstance(members, Vocabulary | Hashed):
+            raise Damaged("lists have members that are no categories")
+        return Baskets(members)
+    expect(kind in _KINDS, "field")
+    field: Field = _KINDS[kind].of_plain(state)
+    return field
 
 
 def name_of_kind(field: Field) -> str:

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_deepfm._baskets import Baskets
 from sklearn_deepfm._encoder_fields import learned, learned_more, like_fitted, name_of_kind
 from sklearn_deepfm._encoder_output import Output, code_columns
+from sklearn_deepfm._encoder_state import EncoderState
 from sklearn_deepfm._parameters import (
     Rule,
     check_parameters,
@@ -60,7 +61,7 @@ _PARAMETER_RULES = {
 
 
 class OrdinalFieldEncoder(
-    CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+    EncoderState, CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
 ):
     """Encode each column of any table as a field of small integer codes.
 

@@ -3,6 +3,7 @@
 import copy
 from functools import cached_property
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from sklearn_deepfm._column import BagColumn, Column
 from sklearn_deepfm._index_field import IndexField
 from sklearn_deepfm._number_map import NumberMaps
 from sklearn_deepfm._numeric_field import SLOPE_ROW, NumericField
+from sklearn_deepfm._plain import expect
 
 
 class Fields:
@@ -40,6 +42,25 @@ class Fields:
     def __getstate__(self):
         """The fields alone: a copy may change them, and works out afresh what follows from them."""
         return {"_fields": self._fields}
+
+    def to_plain(self):
+        """A state for each field, with its kind."""
+        kinds = {cls: kind for kind, cls in _KINDS.items()}
+        return [{"field": kinds[type(field)], **field.to_plain()} for field in self._fields]
+
+    @classmethod
+    def of_plain(cls, states):
+        """The fields of these states.
+
+        Raises
+        ------
+        Damaged
+            If they are not what `to_plain` gives.
+        """
+        expect(isinstance(states, list) and states, "fields")
+        new = cls.__new__(cls)
+        new._fields = [_field_of_plain(state) for state in states]
+        return new
 
     def __getitem__(self, position):
         return self._fields[position]
@@ -211,6 +232,15 @@ class Fields:
             np.column_stack(values) if values else None,
             side_by_side(bags) if bags else None,
         )
+
+
+_KINDS: dict[str, Any] = {"codes": IndexField, "numbers": NumericField, "bags": BagField}
+
+
+def _field_of_plain(state):
+    expect(isinstance(state, dict) and state.get("field") in _KINDS, "field")
+    state = dict(state)
+    return _KINDS[state.pop("field")].of_plain(state)
 
 
 def _new_field(column, is_index, pooling, n_bins):

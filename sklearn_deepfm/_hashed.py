@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from sklearn_deepfm._plain import Plain
 from sklearn_deepfm._tables import EXACT_FLOAT, Column
 from sklearn_deepfm._vocabulary import FIRST_KNOWN, MISSING, filled
 
 
 @dataclass(frozen=True, eq=False)
-class Hashed:
+class Hashed(Plain):
     """Categories that share `n_known` codes, each where its hash falls.
 
     The hash is that of :func:`pandas.util.hash_array`, the same in every process and on
@@ -22,6 +23,8 @@ class Hashed:
 
     kind: str | None
     n_known: int
+
+    _saved = {"kind": str, "n_known": int}
 
     categories = pa.nulls(0)
 

@@ -5,18 +5,28 @@ import pandas as pd
 
 from sklearn_deepfm._column import Column
 from sklearn_deepfm._number_map import NumberMap
+from sklearn_deepfm._plain import Plain, expect
 
 FALLBACK_ROW = 0
 _KINDS = {"string": "strings", "integer": "numbers", "floating": "numbers", "boolean": "numbers"}
 
 
-class IndexField:
+class IndexField(Plain):
     """A column of codes; each code that fit saw has a row.
 
     Local row 0 stands for every code that fit did not see. Seen codes get the rows
     1, 2, ... in ascending order, codes seen later (`grow`) the rows after them.
     Missing cells count as one more code.
     """
+
+    _saved = {
+        "name": None,
+        "codes": np.int64,
+        "rows": np.int32,
+        "missing_row": int,
+        "frequency": np.float64,
+        "categories": pd.Index,
+    }
 
     def __init__(self, name):
         self.name = name
@@ -62,8 +72,22 @@ class IndexField:
         rows = np.concatenate([self.rows, self.n_rows + np.arange(len(new), dtype=np.int32)])
         order = np.argsort(codes)
         self.codes, self.rows = codes[order], rows[order]
+        self._make_map()
+
+    def _make_map(self):
         is_dense = NumberMap.suits(self.codes)
         self.map = NumberMap(self.codes, self.rows, FALLBACK_ROW) if is_dense else None
+
+    def _check_loaded(self):
+        expect(len(self.frequency) > 0, "frequency")
+        expect(len(self.codes) == len(self.rows), "codes")
+        expect((np.diff(self.codes) > 0).all(), "codes")
+        rows = np.append(self.rows, self.missing_row)
+        expect(0 <= rows.min() and rows.max() < self.n_rows, "rows")
+        if self.categories is not None and len(self.codes):
+            is_inside = 0 <= self.codes[0] and self.codes[-1] < len(self.categories)
+            expect(is_inside, "categories")
+        self._make_map()
 
     def encode(self, column):
         """Local row of each cell, and no value."""

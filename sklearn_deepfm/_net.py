@@ -371,7 +371,7 @@ class DeepFMNet(NeuralNet):
         }
         state["order"] = self.order_.get_state().numpy()
         if self.keep_optimizer:
-            state["optimizer_state"] = _on_cpu(self.optimizer_.state_dict())
+            state["optimizer_state"] = _on_cpu(self.optimizer_.state_dict()["state"])
             state["dropout"] = self.module_.random_state()
         return state
 
@@ -388,7 +388,8 @@ class DeepFMNet(NeuralNet):
         self.module_.eval()
         self.order_.set_state(torch.from_numpy(order))
         if optimizer_state is not None:
-            self.optimizer_.load_state_dict(optimizer_state)
+            groups = self.optimizer_.state_dict()["param_groups"]
+            self.optimizer_.load_state_dict({"state": optimizer_state, "param_groups": groups})
             self.module_.set_random_state(dropout)
 
 
@@ -420,13 +421,12 @@ class DeepFMRegressorNet(RegressorMixin, DeepFMNet):
         return output[:, 0] if output.shape[1] == 1 else output
 
 
-def _on_cpu(optimizer_state: dict[str, Any]) -> dict[str, Any]:
-    """State of an optimizer with all tensors on the CPU, so that any machine can load it."""
-    tensors = {
-        key: {name: v.cpu() if torch.is_tensor(v) else v for name, v in state.items()}
-        for key, state in optimizer_state["state"].items()
+def _on_cpu(state: dict[int, Any]) -> dict[int, Any]:
+    """Moments of an optimizer with all tensors on the CPU, so that any machine can load them."""
+    return {
+        number: {name: v.cpu() if torch.is_tensor(v) else v for name, v in moments.items()}
+        for number, moments in state.items()
     }
-    return {**optimizer_state, "state": tensors}
 
 
 def _available(device: str) -> str:

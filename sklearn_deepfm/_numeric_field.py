@@ -3,12 +3,13 @@
 import numpy as np
 
 from sklearn_deepfm._index_field import FALLBACK_ROW
+from sklearn_deepfm._plain import Plain, expect
 from sklearn_deepfm._quantiles import auto_n_bins, inner_edges, normal_scores
 
 SLOPE_ROW, _N_FIRST_ROWS = 1, 2
 
 
-class NumericField:
+class NumericField(Plain):
     """A column of numbers x; its cells are ``u_k + z * v`` for the bin k of x.
 
     z is the normal score of x: the standard normal quantile of the share of smaller
@@ -24,6 +25,18 @@ class NumericField:
         At most so many bins. "auto": up to 255, by the number of rows. None: a single
         one.
     """
+
+    _saved = {
+        "name": None,
+        "n_bins": None,
+        "edges": np.float64,
+        "knots": np.float64,
+        "scores": np.float64,
+        "first_bin": int,
+        "missing_row": int,
+        "frequency": np.float64,
+        "sum_of_scores": float,
+    }
 
     def __init__(self, name, n_bins):
         self.name = name
@@ -73,6 +86,15 @@ class NumericField:
         self.edges = np.array(inner_edges(distinct, counts, n_bins))
         self.first_bin = self.n_rows  # after the row of NaN, if an earlier call saw nothing else
         self.frequency = np.append(self.frequency, np.zeros(len(self.edges) + 1))
+
+    def _check_loaded(self):
+        last = self.first_bin + (0 if self.edges is None else len(self.edges))
+        expect(0 <= self.first_bin and max(last, self.missing_row) < self.n_rows, "frequency")
+        expect(0 <= self.missing_row, "missing_row")
+        expect(len(self.knots) == len(self.scores), "knots")
+        expect(self.edges is None or len(self.knots), "knots")
+        for ascending in (self.knots, () if self.edges is None else self.edges):
+            expect((np.diff(ascending) > 0).all(), "edges")
 
     def encode(self, column):
         """Local row of each cell, and its score (0 where missing)."""

@@ -7,18 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from sklearn_deepfm._plain import Plain, expect
 from sklearn_deepfm._quantiles import auto_n_bins, inner_edges
 from sklearn_deepfm._tables import Column
 from sklearn_deepfm._vocabulary import FIRST_KNOWN, MISSING
 
 
 @dataclass(frozen=True, eq=False)
-class Bins:
+class Bins(Plain):
     """The bins of a field of quantities: the n + 1 edges of n bins, each closed on the left."""
 
     kind: str | None
     type: pa.DataType
     edges: np.ndarray
+
+    _saved = {"kind": str, "type": pa.DataType, "edges": np.float64}
+
+    def _check_loaded(self) -> None:
+        expect(len(self.edges) > 1 and np.isfinite(self.edges).all(), "edges")
+        expect((np.diff(self.edges) >= 0).all(), "edges")
 
     @classmethod
     def learned(cls, column: Column, n_bins: int | None) -> Bins:
@@ -77,11 +84,12 @@ def _as_floats(column: Column) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Numbers:
+class Numbers(Plain):
     """A field of quantities that stay numbers."""
 
     kind: str | None
 
+    _saved = {"kind": str}
     categories = representatives = pa.nulls(0)
 
     def encode(self, column: Column) -> tuple[np.ndarray, int]:

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from sklearn_deepfm._lists import checked_weights
+from sklearn_deepfm._plain import Plain
 from sklearn_deepfm._tables import Column, Columns, ListColumn
 
 
 @dataclass(frozen=True)
-class Role:
+class Role(Plain):
     """One field: the position of its column, and what the encoder's parameters say of it."""
 
     position: int
@@ -25,6 +26,16 @@ class Role:
     weights_separator: str | None = None
     hash_dim: int | None = None
     hash_is_asked: bool = False  # for this very column
+
+    _saved = {
+        "position": int,
+        "selected_by": str,
+        "separator": str,
+        "weights": int,
+        "weights_separator": str,
+        "hash_dim": int,
+        "hash_is_asked": bool,
+    }
 
     def read(self, columns: Columns) -> Column | ListColumn:
         """The column, taken apart at the separator, with the weights of its members."""

@@ -8,6 +8,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_consistent_length, column_or_1d
 
 from sklearn_deepfm._answers import ClassifierAnswers, RegressorAnswers
+from sklearn_deepfm._plain import Plain, expect
 
 
 def check_target(estimator, y, columns):
@@ -34,7 +35,7 @@ def check_target(estimator, y, columns):
     return y
 
 
-class Labels:
+class Labels(Plain):
     """Classes, numbered in sorted order.
 
     Parameters
@@ -47,6 +48,12 @@ class Labels:
 
     is_class = True
     mean, scale = 0.0, 1.0  # of what the logits stand for
+    _saved = {
+        "classes": np.ndarray,
+        "_total": np.float64,
+        "initial_bias": np.float64,
+        "_seen": np.float64,
+    }
 
     def __init__(self, y, name="y"):
         try:
@@ -63,6 +70,10 @@ class Labels:
                 f"(rows of weight 0 do not count). Check how the rows were selected."
             )
         self._total = np.zeros(len(self.classes))  # weight of the rows seen of each class
+
+    def _check_loaded(self):
+        expect(self.classes.ndim == 1 and len(self.classes) >= 2, "classes")
+        expect(len(self._total) == len(self._seen) == len(self.classes), "seen")
 
     @property
     def n_outputs(self):
@@ -152,7 +163,7 @@ class Labels:
         return ClassifierAnswers(self, logits)
 
 
-class LabelSets:
+class LabelSets(Plain):
     """Several labels at once, each of which a row has or has not.
 
     Parameters
@@ -163,6 +174,12 @@ class LabelSets:
 
     is_class = False  # rows of equal sets are too few to be held out in proportion
     mean, scale = 0.0, 1.0
+    _saved = {
+        "classes": np.int64,
+        "n_outputs": int,
+        "initial_bias": np.float64,
+        "_seen": np.float64,
+    }
 
     def __init__(self, y):
         strange = y[~np.isin(y, [0, 1])]
@@ -173,6 +190,10 @@ class LabelSets:
             )
         self.n_outputs = y.shape[1]
         self.classes = np.arange(y.shape[1])
+
+    def _check_loaded(self):
+        expect(np.array_equal(self.classes, np.arange(self.n_outputs)), "classes")
+        expect(len(self._seen) == self.n_outputs + 1, "seen")
 
     def encode(self, y):
         """The same as numbers; another number of labels is an error."""
@@ -262,7 +283,7 @@ def labels_of(y, classes=None):
     return target
 
 
-class Amount:
+class Amount(Plain):
     """A number, or several, learned after standardisation.
 
     Parameters
@@ -271,6 +292,14 @@ class Amount:
     """
 
     is_class = False
+    _saved = {
+        "_shape": None,
+        "n_outputs": int,
+        "mean": np.float64,
+        "scale": np.float64,
+        "initial_bias": np.float64,
+        "base_loss": float,
+    }
 
     def __init__(self, y):
         self._shape = y.shape[1:]
@@ -278,6 +307,10 @@ class Amount:
         self.mean, self.scale = np.zeros(self._shape), np.ones(self._shape)
         self.initial_bias = np.zeros(self.n_outputs)
         self.base_loss = float(self.n_outputs)  # variances of standardised numbers
+
+    def _check_loaded(self):
+        expect(self._shape in ((), (self.n_outputs,)), "shape")
+        expect(np.shape(self.mean) == np.shape(self.scale) == self._shape, "mean")
 
     def encode(self, y):
         """The same as float64; another number of columns, or what is no number, is an error."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_left
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from operator import methodcaller
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sklearn_deepfm._number_map import NumberMap
+from sklearn_deepfm._plain import Plain, expect
 from sklearn_deepfm._tables import EXACT_FLOAT, Column
 
 MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
@@ -32,7 +33,7 @@ _MANY_ROWS_AT_TRANSFORM, _MOSTLY_UNKNOWN = 20, 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Vocabulary:
+class Vocabulary(Plain):
     """The categories of a field, in sorted order, each with its count and its code.
 
     Categories too rare for a code of their own are kept with the code UNKNOWN, so that their
@@ -43,6 +44,8 @@ class Vocabulary:
     values: pa.Array
     counts: np.ndarray
     codes: np.ndarray
+
+    _saved = {"kind": str, "values": pa.Array, "counts": np.int64, "codes": np.int32}
 
     @classmethod
     def empty(cls, column: Column) -> Vocabulary:
@@ -148,9 +151,10 @@ class Vocabulary:
         numbers = self.values.to_numpy()
         return NumberMap(numbers, self.codes, _NOT_FOUND) if NumberMap.suits(numbers) else None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What was learned; what is made of it for looking up is made anew when it is needed."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+    def _check_loaded(self) -> None:
+        expect(len(self.values) == len(self.counts) == len(self.codes), "codes")
+        known = np.sort(self.codes[self.codes != UNKNOWN])
+        expect((known == FIRST_KNOWN + np.arange(len(known))).all(), "codes")
 
 
 NOTHING_KNOWN = Vocabulary(None, pa.nulls(0), np.empty(0, np.int64), np.empty(0, np.int32))

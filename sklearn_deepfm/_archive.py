@@ -1,0 +1,194 @@
+"""A file of plain data: JSON and the bytes of arrays in a zip archive; to read it runs no code.
+
+Written whole or not at all: to a file beside it, which takes its place in one step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from sklearn_deepfm._plain import Damaged
+
+_TREE = "content.json"
+_SCALARS = str, int, float, bool, type(None)
+_KEY = "sklearn_deepfm"
+_NUMBERS = "i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8"
+_DTYPES = {"|b1", "|i1", "|u1"} | {f"<{kind}" for kind in _NUMBERS}
+
+
+def write(path: str | os.PathLike, content: Any) -> None:
+    """Write plain data, in place of what the file held.
+
+    Raises
+    ------
+    TypeError
+        If something in it is not plain data; the message says where.
+    """
+    arrays: list[np.ndarray] = []
+    tree = json.dumps({_KEY: _encoded(content, "", arrays)}).encode()
+    with _replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(_TREE, tree)
+        for number, array in enumerate(arrays):
+            with archive.open(str(number), "w", force_zip64=True) as entry:
+                entry.write(array.data.cast("B") if array.size else b"")
+
+
+def read(path: str | os.PathLike) -> Any:
+    """The plain data of a file.
+
+    Raises
+    ------
+    ValueError
+        If it is no such file, cut short, or changed since it was written.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read(archive)
+    except (
+        Damaged,
+        EOFError,
+        LookupError,
+        MemoryError,
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise Damaged(
+            f"{os.fspath(path)!r} is no file that sklearn_deepfm has written, or it is damaged: "
+            f"{error}. Take another copy of it."
+        ) from error
+
+
+@contextlib.contextmanager
+def _replacing(path: str | os.PathLike) -> Iterator[Any]:
+    """A file to write to that takes the place of `path` when it is complete."""
+    folder, name = os.path.split(os.path.abspath(path))
+    handle, beside = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(beside, 0o666 & ~_umask())
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+    _sync(folder)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(folder: str) -> None:
+    """Have the new name on disk too, where the system can say so."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _encoded(value: Any, where: str, arrays: list[np.ndarray]) -> Any:
+    """Lists and scalars as JSON has them, all else as an object of one entry that says what."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if type(value) in _SCALARS:
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.newbyteorder("<").str in _DTYPES:
+        array = np.asarray(value, value.dtype.newbyteorder("<"), order="C")
+        arrays.append(array)
+        return {"array": len(arrays) - 1, "dtype": array.dtype.str, "shape": list(array.shape)}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OU":
+        values = [_encoded(v, f"{where}[{i}]", arrays) for i, v in enumerate(value.tolist())]
+        return {"objects": values, "dtype": value.dtype.str}
+    if isinstance(value, dict):
+        items = value.items()
+        return {
+            "dict": [
+                [_encoded(k, where, arrays), _encoded(v, _at(where, k), arrays)] for k, v in items
+            ]
+        }
+    for kind in (list, tuple, set, frozenset):
+        if type(value) is kind:
+            values = [_encoded(v, f"{where}[{i}]", arrays) for i, v in enumerate(value)]
+            return values if kind is list else {kind.__name__: values}
+    raise TypeError(
+        f"{where} is {value!r}, of type {type(value).__name__}, which cannot be saved without code "
+        f"to make it again. Set it to a number, a string or None first, or use pickle or skops."
+    )
+
+
+def _at(where: str, key: Any) -> str:
+    return f"{where}.{key}" if where else str(key)
+
+
+def _read(archive: zipfile.ZipFile) -> Any:
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        raise Damaged("its parts are compressed")
+    tree = json.loads(archive.read(_TREE))
+    if not isinstance(tree, dict) or set(tree) != {_KEY}:
+        raise Damaged("it holds something else")
+    return _decoded(tree[_KEY], archive)
+
+
+def _array(archive: zipfile.ZipFile, number: Any, dtype: Any, shape: Any) -> np.ndarray:
+    """An array whose bytes are as many as it takes, before it takes memory."""
+    if dtype not in _DTYPES or not all(type(n) is int and n >= 0 for n in shape):
+        raise Damaged("it holds an array of another type")
+    n_bytes = np.dtype(dtype).itemsize * math.prod(shape)
+    entry = archive.getinfo(str(number))
+    if entry.file_size != n_bytes or entry.compress_size != n_bytes:
+        raise Damaged(f"array {number} has another size than it says")
+    content = bytearray()
+    with archive.open(entry) as file:
+        while part := file.read(2**24):
+            content += part
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def _decoded(value: Any, archive: zipfile.ZipFile) -> Any:
+    if isinstance(value, list):
+        return [_decoded(item, archive) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kind = next(iter(value), None)
+    content = value.get(kind)
+    if kind == "array":
+        return _array(archive, content, value["dtype"], value["shape"])
+    if not isinstance(content, list):
+        raise Damaged("it holds something else")
+    if kind == "dict":
+        return {_decoded(key, archive): _decoded(item, archive) for key, item in content}
+    items = [_decoded(item, archive) for item in content]
+    if kind == "objects":
+        array = np.empty(len(items), dtype=_dtype_of_objects(value.get("dtype")))
+        array[:] = items
+        return array
+    kinds = {"tuple": tuple, "set": set, "frozenset": frozenset}
+    if kind not in kinds:
+        raise Damaged("it holds something else")
+    return kinds[kind](items)
+
+
+def _dtype_of_objects(dtype: Any) -> np.dtype:
+    if not isinstance(dtype, str) or dtype[1:2] not in "OU":
+        raise Damaged("it holds something else")
+    return np.dtype(dtype)

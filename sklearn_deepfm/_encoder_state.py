@@ -1,0 +1,41 @@
+"""What a pickle, or any other file, holds of an encoder: a numbered format of plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sklearn_deepfm._encoder_fields import field_of_plain, field_to_plain
+from sklearn_deepfm._plain import expect, opened, sealed
+from sklearn_deepfm._roles import Role
+
+
+class EncoderState:
+    """Pickling of the encoder: parameters as they are, all that was learned as plain data."""
+
+    _remember: Callable[[list, int], None]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if "_fields" not in state:
+            return sealed(state, None)
+        roles, fields = state.pop("_roles"), state.pop("_fields")
+        del state["field_kinds_"], state["field_dims_"]  # which the fields say
+        learned = {
+            "roles": [role.to_plain() for role in roles],
+            "fields": [field_to_plain(field) for field in fields],
+            "n_samples_seen": int(state.pop("n_samples_seen_")),
+        }
+        return sealed(state, learned)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        attributes, learned = opened(self, state)
+        self.__dict__.update(attributes)
+        if learned is not None:
+            self._roles = [Role.of_plain(role) for role in learned["roles"]]
+            fields = [field_of_plain(field) for field in learned["fields"]]
+            positions = [role.position for role in self._roles]
+            positions += [role.weights for role in self._roles if role.weights is not None]
+            expect(sorted(positions) == list(range(self.n_features_in_)), "roles")
+            expect(len(fields) == len(self._roles), "roles")
+            self._remember(fields, learned["n_samples_seen"])

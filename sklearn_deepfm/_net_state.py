@@ -1,0 +1,123 @@
+"""A trained net as plain data: sizes, settings, weights, history, what training goes on with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.history import History
+
+from sklearn_deepfm._net import DeepFMNet
+from sklearn_deepfm._plain import Damaged, expect
+
+SETTINGS = (
+    "embedding_l2",
+    "linear_l2",
+    "weight_decay",
+    "table_optimizer",
+    "ema_epochs",
+    "precision",
+    "initial_bias",
+    "seed",
+    "keep_optimizer",
+    "lr",
+    "max_epochs",
+    "batch_size",
+    "device",
+)
+
+
+def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
+    """State of a net, without what the fields and the target of its estimator say."""
+    state = net.__getstate__()
+    plain = {
+        "module": _without_prefix(state, "module__"),
+        "settings": {name: state[name] for name in SETTINGS},
+        "history": [_without_batches(epoch) for epoch in state["history_"]],
+        "weights": state["weights"],
+        "order": state["order"],
+        "interrupted": state["interrupted_"],
+        "diverged": state["diverged_"],
+    }
+    if net.callbacks:
+        plain["callbacks"] = net.callbacks
+    if net.keep_optimizer:
+        plain["optimizer"] = {
+            str(number): {name: _to_numpy(value) for name, value in values.items()}
+            for number, values in state["optimizer_state"].items()
+        }
+        plain["dropout"] = state["dropout"]
+    return plain
+
+
+def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
+    """The net of an estimator whose fields and target are there already.
+
+    Raises
+    ------
+    Damaged
+        If the state is not one of such a net.
+    """
+    fields, target = estimator._fields, estimator._target
+    try:
+        module = plain["module"]
+        _check_sizes(module, plain["weights"], fields, target)
+        net = estimator._net_class(
+            criterion=estimator._criterion(),
+            callbacks=plain.get("callbacks", []),
+            frequencies=fields.frequencies,
+            **{f"module__{name}": value for name, value in module.items()},
+            **{name: plain["settings"][name] for name in SETTINGS},
+        )
+        net.__setstate__({**vars(net), **_of_a_trained_net(plain, net)})
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise Damaged(f"the network cannot be built: {error}") from error
+    return net
+
+
+def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
+    """What the network is built by must be what its weights have, before it takes memory."""
+    expect(module["n_fields"] == len(fields), "n_fields")
+    expect(module["n_features"] == fields.dims.sum() == len(weights["table"]), "n_features")
+    expect(module["n_outputs"] == target.n_outputs, "n_outputs")
+    expect(module["slopes"] == fields.slopes, "slopes")
+    expect(module["n_members"] * module["n_outputs"] == len(weights["bias"]), "n_members")
+    if {"fm", "deep"} & set(module["components"]):
+        expect(module["n_members"] * module["embed_dim"] <= weights["table"].shape[1], "embed_dim")
+    if "deep" in module["components"]:
+        widths = {len(weight) for weight in weights.values() if weight.ndim}
+        expect(set(module["mlp_dims"]) <= widths, "mlp_dims")
+
+
+def _of_a_trained_net(plain: dict[str, Any], net: DeepFMNet) -> dict[str, Any]:
+    state = {
+        "history_": History({**epoch, "batches": []} for epoch in plain["history"]),
+        "weights": plain["weights"],
+        "order": plain["order"],
+        "interrupted_": plain["interrupted"],
+        "diverged_": plain["diverged"],
+    }
+    if net.keep_optimizer:
+        state["dropout"] = plain["dropout"]
+        state["optimizer_state"] = {
+            int(number): {name: _to_torch(value) for name, value in values.items()}
+            for number, values in plain["optimizer"].items()
+        }
+    return state
+
+
+def _without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+
+
+def _without_batches(epoch: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in epoch.items() if name != "batches"}
+
+
+def _to_numpy(value: Any) -> Any:
+    return np.asarray(value.numpy()) if torch.is_tensor(value) else value
+
+
+def _to_torch(value: Any) -> Any:
+    return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value

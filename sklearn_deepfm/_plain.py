@@ -1,0 +1,243 @@
+"""Fitted objects as plain data, which any format can hold: scalars, strings, lists, arrays."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+FORMAT = 1  # the rules for raising it are in docs/user_guide/saving.rst
+
+# Types of Arrow that a file may name.
+_ARROW = {
+    str(type_): type_
+    for type_ in (
+        pa.null(),
+        pa.bool_(),
+        pa.int64(),
+        pa.uint64(),
+        pa.float64(),
+        pa.large_string(),
+        pa.timestamp("us"),
+        pa.timestamp("us", "UTC"),
+        pa.duration("us"),
+        pa.time64("us"),
+    )
+}
+_Self = TypeVar("_Self", bound="Plain")
+
+
+class Damaged(ValueError):
+    """What is loaded is not what was saved."""
+
+
+class LaterFormat(ValueError):
+    """What is loaded was saved by a later version."""
+
+
+class Plain:
+    """An object whose state is that of a few attributes.
+
+    A subclass says in `_saved` which these are and of what type: of NumPy's for an array
+    of one dimension, ndarray for one of any scalars, None for what is plain already.
+    None is a value of each type.
+    """
+
+    _saved: dict[str, Any] = {}
+
+    def to_plain(self) -> dict[str, Any]:
+        """The attributes by name, without underscores."""
+        return {
+            name.strip("_"): to_plain(getattr(self, name), kind)
+            for name, kind in self._saved.items()
+        }
+
+    @classmethod
+    def of_plain(cls: type[_Self], state: Any) -> _Self:
+        """An object with these attributes.
+
+        Raises
+        ------
+        Damaged
+            If they are not of their types.
+        """
+        if not isinstance(state, dict) or set(state) != {n.strip("_") for n in cls._saved}:
+            raise Damaged(f"{cls.__name__} must have the entries {[*cls._saved]}")
+        new = cls.__new__(cls)
+        for name, kind in cls._saved.items():
+            # A dataclass that is frozen lets nobody set what it has.
+            object.__setattr__(new, name, of_plain(state[name.strip("_")], kind, name))
+        new._check_loaded()
+        return new
+
+    def _check_loaded(self) -> None:
+        """Make what follows from the attributes; raise Damaged if they contradict each other."""
+
+
+def sealed(attributes: dict[str, Any], learned: dict[str, Any] | None) -> dict[str, Any]:
+    """The state of an estimator: attributes, what was learned as plain data, and the format."""
+    return {**attributes, **({} if learned is None else {"learned": learned}), "format": FORMAT}
+
+
+def opened(estimator: Any, state: Any) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Attributes, and what was learned, None if nothing.
+
+    Raises
+    ------
+    ValueError
+        If the state is of a later format, or none of this library's.
+    """
+    number = state.get("format") if isinstance(state, dict) else None
+    if not isinstance(number, int) or number < 1:
+        raise Damaged(f"This is no {type(estimator).__name__} that sklearn_deepfm has saved.")
+    if number > FORMAT:
+        raise LaterFormat(
+            f"This {type(estimator).__name__} was saved in format {number}, by a later version of "
+            f"sklearn_deepfm than this one, which reads formats up to {FORMAT}. Upgrade it."
+        )
+    attributes = {name: v for name, v in state.items() if name not in ("format", "learned")}
+    return attributes, state.get("learned")
+
+
+def to_plain(value: Any, kind: Any) -> Any:
+    """A value of some kind as plain data."""
+    if value is None:
+        return None
+    if kind is pa.Array:
+        return _of_arrow(value)
+    if kind is pa.DataType:
+        return str(value)
+    if kind is pd.Index:
+        if isinstance(value.dtype, pd.api.extensions.ExtensionDtype) and value.dtype != "str":
+            return value  # intervals, periods and the like
+        return {"dtype": str(value.dtype), "values": scalars_to_plain(value.to_numpy())}
+    if kind is np.ndarray:
+        return scalars_to_plain(value)
+    if isinstance(kind, type) and issubclass(kind, np.generic):
+        return np.asarray(value, dtype=kind, order="C")
+    if kind in (int, float, bool, str):
+        return kind(value)
+    return value
+
+
+def of_plain(value: Any, kind: Any, name: str) -> Any:
+    """The value that plain data was made of."""
+    if value is None:
+        return None
+    if kind is pa.Array:
+        return _to_arrow(value, name)
+    if kind is pa.DataType:
+        return _arrow_type(value, name)
+    if kind is pd.Index:
+        return _index(value, name)
+    if kind is np.ndarray:
+        return scalars_of_plain(value, name)
+    if isinstance(kind, type) and issubclass(kind, np.generic):
+        expect(isinstance(value, np.ndarray) and value.dtype == kind and value.ndim <= 1, name)
+        return value
+    if isinstance(kind, type):
+        is_bool = isinstance(value, bool)
+        expect(isinstance(value, kind) and is_bool == (kind is bool), name)
+    return value
+
+
+def expect(is_right: Any, name: str) -> None:
+    """Raise Damaged unless something is as it must be."""
+    if not is_right:
+        raise Damaged(f"the entry {name!r} is not what it must be")
+
+
+def scalars_to_plain(array: np.ndarray) -> Any:
+    """An array of numbers as it is; one of strings or objects as a list of its values."""
+    array = np.asarray(array)
+    if array.dtype.kind in "biuf":
+        return np.asarray(array, order="C")
+    if array.dtype.kind in "mM":
+        return {"dtype": array.dtype.str, "values": array.astype(np.int64)}
+    values = [value.item() if isinstance(value, np.generic) else value for value in array.tolist()]
+    return {"dtype": array.dtype.str, "values": values}
+
+
+def scalars_of_plain(value: Any, name: str) -> np.ndarray:
+    """The array that `scalars_to_plain` was given."""
+    if isinstance(value, np.ndarray):
+        expect(value.dtype.kind in "biuf", name)
+        return value
+    expect(isinstance(value, dict) and set(value) == {"dtype", "values"}, name)
+    dtype, values = value["dtype"], value["values"]
+    expect(isinstance(dtype, str) and dtype[1:2] in "mMUSO", name)
+    if isinstance(values, np.ndarray):
+        expect(values.dtype == np.int64, name)
+        return values.astype(dtype)
+    expect(isinstance(values, list), name)
+    array = np.empty(len(values), dtype=np.dtype(dtype))
+    array[:] = values
+    return array
+
+
+def _of_arrow(array: pa.Array) -> dict[str, Any]:
+    """Strings as their bytes and where each begins, numbers as an array; no value is missing."""
+    type_ = array.type
+    if pa.types.is_null(type_):
+        return {"type": str(type_), "length": len(array)}
+    if pa.types.is_large_string(type_):
+        array = pa.concat_arrays([array])  # which does not begin in the middle of a buffer
+        _, ends, text = array.buffers()
+        starts = np.frombuffer(ends, np.int64)[: len(array) + 1] if ends else np.zeros(1, np.int64)
+        text = np.frombuffer(text, np.uint8) if text else np.empty(0, np.uint8)
+        part = text[starts[0] : starts[-1]]
+        return {"type": str(type_), "starts": starts - starts[0], "text": part.copy()}
+    if pa.types.is_boolean(type_):
+        return {"type": str(type_), "values": array.to_numpy(zero_copy_only=False)}
+    if pa.types.is_temporal(type_):
+        array = array.cast(pa.int64())
+    return {"type": str(type_), "values": array.to_numpy(zero_copy_only=False).copy()}
+
+
+def _to_arrow(state: Any, name: str) -> pa.Array:
+    expect(isinstance(state, dict), name)
+    type_ = _arrow_type(state.get("type"), name)
+    if pa.types.is_null(type_):
+        expect(isinstance(state.get("length"), int) and 0 <= state["length"] < 2**31, name)
+        return pa.nulls(state["length"])
+    if pa.types.is_large_string(type_):
+        return _strings(state.get("starts"), state.get("text"), name)
+    values = state.get("values")
+    expect(isinstance(values, np.ndarray) and values.ndim == 1, name)
+    if pa.types.is_temporal(type_):
+        expect(values.dtype == np.int64, name)
+        return pa.array(values).cast(type_)
+    expect(values.dtype == type_.to_pandas_dtype(), name)
+    return pa.array(values)
+
+
+def _strings(starts: Any, text: Any, name: str) -> pa.Array:
+    expect(isinstance(starts, np.ndarray) and starts.dtype == np.int64 and starts.ndim == 1, name)
+    expect(isinstance(text, np.ndarray) and text.dtype == np.uint8 and text.ndim == 1, name)
+    expect(len(starts) and starts[0] == 0 and starts[-1] == len(text), name)
+    expect((np.diff(starts) >= 0).all(), name)
+    buffers = [None, pa.py_buffer(starts.tobytes()), pa.py_buffer(text.tobytes())]
+    array = pa.Array.from_buffers(pa.large_string(), len(starts) - 1, buffers)
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise Damaged(f"the entry {name!r} holds no UTF-8") from error
+    return array
+
+
+def _arrow_type(type_: Any, name: str) -> pa.DataType:
+    expect(isinstance(type_, str) and type_ in _ARROW, name)
+    return _ARROW[type_]
+
+
+def _index(state: Any, name: str) -> pd.Index:
+    if isinstance(state, pd.Index):
+        return state
+    expect(isinstance(state, dict) and set(state) == {"dtype", "values"}, name)
+    values = scalars_of_plain(state["values"], name)
+    try:
+        return pd.Index(values, dtype=state["dtype"])
+    except (TypeError, ValueError) as error:
+        raise Damaged(f"the entry {name!r} is no index: {error}") from error

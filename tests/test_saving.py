@@ -1,0 +1,390 @@
+"""Files of models: the same model comes back, and nothing else that a file may hold does harm."""
+
+import contextlib
+import json
+import os
+import pathlib
+import pickle
+import re
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from skorch.callbacks import GradientNormClipping
+
+from sklearn_deepfm import (
+    DeepFMClassifier,
+    DeepFMRegressor,
+    OrdinalFieldEncoder,
+    load_model,
+    save_model,
+)
+
+FAST = {"max_epochs": 2, "random_state": 0}
+
+
+def frame(seed=0, n=240):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "city": rng.choice(["Oslo", "日本", "", "a\0b", None], n),
+            "zone": pd.Categorical(rng.choice(["x", "y"], n)),
+            "id": np.arange(-(2**62), 2**62, 2**58)[rng.integers(0, 30, n)],
+            "big": rng.integers(0, 9, n).astype(np.uint64) + np.uint64(2**63),
+            "price": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)),
+            "is_new": rng.random(n) < 0.5,
+            "day": pd.Timestamp("2026-01-01") + pd.to_timedelta(rng.integers(0, 99, n), "D"),
+            "zoned": pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(rng.random(n), "D"),
+            "lasting": pd.to_timedelta(rng.integers(0, 9, n), "s"),
+            "tags": [rng.choice(["p", "q"], k).tolist() for k in rng.integers(0, 4, n)],
+            "hashed": rng.choice(["v", "w"], n),
+            "nothing": None,
+        }
+    )
+
+
+def through_file(model, tmp_path):
+    save_model(model, tmp_path / "model.deepfm")
+    return load_model(tmp_path / "model.deepfm")
+
+
+def through_skops(model, tmp_path):
+    skops.io.dump(model, tmp_path / "model.skops")
+    types = skops.io.get_untrusted_types(file=tmp_path / "model.skops")
+    assert all(name.startswith("sklearn_deepfm.") for name in types)
+    assert len(types) <= 2  # the encoder and the estimator
+    return skops.io.load(tmp_path / "model.skops", trusted=types)
+
+
+def through_pickle(model, tmp_path):
+    return pickle.loads(pickle.dumps(model))
+
+
+ROUND_TRIPS = [through_file, through_skops, through_pickle]
+
+
+@pytest.fixture(params=ROUND_TRIPS)
+def round_trip(request, tmp_path):
+    return lambda model: request.param(model, tmp_path)
+
+
+def assert_same(model, loaded, X):
+    assert type(loaded) is type(model)
+    for method in ("predict_proba", "predict", "transform"):
+        if hasattr(model, method):
+            np.testing.assert_array_equal(getattr(loaded, method)(X), getattr(model, method)(X))
+
+
+@pytest.mark.parametrize("target", ["strings", "three", "labels", "amount", "amounts"])
+def test_pipeline_with_each_kind_of_field_and_target(round_trip, target):
+    X, rng = frame(), np.random.default_rng(0)
+    y = {
+        "strings": rng.choice(["no", "yes"], len(X)),
+        "three": rng.integers(0, 3, len(X)),
+        "labels": rng.integers(0, 2, (len(X), 3)),
+        "amount": rng.normal(size=len(X)),
+        "amounts": rng.normal(size=(len(X), 2)),
+    }[target]
+    estimator = DeepFMRegressor if target.startswith("amount") else DeepFMClassifier
+    encoder = OrdinalFieldEncoder(hash_dims={"hashed": 8}, min_frequency=2)
+    model = make_pipeline(encoder, estimator(**FAST)).fit(X, y)
+    loaded = round_trip(model)
+    assert_same(model, loaded, frame(1))
+    assert loaded[0].field_kinds_ == model[0].field_kinds_
+    assert loaded[0].field_dims_.tolist() == model[0].field_dims_.tolist()
+    assert repr(loaded) == repr(model)
+    assert loaded[1].history_ == model[1].history_
+    assert loaded[1].n_iter_ == 2
+
+
+def test_estimator_alone_with_each_kind_of_column(round_trip):
+    X = frame()[["zone", "id", "price", "is_new"]].assign(
+        number=pd.Categorical(np.arange(240) % 5),
+        fraction=pd.Categorical(np.arange(240) % 5 / 4),
+        bags=[[1, 2], [3]] * 120,
+    )
+    model = DeepFMClassifier(n_members=2, **FAST).fit(X, np.arange(240) % 2)
+    loaded = round_trip(model)
+    assert_same(model, loaded, X)
+    assert loaded.feature_names_in_.tolist() == model.feature_names_in_.tolist()
+    assert loaded.classes_.dtype == model.classes_.dtype
+    pd.testing.assert_frame_equal(loaded.embeddings("zone"), model.embeddings("zone"))
+
+
+def test_encoder_of_numbers_passed_on_keeps_its_output_format(round_trip):
+    X = frame()[["city", "price"]]
+    model = OrdinalFieldEncoder(n_bins=None).set_output(transform="polars").fit(X)
+    assert round_trip(model).transform(X).equals(model.transform(X))
+
+
+def test_unfitted_model(round_trip):
+    model = make_pipeline("passthrough", OrdinalFieldEncoder(max_categories=7), DeepFMClassifier())
+    model.set_params(deepfmclassifier__class_weight={0: 2.0, 1: 1.0})
+    model.set_params(deepfmclassifier__components={"linear", "fm"})
+    assert repr(round_trip(model)) == repr(model)
+
+
+@pytest.mark.parametrize("params", [{}, {"sparse_updates": True}, {"table_optimizer": "adagrad"}])
+def test_training_goes_on_as_if_nothing_had_been_saved(round_trip, params):
+    X, y = np.random.default_rng(0).integers(0, 30, (300, 3)), np.arange(300) % 2
+    model = DeepFMClassifier(**params, **FAST).partial_fit(X, y, classes=[0, 1])
+    loaded = round_trip(model)
+    X[:50] += 100  # codes never seen
+    np.testing.assert_array_equal(
+        loaded.partial_fit(X, y).predict_proba(X), model.partial_fit(X, y).predict_proba(X)
+    )
+
+
+def test_encoder_goes_on_with_its_counts(round_trip):
+    encoder = OrdinalFieldEncoder(min_frequency=3).fit([["a"], ["a"], ["b"]])
+    loaded = round_trip(encoder).partial_fit([["a"], ["b"]])
+    assert loaded.categories_[0].tolist() == ["a"]
+    assert loaded.n_samples_seen_ == 5
+
+
+def test_file_holds_no_training_rows(tmp_path):
+    sizes = []
+    for n in (500, 5_000):
+        X = frame(n=n)[["city", "id", "is_new"]]
+        save_model(
+            make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**FAST)).fit(X, np.arange(n) % 2),
+            tmp_path / "model",
+        )
+        sizes.append((tmp_path / "model").stat().st_size)
+    assert abs(sizes[1] - sizes[0]) < 2_000
+
+
+def test_categories_that_no_file_can_hold_can_be_pickled(tmp_path):
+    X = pd.DataFrame({"x": pd.cut(np.arange(240.0), 5)})
+    model = DeepFMClassifier(**FAST).fit(X, np.arange(240) % 2)
+    assert_same(model, through_pickle(model, tmp_path), X)
+    with pytest.raises(
+        TypeError, match=r"(?s)learned.fields\[0\].categories is .*Interval.* use pickle"
+    ):
+        save_model(model, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [
+        ({"callbacks": [GradientNormClipping()]}, r"callbacks\[0\]"),
+        ({"validation_split": KFold(3)}, "validation_split"),
+        ({"random_state": np.random.RandomState(0)}, "random_state"),
+        ({"scoring": lambda model, X, y: 0.0}, "scoring"),
+    ],
+)
+def test_parameter_that_takes_code_to_make_is_named(params, name, tmp_path):
+    with pytest.raises(TypeError, match=f"state.{name} is .* cannot be saved without code"):
+        save_model(DeepFMClassifier(**params), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_model_of_another_class_is_refused(tmp_path):
+    for model in (
+        LogisticRegression(),
+        Pipeline([("a", LogisticRegression())]),
+        type("A", (DeepFMClassifier,), {})(),
+    ):
+        with pytest.raises(TypeError, match=r"model must be a DeepFMClassifier.*skops or pickle"):
+            save_model(model, tmp_path / "model")
+    with pytest.raises(TypeError, match="memory of the Pipeline must be None, got 'cache'"):
+        save_model(make_pipeline(DeepFMClassifier(), memory="cache"), tmp_path / "model")
+    model = DeepFMClassifier()
+    model.note = "mine"
+    with pytest.raises(TypeError, match=r"attributes \['note'\], which are none of its own"):
+        save_model(model, tmp_path / "model")
+
+
+# Files that are not as they were written
+
+
+@pytest.fixture
+def path(tmp_path):
+    X = frame(n=60)[["city", "price", "tags"]]
+    model = make_pipeline(
+        OrdinalFieldEncoder(), DeepFMClassifier(embed_dim=2, mlp_dims=(4,), **FAST)
+    )
+    save_model(model.fit(X, np.arange(60) % 2), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_file_cut_short_anywhere_is_refused(path):
+    content = path.read_bytes()
+    for end in [*range(0, 200), *range(200, len(content), 97), len(content) - 1]:
+        path.write_bytes(content[:end])
+        with pytest.raises(ValueError, match="is no file that sklearn_deepfm has written, or"):
+            load_model(path)
+
+
+def test_any_changed_byte_is_noticed_or_has_no_effect(path):
+    """All of the data is under a checksum; some bytes of the archive around it mean nothing."""
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    model, X, n_refused = load_model(path), frame(1)[["city", "price", "tags"]], 0
+    for position in rng.choice(len(content), 600, replace=False):
+        changed = bytearray(content)
+        changed[position] ^= 1 << rng.integers(8)
+        path.write_bytes(changed)
+        try:
+            loaded = load_model(path)
+        except ValueError:
+            n_refused += 1
+        else:
+            assert_same(model, loaded, X)
+    assert n_refused > 400
+
+
+def rewritten(path, change, others=()):
+    """The file with its tree changed, or other parts, and the checksums right."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    tree = json.loads(parts["content.json"])
+    tree = change(tree) or tree
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in {
+            **parts,
+            "content.json": json.dumps(tree).encode(),
+            **dict(others),
+        }.items():
+            archive.writestr(name, part)
+
+
+def positions(tree):
+    """Each place in a tree, as a list of keys."""
+    if isinstance(tree, (dict, list)):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        for key, part in items:
+            yield [key]
+            yield from ([key, *rest] for rest in positions(part))
+
+
+def test_tree_with_anything_in_it_is_refused_or_harmless(path):
+    """Every entry in turn becomes something else: a clear error, or a model that still works."""
+    original, X = path.read_bytes(), frame(1)[["city", "price", "tags"]]
+    with zipfile.ZipFile(path) as archive:
+        places = list(positions(json.loads(archive.read("content.json"))))
+    rng, messages = np.random.default_rng(0), []
+    others = [None, -1, 10**30, 1.5, "x", [], {}, {"dict": []}, {"array": 3}, {"tuple": [1]}, True]
+    chosen = rng.choice(len(places), 700, replace=False)
+    for place in [places[i] for i in chosen]:
+        value = others[rng.integers(len(others))]
+
+        def change(tree, place=place, value=value):
+            for key in place[:-1]:
+                tree = tree[key]
+            tree[place[-1]] = value
+
+        path.write_bytes(original)
+        rewritten(path, change)
+        try:
+            model = load_model(path)
+        except ValueError as error:
+            messages.append(str(error))
+            continue
+        with contextlib.suppress(TypeError, ValueError, AttributeError, KeyError):
+            model.predict_proba(X)
+    assert len(messages) > 200
+    assert all("damaged" in message or "later version" in message for message in messages)
+
+
+def test_foreign_files_are_refused(tmp_path):
+    path = tmp_path / "model"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("content.json", '{"else": 1}')
+    with pytest.raises(ValueError, match="it holds something else"):
+        load_model(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("content.json", '{"sklearn_deepfm": 1}')
+    with pytest.raises(ValueError, match="its parts are compressed"):
+        load_model(path)
+    path.write_bytes(pickle.dumps(os.getcwd))
+    with pytest.raises(ValueError, match="is no file that sklearn_deepfm has written"):
+        load_model(path)
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "none")
+
+
+def test_pickle_in_the_place_of_an_array_is_not_run(path):
+    class Harm:
+        def __reduce__(self):
+            return pathlib.Path.touch, (path.parent / "harm",)
+
+    harm = pickle.dumps(Harm())
+
+    def change(tree):
+        text = json.dumps(tree)
+        first = re.search(r'\{"array": 0, "dtype": "[^"]*", "shape": \[[0-9, ]*\]\}', text)[0]
+        for dtype in ("|O", "O", "|V8", "object"):
+            array = {"array": 0, "dtype": dtype, "shape": [1]}
+            yield json.loads(text.replace(first, json.dumps(array)))
+
+    with zipfile.ZipFile(path) as archive:
+        tree = json.loads(archive.read("content.json"))
+    original = path.read_bytes()
+    for changed in change(tree):
+        path.write_bytes(original)
+        rewritten(path, lambda _, changed=changed: changed, {"0": harm})
+        with pytest.raises(ValueError, match="it holds an array of another type"):
+            load_model(path)
+    assert not (path.parent / "harm").exists()
+
+
+def test_array_that_says_to_be_huge_takes_no_memory(path):
+    def change(tree):
+        text = json.dumps(tree)
+        return json.loads(re.sub(r'"shape": \[(\d+)\]', '"shape": [1000000000000]', text))
+
+    rewritten(path, change)
+    with pytest.raises(ValueError, match="array 0 has another size than it says"):
+        load_model(path)
+
+
+def test_file_cannot_put_anything_in_the_place_of_a_method(path):
+    def change(tree):
+        tree["sklearn_deepfm"]["dict"][2][1][1][1]["dict"][1][1]["dict"].append(["predict", "x"])
+
+    rewritten(path, change)
+    with pytest.raises(ValueError, match="'state' is not what it must be"):
+        load_model(path)
+
+
+def test_file_of_a_later_format_says_so(path):
+    def change(tree):
+        text = json.dumps(tree).replace('["format", 1]', '["format", 99]')
+        return json.loads(text)
+
+    rewritten(path, change)
+    with pytest.raises(ValueError, match="saved in format 99, by a later version .* Upgrade it"):
+        load_model(path)
+
+
+def test_state_that_is_none_of_ours_is_refused():
+    with pytest.raises(ValueError, match="no DeepFMClassifier that sklearn_deepfm has saved"):
+        DeepFMClassifier().__setstate__({"embed_dim": 3})
+
+
+# Writing
+
+
+def test_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    save_model(DeepFMClassifier(embed_dim=3), path)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_model(DeepFMClassifier(embed_dim=4), path)
+    assert load_model(path).embed_dim == 3
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_file_has_the_permissions_of_any_other(tmp_path):
+    save_model(DeepFMClassifier(), tmp_path / "model")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "model").stat().st_mode == (tmp_path / "other").stat().st_mode
