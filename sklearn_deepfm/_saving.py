@@ -96,6 +96,17 @@ def load_model(path: Any) -> Any:
     See Also
     --------
     save_model : Writes it.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from sklearn_deepfm import OrdinalFieldEncoder, load_model, save_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "encoder.deepfm")
+    ...     save_model(OrdinalFieldEncoder().fit([["Oslo"], ["Rome"]]), path)
+    ...     load_model(path).transform([["Rome"], ["Lima"]])
+    array([[3],
+           [1]], dtype=int32)
     """
     content = _archive.read(path)
     try:

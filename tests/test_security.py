@@ -1,0 +1,61 @@
+"""What the security page promises beside what is tested with saved files."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+PROGRAM = """
+import socket, sys, tempfile, os
+import torch, sklearn, skorch, pandas  # which may do as they like
+
+def refuse(*args, **kwargs):
+    raise AssertionError("a connection was opened")
+
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+opened = []
+
+def note(event, args):
+    if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
+        opened.append(args)
+
+sys.addaudithook(note)
+from sklearn.pipeline import make_pipeline
+from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
+from sklearn_deepfm.datasets import load_flights
+
+X, y = load_flights(return_X_y=True)
+X, y = X[:2000], y[:2000]
+model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(max_epochs=2))
+model.fit(X, y).predict_proba(X)
+written = [args[0] for args in opened if "__pycache__" not in str(args[0])]
+assert not written, written
+assert os.listdir() == [], os.listdir()
+"""
+
+
+def test_no_connection_and_no_file(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_import_prints_nothing_and_warns_of_nothing():
+    command = [sys.executable, "-W", "error::UserWarning", "-c", "import sklearn_deepfm"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_import_does_not_import_what_is_optional():
+    optional = "matplotlib", "onnx", "skl2onnx", "onnxruntime", "skops", "shap"
+    program = f"import sys, sklearn_deepfm; print([m for m in {optional} if m in sys.modules])"
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert result.stdout.strip() == "[]", result.stderr
