@@ -9,7 +9,11 @@ import pyarrow as pa
 from sklearn.utils.validation import validate_data
 
 from sklearn_deepfm._column import BagColumn, Column
-from sklearn_deepfm._tables import has_columns_of_fit, validate_names
+from sklearn_deepfm._tables import (
+    has_columns_of_fit,
+    refuse_other_containers,
+    validate_names,
+)
 
 
 def read_columns(estimator, X, *, reset):
@@ -48,6 +52,7 @@ def _validated(estimator, X, *, reset):
     """A data frame opened with narwhals, or else a matrix."""
     if _is_matrix(X) and not reset and has_columns_of_fit(estimator, X):
         return X
+    refuse_other_containers(X)
     frame = nw.from_native(X, eager_only=True, pass_through=True)
     if not isinstance(frame, nw.DataFrame):
         return validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite=False)

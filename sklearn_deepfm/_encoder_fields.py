@@ -48,6 +48,7 @@ def learned_more(encoder: Any, field: Any, role: Role, column: Any, n_rows: int)
         return learned(encoder, role.as_field(column), role, n_rows)
     column = like_fitted(field, column)
     if not isinstance(field, Vocabulary) or column.kind is None:
+        field.encode(column)  # which refuses what it cannot
         return field
     return field.extended(column.as_categories(), *_limits(encoder, n_rows))
 

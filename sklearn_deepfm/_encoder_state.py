@@ -13,6 +13,7 @@ from sklearn_deepfm._roles import Role
 class EncoderState:
     """Pickling of the encoder: parameters as they are, all that was learned as plain data."""
 
+    n_features_in_: int
     _remember: Callable[[list, int], None]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from sklearn.utils.validation import check_consistent_length
 
 SMALL = 4096
 
+USUAL_WEIGHTS = 1e-100, 1e100
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -75,7 +77,9 @@ def check_weight(weight, y, name="sample_weight"):
             f"{name} is zero for every sample, which leaves nothing to learn from: at least one "
             f"weight must be positive."
         )
-    return weight
+    # Their sums and means shall be finite, and not 0; the scale has no effect.
+    is_extreme = not USUAL_WEIGHTS[0] < weight.max() < USUAL_WEIGHTS[1]
+    return weight / weight.max() if is_extreme else weight
 
 
 def without_zero_weights(rows):

@@ -125,6 +125,7 @@ def read_table(X: Any) -> Table:
     TypeError
         If X is sparse.
     """
+    refuse_other_containers(X)
     table = X
     if not isinstance(X, pd.DataFrame):
         table = nw.from_native(X, eager_only=True, pass_through=True)
@@ -141,6 +142,19 @@ def read_table(X: Any) -> Table:
         twice = table.columns[table.columns.duplicated()][0]
         raise ValueError(f"X must have unique column names, but two are {twice!r}. Rename one.")
     return table
+
+
+def refuse_other_containers(X: Any) -> None:
+    """Refuse what holds columns and is neither a data frame nor a matrix.
+
+    Raises
+    ------
+    TypeError
+        If X is a dict, or has still to be computed.
+    """
+    if isinstance(X, dict) or hasattr(X, "collect"):
+        need = "collect() it first" if hasattr(X, "collect") else "make it a data frame"
+        raise TypeError(f"X must be a data frame or a matrix, got a {type(X).__name__}: {need}.")
 
 
 def validate_names(estimator: Any, table: Table, *, reset: bool) -> None:
@@ -225,14 +239,16 @@ def _to_arrow(native: pd.Series | nw.Series | np.ndarray) -> pa.Array:
 
 
 def _from_numpy(values: np.ndarray) -> pa.Array:
-    type_ = _NUMPY_TO_ARROW.get(values.dtype.kind, values.dtype)
+    type_ = _NUMPY_TO_ARROW.get(values.dtype.kind, values.dtype.newbyteorder("="))
     return pa.array(values.astype(type_, copy=False), from_pandas=True)
 
 
 def _from_pandas(values: pd.Series) -> pa.Array | pa.ChunkedArray:
     """What pyarrow makes of a series, but not as slowly where its type is a usual one."""
     if isinstance(values.dtype, np.dtype):
-        return pa.array(values.values, from_pandas=True)
+        array = values.values
+        is_usual = array.dtype.isnative and array.dtype != np.longdouble
+        return pa.array(array, from_pandas=True) if is_usual else _from_numpy(array)
     is_arrow = hasattr(values.array, "__arrow_array__")
     return pa.array(values.array if is_arrow else values, from_pandas=True)
 

@@ -283,6 +283,10 @@ def labels_of(y, classes=None):
     return target
 
 
+LARGEST_AMOUNT, SMALLEST_AMOUNT = 1e300, 1e-300
+LARGEST_SCORE = 1e6  # deviations from the mean; of n rows of equal weight none exceeds sqrt(n)
+
+
 class Amount(Plain):
     """A number, or several, learned after standardisation.
 
@@ -323,14 +327,26 @@ class Amount(Plain):
                 f"y must have {self.n_outputs} column(s), as in the first fit, got the shape "
                 f"{y.shape}."
             )
-        return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        if np.abs(y).max() > LARGEST_AMOUNT:
+            raise ValueError(
+                f"y must hold numbers of at most {LARGEST_AMOUNT:g} in size, got "
+                f"{y.flat[np.abs(y).argmax()]:g}. Drop the row, or take logarithms."
+            )
+        return y
 
     def fit(self, rows):
         """Mean and standard deviation of the training rows."""
-        self.mean = np.average(rows.y, axis=0, weights=rows.weight)
-        scale = np.sqrt(np.average(np.square(rows.y - self.mean), axis=0, weights=rows.weight))
+        largest = np.abs(rows.y).max(axis=0)
+        unit = np.where(largest > SMALLEST_AMOUNT, largest, 1.0)  # whose squares are finite
+        y = rows.y / unit
+        mean = np.average(y, axis=0, weights=rows.weight)
+        scale = np.sqrt(np.average(np.square(y - mean), axis=0, weights=rows.weight))
+        # Weights can make it as small as they like, and float32 ends.
+        scale = np.maximum(scale, np.abs(y - mean).max(axis=0) / LARGEST_SCORE)
         # Constant up to rounding: left as it is.
-        self.scale = np.where(scale > 1e-12 * np.abs(self.mean), scale, 1.0)
+        scale = np.where(scale > 1e-12 * np.abs(mean), scale, 1.0 / unit)
+        self.mean, self.scale = mean * unit, scale * unit
 
     def see(self, rows):
         """Mean and deviation stay those of the first rows of a stream."""

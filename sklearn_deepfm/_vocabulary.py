@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -164,16 +165,23 @@ def _cast_where_exact(values: pa.Array, type_: pa.DataType) -> pa.Array:
     """Cast numbers to another type of number, null where it cannot hold the very value."""
     if values.type == type_:
         return values
-    try:
-        return values.cast(type_)
-    except pa.ArrowInvalid:
-        pass
+    if not _may_be_rounded(values):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return values.cast(type_)
     lows, highs = zip(_range(type_), _range(values.type), strict=True)
     low, high = pa.scalar(max(lows), values.type), pa.scalar(min(highs), values.type)
     exact = pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high))
     if pa.types.is_floating(values.type):
         exact = pc.and_(exact, pc.equal(pc.floor(values), values))
     return pc.if_else(exact, values, None).cast(type_)
+
+
+def _may_be_rounded(values: pa.Array) -> bool:
+    """Whether a float among them stands for more than one whole number."""
+    if not pa.types.is_floating(values.type):
+        return False
+    ends = pc.min_max(values).as_py()
+    return any(end is not None and abs(end) > EXACT_FLOAT for end in ends.values())
 
 
 def _range(type_: pa.DataType) -> tuple[int, int]:

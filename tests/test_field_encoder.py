@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.utils import estimator_html_repr
 
+from sklearn_deepfm import DeepFMClassifier
 from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
 
 DAYS = [datetime.datetime(2024, 1, day) for day in (5, 2, 9, 7)]
@@ -532,3 +533,36 @@ def test_threads_share_one_encoder():
     with ThreadPoolExecutor(4) as pool:
         for codes in pool.map(encoder.transform, [frame] * 16):
             assert_array_equal(codes, expected)
+
+
+def test_code_of_a_float_does_not_depend_on_the_other_rows():
+    """Beyond 2**53 a float is no whole number of its own: it is unknown, whatever else there is."""
+    encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"id": [2**60, 2**53, 5] * 5}))
+    values = [2.0**60, 2.0**53, 5.0, 0.5, np.nan, -1e300, 1e300]
+    alone = [encoder.transform(pd.DataFrame({"id": [value]}))[0, 0] for value in values]
+    assert alone == encoder.transform(pd.DataFrame({"id": values}))[:, 0].tolist()
+    assert alone == [1, 3, 2, 1, 0, 1, 1]
+
+
+def test_partial_fit_refuses_what_transform_would(rng):
+    encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"x": rng.normal(size=50)}))
+    with pytest.raises(ValueError, match="'x' holds infinity"):
+        encoder.partial_fit(pd.DataFrame({"x": [np.inf]}))
+
+
+@pytest.mark.parametrize("dtype", [">i4", ">f8", "longdouble", "float16", ">M8[s]"])
+def test_unusual_types_of_numpy_are_read_in_a_frame_as_in_a_matrix(dtype, rng):
+    values = rng.integers(0, 9, 60).astype(dtype)
+    codes = OrdinalFieldEncoder().fit_transform(pd.DataFrame({"x": values}))
+    np.testing.assert_array_equal(codes, OrdinalFieldEncoder().fit_transform(values[:, np.newaxis]))
+    assert len(np.unique(codes)) > 2
+
+
+def test_tables_still_to_be_computed_are_refused(rng):
+    frame = pl.DataFrame({"x": [1, 2]})
+    with pytest.raises(TypeError, match=r"got a LazyFrame: collect\(\) it first"):
+        OrdinalFieldEncoder().fit(frame.lazy())
+    with pytest.raises(TypeError, match="got a dict: make it a data frame"):
+        OrdinalFieldEncoder().fit({"x": [1, 2]})
+    with pytest.raises(TypeError, match=r"got a LazyFrame: collect\(\) it first"):
+        DeepFMClassifier().fit(frame.lazy(), [0, 1])

@@ -5,11 +5,12 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import get_scorer, r2_score, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
-from sklearn_deepfm import DeepFMClassifier
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
 from sklearn_deepfm._rows import Rows
 from sklearn_deepfm._targets import Amount, Labels, LabelSets, check_target
 
@@ -286,3 +287,34 @@ def test_amounts_are_standardised_each_by_itself(rng):
         amount.fit(rows_of(y[:, k], weight))
         assert_allclose(amounts.to_network(y)[:, k], amount.to_network(y[:, k]), atol=1e-6)
     assert_allclose(amounts.predict(amounts.to_network(y).astype(float)), y, rtol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [1e-250, 1e-100, 1.0, 1e100, 1e250])
+def test_regression_is_the_same_at_any_scale(factor):
+    X, rng = np.arange(60).reshape(-1, 1) % 6, np.random.default_rng(0)
+    y = X[:, 0] + rng.normal(size=60)
+    model = DeepFMRegressor(max_epochs=5, random_state=0)
+    expected = clone(model).fit(X, y).predict(X)
+    np.testing.assert_allclose(model.fit(X, y * factor).predict(X) / factor, expected, rtol=1e-5)
+
+
+def test_target_beyond_what_can_be_learned_is_refused():
+    with pytest.raises(ValueError, match=r"at most 1e\+300 in size, got -1e\+305\. .* logarithms"):
+        DeepFMRegressor().fit([[0], [1], [2]], [1.0, -1e305, 2.0])
+
+
+@pytest.mark.parametrize("factor", [1e-320, 1e-200, 1e200, 1e306])
+@pytest.mark.parametrize("estimator", [DeepFMClassifier, DeepFMRegressor])
+def test_scale_of_the_weights_has_no_effect_however_large(estimator, factor):
+    X, rng = np.arange(60).reshape(-1, 1) % 6, np.random.default_rng(0)
+    y, weight = rng.integers(0, 2, 60), rng.integers(1, 100, 60)
+    model = estimator(max_epochs=5, random_state=0)
+    expected = clone(model).fit(X, y, sample_weight=weight / 100).predict(X)
+    found = model.fit(X, y, sample_weight=weight * factor).predict(X)
+    np.testing.assert_allclose(found, expected, rtol=1e-3 if factor < 1e-300 else 1e-5)
+
+
+def test_weights_that_leave_one_row_keep_the_target_finite():
+    weight = [1.0, 1e-300, 1e-300]
+    model = DeepFMRegressor(max_epochs=2).fit([[0], [1], [2]], [1.0, 2.0, 3.0], weight)
+    assert np.isfinite(model.predict([[0], [1], [2]])).all()
