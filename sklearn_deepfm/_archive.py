@@ -26,8 +26,15 @@ _NUMBERS = "i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8"
 _DTYPES = {"|b1", "|i1", "|u1"} | {f"<{kind}" for kind in _NUMBERS}
 
 
-def write(path: str | os.PathLike, content: Any) -> None:
+def write(path: str | os.PathLike, content: Any, beside: str | None = None) -> None:
     """Write plain data, in place of what the file held.
+
+    Parameters
+    ----------
+    path : str or path-like
+    content : plain data
+    beside : str, default=None
+        The file that is written first; one with a name of its own if None.
 
     Raises
     ------
@@ -36,7 +43,7 @@ def write(path: str | os.PathLike, content: Any) -> None:
     """
     arrays: list[np.ndarray] = []
     tree = json.dumps({_KEY: _encoded(content, "", arrays)}).encode()
-    with _replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with _replacing(path, beside) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(_TREE, tree)
         for number, array in enumerate(arrays):
             with archive.open(str(number), "w", force_zip64=True) as entry:
@@ -73,10 +80,13 @@ def read(path: str | os.PathLike) -> Any:
 
 
 @contextlib.contextmanager
-def _replacing(path: str | os.PathLike) -> Iterator[Any]:
+def _replacing(path: str | os.PathLike, beside: str | None) -> Iterator[Any]:
     """A file to write to that takes the place of `path` when it is complete."""
     folder, name = os.path.split(os.path.abspath(path))
-    handle, beside = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    if beside is None:
+        handle, beside = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+    else:
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

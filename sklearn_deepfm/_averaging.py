@@ -111,6 +111,28 @@ class WeightAverage:
             for statistic, kept in zip(self._statistics, self._aside, strict=True):
                 statistic.copy_(kept)
 
+    def to_plain(self) -> dict[str, Any]:
+        """All of it as numbers and arrays."""
+        last = self._last_step
+        return {
+            "averages": [_to_numpy(average) for average in self._averages],
+            "aside": [_to_numpy(statistic) for statistic in self._aside],
+            "last_step": None if last is None else _to_numpy(last),
+            "n_calls": self._n_calls,
+            "step": self._step,
+            "is_applied": self._is_applied,
+        }
+
+    def load_plain(self, state: dict[str, Any]) -> None:
+        """Take over what `to_plain` of an average of the same module gave."""
+        device = self._weights[0].device
+        self._averages = [torch.tensor(array, device=device) for array in state["averages"]]
+        self._aside = [torch.tensor(array, device=device) for array in state["aside"]]
+        if self._last_step is not None:
+            self._last_step = torch.tensor(state["last_step"], device=device)
+        self._n_calls, self._step = state["n_calls"], state["step"]
+        self._is_applied = state["is_applied"]
+
     def _total_weight(self, step: Any) -> Any:
         """The sum ``1 + decay + .. + decay**(step - 1)``."""
         return (1 - self._decay**step) / (1 - self._decay)
@@ -144,6 +166,10 @@ class WeightAverage:
             weight.copy_(average)
             average.copy_(kept)
         self._is_applied = not self._is_applied
+
+
+def _to_numpy(tensor: Tensor) -> Any:
+    return tensor.cpu().numpy()
 
 
 def average_of(module: DeepFM, epochs: float, n_batches: int) -> WeightAverage:

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
 from sklearn_deepfm._callbacks import training_callbacks
+from sklearn_deepfm._checkpoint import Checkpoint
 from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
 from sklearn_deepfm._estimator_state import EstimatorState
 from sklearn_deepfm._fields import Fields
@@ -90,6 +91,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         model = self if goes_on else copy.copy(self)
         rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
         random = random_state_of(self.random_state)
+        checkpoint = self._checkpoint(random, goes_on)
         if not goes_on:
             model._start(without_zero_weights(rows), model._target_class, random)
         rows, valid = model._split(rows, validation[0])
@@ -100,10 +102,27 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         model._n_seen = len(train)
         tasks = epoch_tasks(task, self, model, X, y, sample_weight)
         model._train(
-            train, valid, scorer, self.max_epochs, keep_optimizer=self.warm_start, tasks=tasks
+            train,
+            valid,
+            scorer,
+            self.max_epochs,
+            keep_optimizer=self.warm_start,
+            tasks=tasks,
+            checkpoint=checkpoint,
         )
         self.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
         return self
+
+    def _checkpoint(self, random, goes_on):
+        """What writes a file to go on from, if one is asked for."""
+        if self.checkpoint is None:
+            return None
+        if goes_on:
+            raise ValueError(
+                f"checkpoint={self.checkpoint!r} needs a fit from scratch, and with warm_start "
+                f"this one goes on with an earlier one. Set one of them back, or fit a clone."
+            )
+        return Checkpoint(self.checkpoint, random)
 
     def _partial_fit(self, X, y, sample_weight, target):
         """One pass over the rows; `target` makes sense of y at the first call."""
@@ -207,7 +226,18 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             self.net_.grow_table(source, is_new, fields.slopes)
         self._fields, self.net_.frequencies = fields, fields.frequencies
 
-    def _train(self, train, valid, scorer, n_epochs, *, keep_optimizer, in_stream=False, tasks=()):
+    def _train(
+        self,
+        train,
+        valid,
+        scorer,
+        n_epochs,
+        *,
+        keep_optimizer,
+        in_stream=False,
+        tasks=(),
+        checkpoint=None,
+    ):
         net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
         warn_of_slow_bfloat16(self.precision, net.device)
         samples = to_samples(train, self._fields, self._target, net)
@@ -235,7 +265,13 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             tasks=list(tasks),
             before=weights_before(net, samples, valid is not None, is_trained, in_stream),
         )
+        if checkpoint is not None:
+            net.max_epochs = n_epochs - checkpoint.begin(self, samples, valid_samples)
+            callbacks.insert(0, ("deepfm_checkpoint", checkpoint))
         net.train(samples, valid_samples, callbacks)
+        net.max_epochs = n_epochs
+        if checkpoint is not None and not net.interrupted_:
+            checkpoint.end()
         if net.diverged_ is not None:
             self._report_divergence(n_epochs_before)
         if net.interrupted_:

@@ -51,6 +51,11 @@ class Samples:
             return replace(self, device=device)
         return Samples(**{name: part.to(device) for name, part in parts.items()})
 
+    def tensors(self) -> list[Tensor]:
+        """All that there are."""
+        parts = [self.index, self.value, self.y, self.weight, self.member, *(self.bags or ())]
+        return [part for part in parts if part is not None]
+
     def take(self, rows: Tensor | slice) -> Batch:
         """Inputs, with the weight among them if there is one, and targets."""
         named = {name: getattr(self, name) for name in ("index", "value", "weight", "member")}

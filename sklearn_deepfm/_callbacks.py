@@ -147,6 +147,7 @@ class BestWeights(Callback):
         score = net.history[-1, MONITOR]
         if score > self.best_score_:
             self.best_score_, self._is_last = score, True
+            self._drop()
 
     def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         if self._copy is not None and not self._is_last:

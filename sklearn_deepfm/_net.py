@@ -66,7 +66,7 @@ class DeepFMNet(NeuralNet):
 
     # Held during a fit alone.
     _n_steps = 0
-    _average: WeightAverage | None = None
+    average: WeightAverage | None = None
     _trained_on: Samples | None = None
 
     def __init__(
@@ -185,7 +185,7 @@ class DeepFMNet(NeuralNet):
             # What callbacks gathered holds rows of the data.
             self.callbacks = users
             self.callbacks_: list[Any] = []
-            self._average = self._trained_on = None
+            self.average = self._trained_on = None
             self.unseen = []
             self.optimizer_.zero_grad()
             if not self.keep_optimizer or self.diverged_ is not None:
@@ -278,8 +278,8 @@ class DeepFMNet(NeuralNet):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             self._n_steps += training
-            if training and self._average is not None:
-                self._average.update(self.module_.touched)
+            if training and self.average is not None:
+                self.average.update(self.module_.touched)
             loss = step["loss"].detach()
             self.history.record_batch(name, loss.item() if loss.device.type == "cpu" else loss)
             self.history.record_batch(f"{prefix}_batch_size", len(batch[0]["index"]))
@@ -300,15 +300,15 @@ class DeepFMNet(NeuralNet):
         # Batches of one row have no statistics: they are normalised as predictions are.
         has_pairs = len(batches.samples) >= 2 * len(batches)
         self._trained_on = batches.samples if has_pairs and has_statistics(self.module_) else None
-        if self._average is not None:
-            self._average.restore()
+        if self.average is not None:
+            self.average.restore()
         elif self.ema_epochs:
-            self._average = average_of(self.module_, self.ema_epochs, len(batches))
+            self.average = average_of(self.module_, self.ema_epochs, len(batches))
 
     def _apply_average(self) -> None:
         """Put the averaged weights into the module, with the statistics of their hidden units."""
         samples = self._trained_on
-        if self._average is None or not self._average.apply() or samples is None:
+        if self.average is None or not self.average.apply() or samples is None:
             return
         n = min(len(samples), MOST_ROWS_OF_STATISTICS)
         x, _ = samples.take(torch.arange(n, device=samples.index.device) * len(samples) // n)
@@ -361,7 +361,7 @@ class DeepFMNet(NeuralNet):
 
     def __getstate__(self) -> dict[str, Any]:
         built = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
-        of_a_fit = ("_average", "_trained_on", "_n_steps")
+        of_a_fit = ("average", "_trained_on", "_n_steps")
         left_out = {*built, *of_a_fit}
         state = {name: value for name, value in vars(self).items() if name not in left_out}
         state["unseen"] = []

@@ -43,10 +43,7 @@ def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
     if net.callbacks:
         plain["callbacks"] = net.callbacks
     if net.keep_optimizer:
-        plain["optimizer"] = {
-            str(number): {name: _to_numpy(value) for name, value in values.items()}
-            for number, values in state["optimizer_state"].items()
-        }
+        plain["optimizer"] = _to_plain(state["optimizer_state"])
         plain["dropout"] = state["dropout"]
     return plain
 
@@ -76,6 +73,31 @@ def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
     return net
 
 
+def optimizer_to_plain(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Moments of an optimizer, by the number of the parameter."""
+    return _to_plain(optimizer.state_dict()["state"])
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, plain: dict[str, Any]) -> None:
+    """Give an optimizer of the same parameters these moments."""
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": _of_plain(plain), "param_groups": groups})
+
+
+def _to_plain(moments: dict[int, Any]) -> dict[str, Any]:
+    return {
+        str(number): {name: _to_numpy(value) for name, value in values.items()}
+        for number, values in moments.items()
+    }
+
+
+def _of_plain(plain: dict[str, Any]) -> dict[int, Any]:
+    return {
+        int(number): {name: _to_torch(value) for name, value in values.items()}
+        for number, values in plain.items()
+    }
+
+
 def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
     """What the network is built by must be what its weights have, before it takes memory."""
     expect(module["n_fields"] == len(fields), "n_fields")
@@ -100,10 +122,7 @@ def _of_a_trained_net(plain: dict[str, Any], net: DeepFMNet) -> dict[str, Any]:
     }
     if net.keep_optimizer:
         state["dropout"] = plain["dropout"]
-        state["optimizer_state"] = {
-            int(number): {name: _to_torch(value) for name, value in values.items()}
-            for number, values in plain["optimizer"].items()
-        }
+        state["optimizer_state"] = _of_plain(plain["optimizer"])
     return state
 
 
@@ -116,7 +135,7 @@ def _without_batches(epoch: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_numpy(value: Any) -> Any:
-    return np.asarray(value.numpy()) if torch.is_tensor(value) else value
+    return np.asarray(value.cpu().numpy()) if torch.is_tensor(value) else value
 
 
 def _to_torch(value: Any) -> Any:

@@ -1,5 +1,7 @@
 """The parameters that classifier and regressor share, their defaults and what they may be."""
 
+import os
+
 import numpy as np
 from sklearn.base import BaseEstimator
 
@@ -68,6 +70,7 @@ class Settings(BaseEstimator):
         "device": instance(str, "the name of a device: 'cpu', 'cuda', 'cuda:1', 'mps' or 'auto'"),
         "callbacks": one_of(None)
         | sequence_of(Rule(is_callback, ""), "a list of skorch callbacks"),
+        "checkpoint": one_of(None) | instance((str, os.PathLike), "the path of a file"),
         "warm_start": boolean(),
         "verbose": boolean() | integer(0),
     }
@@ -105,6 +108,7 @@ class Settings(BaseEstimator):
         precision="float32",
         device="cpu",
         callbacks=None,
+        checkpoint=None,
         warm_start=False,
         random_state=None,
         verbose=0,
@@ -139,6 +143,7 @@ class Settings(BaseEstimator):
         self.precision = precision
         self.device = device
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose

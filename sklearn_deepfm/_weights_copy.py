@@ -31,6 +31,12 @@ class WeightsCopy:
             else:
                 _read(copy, tensor)
 
+    def tensors(self, like: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The copies, as tensors such as those of the same names."""
+        tensors = {name: torch.empty_like(tensor) for name, tensor in like.items()}
+        self.restore(tensors)
+        return tensors
+
     def close(self) -> None:
         """Delete the files."""
         for copy in self._copies.values():

@@ -223,6 +223,6 @@ def test_net_pickled_during_a_fit_holds_no_rows(classifier, codes, visits):
     classifier.fit(codes, visits[1])
     assert len(Pickled.nets) == 2
     for net in map(pickle.loads, Pickled.nets):
-        assert net._average is None
+        assert net.average is None
         assert net._trained_on is None
         assert not net.unseen

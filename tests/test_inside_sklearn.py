@@ -65,6 +65,7 @@ OTHER_VALUES = {
     "precision": "bfloat16",
     "device": "auto",
     "callbacks": [],
+    "checkpoint": "file",
     "warm_start": True,
     "random_state": 42,
     "verbose": 1,

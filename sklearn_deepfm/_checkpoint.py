@@ -1,0 +1,218 @@
+"""A file from which a fit that was killed goes on, to the very same model."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import os
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from skorch.history import History
+from torch import Tensor
+
+from sklearn_deepfm import _archive
+from sklearn_deepfm._averaging import average_of
+from sklearn_deepfm._batches import Samples
+from sklearn_deepfm._net_state import load_optimizer, optimizer_to_plain
+from sklearn_deepfm._plain import FORMAT
+from sklearn_deepfm._weights_copy import WeightsCopy
+
+TIME_BETWEEN = 9  # times what it takes to write: at most a tenth of the time goes into it
+_KEY = "checkpoint"
+# What starts afresh with each epoch, or tells of progress.
+_PASSING = "epoch_timer", "deepfm_score", "deepfm_log", "deepfm_before", "deepfm_progress"
+
+
+_OF_AN_EPOCH = "y_trues_", "y_preds_"  # what EpochScoring gathers
+
+
+class Checkpoint(Callback):
+    """Write all that training goes on with at the begin of an epoch; go on from it once.
+
+    Parameters
+    ----------
+    path : str or path-like
+    random : RandomState
+        From which all seeds of the fit are drawn; set to where it was if the file exists.
+
+    Raises
+    ------
+    ValueError
+        If the file exists and is no checkpoint.
+    """
+
+    def __init__(self, path: Any, random: np.random.RandomState) -> None:
+        self.path = os.fspath(path)
+        self._saved: dict[str, Any] | None = None
+        if os.path.exists(self.path):
+            self._saved = self._read()
+            random.set_state(self._saved["random"])
+        self._random = random.get_state(legacy=True)
+        self._next_write = 0.0
+
+    def _read(self) -> dict[str, Any]:
+        content = _archive.read(self.path)
+        if not isinstance(content, dict) or content.get(_KEY) != FORMAT:
+            raise ValueError(
+                f"checkpoint must name a file that a fit has written as such, or one that does not "
+                f"exist, and {self.path!r} is another, or of another version. Name another file."
+            )
+        return content
+
+    def begin(self, estimator: Any, train: Samples, valid: Samples | None) -> int:
+        """Compare the rows and parameters with those of the file.
+
+        Returns
+        -------
+        n_epochs : int
+            Number of epochs that the file has behind it.
+
+        Raises
+        ------
+        ValueError
+            If they are others.
+        """
+        self._key = _fingerprint(estimator, train, valid)
+        if self._saved is None:
+            return 0
+        if self._saved["key"] != self._key:
+            raise ValueError(
+                f"checkpoint {self.path!r} was left by a fit of other rows or other parameters. "
+                f"Delete it to fit anew, or name another file."
+            )
+        return len(self._saved["history"])
+
+    def end(self) -> None:
+        """Delete the file: the fit is over."""
+        for path in (self.path, _beside(self.path)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        if self._saved is not None:
+            self._go_on(net, self._saved, kwargs["dataset_train"])
+            self._saved = None
+        elif len(net.history) > 1 and time.monotonic() >= self._next_write:
+            start = time.monotonic()
+            self._write(net)
+            end = time.monotonic()
+            self._next_write = end + TIME_BETWEEN * (end - start)
+
+    def _write(self, net: NeuralNet) -> None:
+        content = {_KEY: FORMAT, "key": self._key, "random": self._random, **_state(net, self)}
+        try:
+            _archive.write(self.path, content, beside=_beside(self.path))
+        except OSError as error:
+            warnings.warn(
+                f"checkpoint {self.path!r} could not be written after epoch "
+                f"{len(net.history) - 1}: {error}. Training goes on; the one before is kept.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+    def _go_on(self, net: NeuralNet, saved: dict[str, Any], train: Samples) -> None:
+        """Put everything where it was when the next epoch was about to begin."""
+        epochs = [{**epoch, "batches": []} for epoch in saved["history"]]
+        begun = {**net.history[-1], "epoch": len(epochs) + 1}
+        net.history_ = History([*epochs, begun])
+        net.module_.load_state_dict(_to_torch(saved["module"]))
+        net.module_.set_random_state(saved["dropout"])
+        net.order_.set_state(torch.from_numpy(saved["order"]))
+        load_optimizer(net.optimizer_, saved["optimizer"])
+        for group, lr in zip(net.optimizer_.param_groups, saved["lr"], strict=True):
+            group["lr"] = lr
+        if saved["average"] is not None:
+            n_batches = len(net.get_iterator(train, training=True))
+            net.average = average_of(net.module_, net.ema_epochs, n_batches)
+            net.average.load_plain(saved["average"])
+        for name, callback in net.callbacks_:
+            if name in saved["callbacks"]:
+                _load_callback(callback, saved["callbacks"][name])
+
+
+def _beside(path: str) -> str:
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(folder, f".{name}.part")
+
+
+def _fingerprint(estimator: Any, train: Samples, valid: Samples | None) -> str:
+    """A hash of all that a fit is made of."""
+    digest = hashlib.blake2b(digest_size=16)
+    params = estimator.get_params()
+    for name in sorted(set(params) - {"checkpoint", "verbose", "random_state"}):
+        digest.update(f"{name}={_described(params[name])};".encode())
+    for samples in (train, valid):
+        for part in () if samples is None else samples.tensors():
+            digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
+            digest.update(part.cpu().contiguous().numpy().reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _described(value: Any) -> str:
+    """A value, or of an object the class, which is the same in another process."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_described, value))}]"
+    is_plain = value is None or isinstance(value, str | int | float | dict)
+    return repr(value) if is_plain else type(value).__qualname__
+
+
+def _state(net: NeuralNet, own: Checkpoint) -> dict[str, Any]:
+    return {
+        "history": [
+            {name: value for name, value in epoch.items() if name != "batches"}
+            for epoch in net.history[:-1]  # the last one is about to begin
+        ],
+        "module": _to_numpy(net.module_.state_dict()),
+        "dropout": net.module_.random_state(),
+        "order": net.order_.get_state().numpy(),
+        "optimizer": optimizer_to_plain(net.optimizer_),
+        "lr": [group["lr"] for group in net.optimizer_.param_groups],
+        "average": None if net.average is None else net.average.to_plain(),
+        "callbacks": {
+            name: _callback_state(callback, net)
+            for name, callback in net.callbacks_
+            if callback is not own and name not in _PASSING
+        },
+    }
+
+
+def _callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
+    """What a callback has learned; classes and functions it finds again by itself."""
+    learned = set(vars(callback)) - set(inspect.signature(type(callback)).parameters)
+    state = {}
+    for attribute in sorted(learned - set(_OF_AN_EPOCH)):
+        value = getattr(callback, attribute)
+        if isinstance(value, type):
+            continue
+        if isinstance(value, WeightsCopy):
+            state[attribute] = {"weights": _to_numpy(value.tensors(net.module_.state_dict()))}
+        elif hasattr(value, "load_state_dict"):
+            state[attribute] = {"state": dict(value.state_dict())}
+        elif not callable(value):
+            state[attribute] = {"value": value}
+    return state
+
+
+def _load_callback(callback: Any, state: dict[str, Any]) -> None:
+    for attribute, kept in state.items():
+        if "weights" in kept:
+            setattr(callback, attribute, WeightsCopy(_to_torch(kept["weights"])))
+        elif "state" in kept:
+            getattr(callback, attribute).load_state_dict(kept["state"])
+        else:
+            setattr(callback, attribute, kept["value"])
+
+
+def _to_numpy(state: dict[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(tensor.cpu().numpy()) for name, tensor in state.items()}
+
+
+def _to_torch(state: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(array)) for name, array in state.items()}
