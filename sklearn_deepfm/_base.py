@@ -12,6 +12,7 @@ from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
 from sklearn_deepfm._estimator_state import EstimatorState
 from sklearn_deepfm._fields import Fields
 from sklearn_deepfm._html_repr import HTMLSummaryMixin
+from sklearn_deepfm._memory import memory_advice
 from sklearn_deepfm._parameters import check_parameters
 from sklearn_deepfm._prediction import predict_logits
 from sklearn_deepfm._pretrained import embedding_frame
@@ -98,18 +99,19 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         rows, factors = model._prepare(rows)
         train, valid = model._validation_rows(rows, valid, validation, factors)
         scorer = validation_scorer(self.scoring, valid, model._target)
-        model._learn(train, random, goes_on=goes_on)
-        model._n_seen = len(train)
         tasks = epoch_tasks(task, self, model, X, y, sample_weight)
-        model._train(
-            train,
-            valid,
-            scorer,
-            self.max_epochs,
-            keep_optimizer=self.warm_start,
-            tasks=tasks,
-            checkpoint=checkpoint,
-        )
+        with memory_advice(model, len(train)):
+            model._learn(train, random, goes_on=goes_on)
+            model._n_seen = len(train)
+            model._train(
+                train,
+                valid,
+                scorer,
+                self.max_epochs,
+                keep_optimizer=self.warm_start,
+                tasks=tasks,
+                checkpoint=checkpoint,
+            )
         self.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
         return self
 
@@ -136,9 +138,10 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         rows, _ = model._prepare(rows, adds_up=True)
         if goes_on:
             model._target.see(rows)
-        model._learn(rows, random, goes_on=goes_on)
-        model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
-        model._train(rows, None, None, 1, keep_optimizer=True, in_stream=True)
+        with memory_advice(model, len(rows)):
+            model._learn(rows, random, goes_on=goes_on)
+            model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
+            model._train(rows, None, None, 1, keep_optimizer=True, in_stream=True)
         self.__dict__ = model.__dict__
         return self
 
