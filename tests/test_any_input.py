@@ -346,10 +346,18 @@ def test_any_weights(data):
             OUTCOMES["sample_weight", "refused"] += 1
 
 
+def test_ten_thousand_columns():
+    X = np.random.default_rng(0).integers(0, 5, (30, 10_000)).astype(str)
+    codes = OrdinalFieldEncoder().fit_transform(X)
+    assert codes.shape == X.shape
+    model = DeepFMClassifier(max_epochs=1, embed_dim=1, mlp_dims=(2,)).fit(codes, [0, 1] * 15)
+    assert np.isfinite(model.predict_proba(codes)).all()
+
+
 def main():
     n = int(sys.argv[1])
     for test in list(globals()):
-        if test.startswith("test_"):
+        if test.startswith("test_") and hasattr(globals()[test], "hypothesis"):
             share = 1 if "encoder" in test else 10
             settings(SETTINGS, max_examples=n // share, derandomize=False)(globals()[test])()
     for (what, outcome), count in sorted(OUTCOMES.items()):
