@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import os
-import tempfile
+import secrets
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -83,16 +83,16 @@ def read(path: str | os.PathLike) -> Any:
 def _replacing(path: str | os.PathLike, beside: str | None) -> Iterator[Any]:
     """A file to write to that takes the place of `path` when it is complete."""
     folder, name = os.path.split(os.path.abspath(path))
+    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
     if beside is None:
-        handle, beside = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-    else:
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        beside = os.path.join(folder, f".{name}.{secrets.token_hex(8)}")
+        flags |= os.O_EXCL
+    handle = os.open(beside, flags | os.O_TRUNC, _mode(path))
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(beside, 0o666 & ~_umask())
         os.replace(beside, path)
     except BaseException:
         os.unlink(beside)
@@ -100,10 +100,12 @@ def _replacing(path: str | os.PathLike, beside: str | None) -> Iterator[Any]:
     _sync(folder)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _mode(path: str | os.PathLike) -> int:
+    """Permissions of the file that is replaced, or those that any new file gets."""
+    try:
+        return os.stat(path).st_mode & 0o777
+    except FileNotFoundError:
+        return 0o666
 
 
 def _sync(folder: str) -> None:

@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
@@ -27,7 +28,14 @@ from sklearn_deepfm._weights_copy import WeightsCopy
 TIME_BETWEEN = 9  # times what it takes to write: at most a tenth of the time goes into it
 _KEY = "checkpoint"
 # What starts afresh with each epoch, or tells of progress.
-_PASSING = "epoch_timer", "deepfm_score", "deepfm_log", "deepfm_before", "deepfm_progress"
+_PASSING = (
+    "epoch_timer",
+    "deepfm_score",
+    "deepfm_log",
+    "deepfm_before",
+    "deepfm_progress",
+    "sklearn_callbacks",
+)
 
 
 _OF_AN_EPOCH = "y_trues_", "y_preds_"  # what EpochScoring gathers
@@ -146,7 +154,10 @@ def _fingerprint(estimator: Any, train: Samples, valid: Samples | None) -> str:
     """A hash of all that a fit is made of."""
     digest = hashlib.blake2b(digest_size=16)
     params = estimator.get_params()
-    for name in sorted(set(params) - {"checkpoint", "verbose", "random_state"}):
+    others = {"checkpoint", "verbose"}
+    if not isinstance(params["random_state"], int | np.integer | None):
+        others.add("random_state")  # the file says where it was
+    for name in sorted(set(params) - others):
         digest.update(f"{name}={_described(params[name])};".encode())
     for samples in (train, valid):
         for part in () if samples is None else samples.tensors():
@@ -156,10 +167,22 @@ def _fingerprint(estimator: Any, train: Samples, valid: Samples | None) -> str:
 
 
 def _described(value: Any) -> str:
-    """A value, or of an object the class, which is the same in another process."""
+    """A value, or of an object class and parameters, which are the same in another process."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray | pd.DataFrame):
+        return repr(np.asarray(value).tolist())
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_described, value))}]"
-    is_plain = value is None or isinstance(value, str | int | float | dict)
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {_described(item)}' for key, item in value.items())}}}"
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, Callback):
+        names = inspect.signature(type(value)).parameters
+        params = {name: getattr(value, name, None) for name in names}
+        return f"{type(value).__qualname__}{_described(params)}"
+    is_plain = value is None or isinstance(value, str | int | float)
     return repr(value) if is_plain else type(value).__qualname__
 
 

@@ -61,6 +61,7 @@ class WeightsBefore(Callback):
             if self._rows is not None:
                 with torch.no_grad():
                     net.module_.table.index_copy_(0, self._rows, state["table"])
+                net.refresh_unseen()
         self._drop()
 
     def _state(self, net: NeuralNet) -> dict[str, Tensor]:

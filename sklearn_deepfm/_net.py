@@ -26,6 +26,7 @@ from sklearn_deepfm._optim import RowSparseAdam, resize_rows
 from sklearn_deepfm._unseen import fill_unseen
 
 VALID_BATCH_SIZE = 4096
+N_TRIED = 64  # rows that are predicted after an epoch
 MOST_ROWS_OF_STATISTICS = 8192  # of the units' mean and variance under averaged weights
 
 
@@ -68,6 +69,7 @@ class DeepFMNet(NeuralNet):
     _n_steps = 0
     average: WeightAverage | None = None
     _trained_on: Samples | None = None
+    _samples: Samples | None = None
 
     def __init__(
         self,
@@ -185,7 +187,7 @@ class DeepFMNet(NeuralNet):
             # What callbacks gathered holds rows of the data.
             self.callbacks = users
             self.callbacks_: list[Any] = []
-            self.average = self._trained_on = None
+            self.average = self._trained_on = self._samples = None
             self.unseen = []
             self.optimizer_.zero_grad()
             if not self.keep_optimizer or self.diverged_ is not None:
@@ -294,9 +296,23 @@ class DeepFMNet(NeuralNet):
                 raise Diverged(next(loss for loss in losses if not math.isfinite(loss)))
         if iterator is not None:
             self.history.record(f"{prefix}_batch_count", len(recorded))
+        if not training:
+            self._check_weights()
+
+    def _check_weights(self) -> None:
+        """The last step of an epoch has no loss after it that would tell: predict some rows."""
+        samples: Any = self._samples
+        x, _ = samples.take(slice(0, min(len(samples), N_TRIED)))
+        self.module_.eval()
+        with torch.no_grad():
+            logits = self._member_logits(x)
+        weights = [parameter.detach().square().sum() for parameter in self.module_.parameters()]
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights)):
+            raise Diverged(math.nan)
 
     def _begin_epoch(self, batches: Batches) -> None:
         """Go on with the weights in training, which the average has replaced for validation."""
+        self._samples = batches.samples
         # Batches of one row have no statistics: they are normalised as predictions are.
         has_pairs = len(batches.samples) >= 2 * len(batches)
         self._trained_on = batches.samples if has_pairs and has_statistics(self.module_) else None
@@ -361,7 +377,7 @@ class DeepFMNet(NeuralNet):
 
     def __getstate__(self) -> dict[str, Any]:
         built = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
-        of_a_fit = ("average", "_trained_on", "_n_steps")
+        of_a_fit = ("average", "_trained_on", "_samples", "_n_steps")
         left_out = {*built, *of_a_fit}
         state = {name: value for name, value in vars(self).items() if name not in left_out}
         state["unseen"] = []

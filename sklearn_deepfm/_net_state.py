@@ -40,8 +40,6 @@ def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
         "interrupted": state["interrupted_"],
         "diverged": state["diverged_"],
     }
-    if net.callbacks:
-        plain["callbacks"] = net.callbacks
     if net.keep_optimizer:
         plain["optimizer"] = _to_plain(state["optimizer_state"])
         plain["dropout"] = state["dropout"]
@@ -59,10 +57,11 @@ def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
     fields, target = estimator._fields, estimator._target
     try:
         module = plain["module"]
+        expect(isinstance(plain["settings"]["device"], str), "device")
         _check_sizes(module, plain["weights"], fields, target)
         net = estimator._net_class(
             criterion=estimator._criterion(),
-            callbacks=plain.get("callbacks", []),
+            callbacks=[],
             frequencies=fields.frequencies,
             **{f"module__{name}": value for name, value in module.items()},
             **{name: plain["settings"][name] for name in SETTINGS},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import narwhals as nw
 import skl2onnx
 from onnx import GraphProto, ModelProto
 from sklearn.base import is_classifier
@@ -30,6 +31,7 @@ def export(model: Any, X: Any, missing_string: str) -> ModelProto:
     if is_classifier(model):
         options[id(model)] = {"zipmap": False}
     types = input_types(X)
+    _check_names(model, X)
     onnx_model = skl2onnx.convert_sklearn(
         model,
         initial_types=types,
@@ -41,6 +43,18 @@ def export(model: Any, X: Any, missing_string: str) -> ModelProto:
     entry = onnx_model.metadata_props.add()
     entry.key, entry.value = "missing_string", missing_string
     return onnx_model
+
+
+def _check_names(model: Any, X: Any) -> None:
+    """The columns must be those of fit, in their order: a file has nothing else to go by."""
+    names = getattr(model, "feature_names_in_", None)
+    frame = nw.from_native(X, eager_only=True, pass_through=True)
+    if names is None or not isinstance(frame, nw.DataFrame):
+        return
+    if [str(name) for name in frame.columns] != [str(name) for name in names]:
+        raise ValueError(
+            f"X must have the columns of fit in their order, {list(names)}, got {frame.columns}."
+        )
 
 
 def _name_inputs(graph: GraphProto, names: list[str]) -> None:

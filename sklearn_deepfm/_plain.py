@@ -98,7 +98,11 @@ def opened(estimator: Any, state: Any) -> tuple[dict[str, Any], dict[str, Any] |
             f"sklearn_deepfm than this one, which reads formats up to {FORMAT}. Upgrade it."
         )
     attributes = {name: v for name, v in state.items() if name not in ("format", "learned")}
-    return attributes, state.get("learned")
+    for name in attributes:
+        # Nothing may take the place of a method.
+        expect(isinstance(name, str) and not hasattr(type(estimator), name), name)
+    # A parameter that came after the file was written has its default.
+    return {**type(estimator)().get_params(deep=False), **attributes}, state.get("learned")
 
 
 def to_plain(value: Any, kind: Any) -> Any:

@@ -140,6 +140,11 @@ def _to_plain(model: Any) -> dict[str, Any]:
             f"memory of the Pipeline must be None, got {model.memory!r}: a cache holds pickles, "
             f"which run code. Set it to None, or save the Pipeline with skops or pickle."
         )
+    if strange := set(params) - _PIPELINE:
+        raise TypeError(
+            f"The Pipeline has the attributes {sorted(strange)}, which are none of its own and "
+            f"would be lost. Delete them, or save it with skops or pickle."
+        )
     steps = [[step_name, _step_to_plain(step)] for step_name, step in model.steps]
     return {"class": "Pipeline", "params": params, "steps": steps}
 

@@ -107,7 +107,8 @@ class Labels(Plain):
 
     def see(self, rows):
         """Take further rows of a stream into account."""
-        self._seen += np.bincount(rows.y, weights=rows.weight, minlength=len(self.classes))
+        more = np.bincount(rows.y, weights=rows.weight, minlength=len(self.classes))
+        self._seen = self._seen + more
 
     @property
     def base_loss(self):
@@ -217,7 +218,7 @@ class LabelSets(Plain):
     def see(self, rows):
         """Take further rows of a stream into account."""
         weight = np.ones(len(rows)) if rows.weight is None else rows.weight
-        self._seen += [*(weight @ rows.y), weight.sum()]
+        self._seen = self._seen + np.append(weight @ rows.y, weight.sum())
 
     @property
     def base_loss(self):

@@ -56,7 +56,7 @@ CELLS = {
 }
 MISSING = [None, float("nan"), pd.NA, pd.NaT]
 DTYPES = ["object", "category", "string", "Int64", "UInt8", "boolean", "Float32", "str", "float64"]
-DTYPES += ["float32", "float16", "int8", "uint64", "int64", "bool", "S", "U", "longdouble", ">i4"]
+DTYPES += ["float32", "float16", "int8", "uint64", "int64", "bool", "U", "longdouble", ">i4"]
 DTYPES += [">f8", "complex128", "datetime64[s]", "datetime64[ns]", "timedelta64[ms]"]
 DTYPES += ["int64[pyarrow]", "string[pyarrow]", "double[pyarrow]", "bool[pyarrow]"]
 

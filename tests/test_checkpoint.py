@@ -37,16 +37,22 @@ class Killed(BaseException):
     """What a process that is killed sees: nothing after it runs, but in this process it must."""
 
 
-class KillAt(Callback):
-    """Break off in an epoch, at a batch."""
+class Kill(Callback):
+    """Break off in an epoch, at a batch, if `at` says so."""
 
-    def __init__(self, epoch, batch):
-        self.epoch, self.batch = epoch, batch
+    at = None
 
     def on_batch_end(self, net, *args, **kwargs):
         epoch = net.history[-1]
-        if (epoch["epoch"], len(epoch["batches"])) == (self.epoch, self.batch):
+        if (epoch["epoch"], len(epoch["batches"])) == Kill.at:
             raise Killed
+
+
+@pytest.fixture
+def kill(monkeypatch):
+    """Sets where, with checkpoints after each epoch."""
+    monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
+    return lambda *at: monkeypatch.setattr(Kill, "at", at or None)
 
 
 def data(n=300):
@@ -71,23 +77,20 @@ def assert_same(model, expected, X):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("at", [(2, 1), (3, 4), (6, 2)], ids=str)
-def test_broken_off_fit_ends_as_if_it_had_not_been(variant, at, tmp_path, monkeypatch):
-    monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
-    params, (X, y) = VARIANTS[variant], data()
+def test_broken_off_fit_ends_as_if_it_had_not_been(variant, at, tmp_path, kill):
+    params, (X, y) = dict(VARIANTS[variant]), data()
+    params["callbacks"] = [*params.get("callbacks", ()), Kill()]
     path = tmp_path / "fit.checkpoint"
-    killed = classifier(path, **params)
-    kills = [*(params.get("callbacks") or ()), KillAt(*at)]
+    kill(*at)
     with pytest.raises(Killed):
-        killed.set_params(callbacks=kills).fit(X, y)
-    assert path.exists()
-    killed.set_params(callbacks=[*kills[:-1], KillAt(-1, -1)])
+        classifier(path, **params).fit(X, y)
+    kill()
     seeds = _archive.read(path)["random"]
-    model = killed.fit(X, y)
+    model = classifier(path, **params).fit(X, y)
     if variant == "no seed":
-        params = {"random_state": np.random.RandomState()}
+        params["random_state"] = np.random.RandomState()
         params["random_state"].set_state(seeds)
-    expected = classifier(**{**params, "callbacks": killed.callbacks}).fit(X, y)
-    assert_same(model, expected, X)
+    assert_same(model, classifier(**params).fit(X, y), X)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -97,15 +100,16 @@ def test_fit_with_a_checkpoint_is_the_fit_without(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_regressor_with_lists_and_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
+def test_regressor_with_lists_and_weights(tmp_path, kill):
     X = pd.DataFrame({"tags": [[k % 5, k % 3] for k in range(300)], "x": np.sqrt(np.arange(300))})
     y, weight = np.arange(300) % 7, np.arange(300) % 5
-    model = DeepFMRegressor(callbacks=[KillAt(4, 1)], checkpoint=tmp_path / "file", **BASE)
+    model = DeepFMRegressor(callbacks=[Kill()], checkpoint=tmp_path / "file", **BASE)
+    kill(4, 1)
     with pytest.raises(Killed):
         model.fit(X, y, weight)
-    model.set_params(callbacks=[KillAt(-1, -1)]).fit(X, y, weight)
-    expected = DeepFMRegressor(callbacks=[KillAt(-1, -1)], **BASE).fit(X, y, weight)
+    kill()
+    model.fit(X, y, weight)
+    expected = DeepFMRegressor(callbacks=[Kill()], **BASE).fit(X, y, weight)
     np.testing.assert_array_equal(model.predict(X), expected.predict(X))
 
 
@@ -171,41 +175,41 @@ class FailingDisk:
         self.fsync(handle)
 
 
-def test_full_disk_keeps_the_checkpoint_before_and_training_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
+def test_full_disk_keeps_the_checkpoint_before_and_training_goes_on(tmp_path, kill, monkeypatch):
     X, y = data()
-    path = tmp_path / "file"
-    # Two calls a write: of the file, and of its folder.
-    monkeypatch.setattr(os, "fsync", FailingDisk(5))
-    killed = classifier(path, callbacks=[KillAt(6, 1)])
-    with (
-        pytest.warns(UserWarning, match="could not be written .*No space left.* Training goes on"),
-        pytest.raises(Killed),
-    ):
-        killed.fit(X, y)
-    monkeypatch.undo()
+    path, params = tmp_path / "file", {"callbacks": [Kill()]}
+    kill(6, 1)
+    with monkeypatch.context() as patch:
+        # Two calls a write: of the file, and of its folder.
+        patch.setattr(os, "fsync", FailingDisk(5))
+        with (
+            pytest.warns(UserWarning, match="could not be written .*No space left.* Training goes"),
+            pytest.raises(Killed),
+        ):
+            classifier(path, **params).fit(X, y)
     assert _archive.read(path)["history"][-1]["epoch"] == 2
-    model = killed.set_params(callbacks=[KillAt(-1, -1)]).fit(X, y)
-    assert_same(model, classifier(callbacks=[KillAt(-1, -1)]).fit(X, y), X)
-
-
-def interrupted(path, X, y, **params):
-    with pytest.raises(Killed):
-        classifier(path, callbacks=[KillAt(4, 1)], **params).fit(X, y)
+    kill()
+    assert_same(classifier(path, **params).fit(X, y), classifier(**params).fit(X, y), X)
 
 
 @pytest.fixture
-def left(tmp_path, monkeypatch):
+def left(tmp_path, kill):
     """A checkpoint that a fit has left."""
-    monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
-    interrupted(tmp_path / "file", *data())
+    kill(4, 1)
+    with pytest.raises(Killed):
+        classifier(tmp_path / "file", callbacks=[Kill()]).fit(*data())
+    kill()
     return tmp_path / "file"
 
 
 def test_checkpoint_of_another_fit_is_refused_and_left(left):
     X, y = data()
     content = left.read_bytes()
-    for params, rows in (({"dropout": 0.4}, X), ({}, X[::-1]), ({"max_epochs": 9}, X)):
+    others = [{"dropout": 0.4}, {"max_epochs": 9}, {"random_state": 1}, {"batch_size": np.int64(8)}]
+    others += [{"callbacks": []}, {"callbacks": [Kill(), LRScheduler("StepLR", step_size=1)]}]
+    others += [{"scoring": lambda model, X, y: 0.0}, {"mlp_dims": np.array([4])}]
+    for params, rows in [({}, X[::-1]), *((other, X) for other in others)]:
+        params = {"callbacks": [Kill()], **params}
         with pytest.raises(ValueError, match="left by a fit of other rows or other parameters"):
             classifier(left, **params).fit(rows, y)
     assert left.read_bytes() == content

@@ -57,14 +57,18 @@ def test_epoch_before_is_left_where_nothing_validates(data, table, ema_epochs):
     np.testing.assert_array_equal(model.predict_proba(data[0]), expected.predict_proba(data[0]))
 
 
-def test_large_table_without_validation_is_left_finite(data, monkeypatch):
-    from sklearn_deepfm import _training
-
-    monkeypatch.setattr(_training, "LARGE", 0)
-    model = DeepFMClassifier(callbacks=[Blowup(2)], early_stopping=False, **PARAMS)
-    with pytest.warns(UserWarning, match="became"):
+@pytest.mark.parametrize("early_stopping", [True, False])
+@pytest.mark.parametrize("scoring", ["loss", "roc_auc"])
+def test_last_step_of_an_epoch_has_no_loss_after_it(data, early_stopping, scoring):
+    """One batch an epoch: its loss is finite, and its step ruins the weights."""
+    params = {"batch_size": 512, "early_stopping": early_stopping, "scoring": scoring}
+    model = DeepFMClassifier(learning_rate=1e30, max_epochs=1, **params)
+    with pytest.raises(ValueError, match="The training loss became nan in epoch 1"):
         model.fit(*data)
-    assert model.n_iter_ == 1
+    model = DeepFMClassifier(callbacks=[Blowup(3)], max_epochs=6, random_state=0, **params)
+    with pytest.warns(UserWarning, match=r"Training stopped; .* epoch [12], the (best|last)"):
+        model.fit(*data)
+    assert np.isfinite(model.predict_proba(data[0])).all()
 
 
 def test_first_fit_that_diverges_at_once_changes_nothing(data):
@@ -95,11 +99,13 @@ def test_fit_that_goes_on_and_diverges_leaves_the_weights_of_the_last_one(
 def test_part_of_a_stream_that_diverges_leaves_the_weights_before_it(data, table):
     X, y = data
     model = DeepFMClassifier(**PARAMS | table).partial_fit(X, y, classes=[0, 1])
-    before = model.predict_proba(X)
+    unseen = np.full((1, 3), 10**6)
+    before, of_unseen = model.predict_proba(X), model.predict_proba(unseen)
     part = np.concatenate([X[:40, :2], X[:40, 2:] + 100], axis=1)  # with codes never seen
     with pytest.raises(ValueError, match="as it was before this call"):
         model.set_params(learning_rate=1e30, batch_size=8).partial_fit(part, y[:40])
     np.testing.assert_array_equal(model.predict_proba(X), before)
+    np.testing.assert_allclose(model.predict_proba(unseen), of_unseen, atol=1e-3)
     model.set_params(learning_rate=1e-3).partial_fit(part, y[:40])
     assert np.isfinite(model.predict_proba(X)).all()
 

@@ -194,6 +194,10 @@ def test_model_of_another_class_is_refused(tmp_path):
             save_model(model, tmp_path / "model")
     with pytest.raises(TypeError, match="memory of the Pipeline must be None, got 'cache'"):
         save_model(make_pipeline(DeepFMClassifier(), memory="cache"), tmp_path / "model")
+    pipeline = make_pipeline(DeepFMClassifier())
+    pipeline.note = "mine"
+    with pytest.raises(TypeError, match=r"Pipeline has the attributes \['note'\]"):
+        save_model(pipeline, tmp_path / "model")
     model = DeepFMClassifier()
     model.note = "mine"
     with pytest.raises(TypeError, match=r"attributes \['note'\], which are none of its own"):
@@ -350,6 +354,23 @@ def test_file_cannot_put_anything_in_the_place_of_a_method(path):
     rewritten(path, change)
     with pytest.raises(ValueError, match="'state' is not what it must be"):
         load_model(path)
+    state = DeepFMClassifier().__getstate__() | {"predict": "x"}
+    with pytest.raises(ValueError, match="'predict' is not what it must be"):
+        DeepFMClassifier().__setstate__(state)
+
+
+def test_parameter_that_a_file_lacks_has_its_default():
+    state = DeepFMClassifier(embed_dim=3).__getstate__()
+    del state["checkpoint"]
+    model = DeepFMClassifier.__new__(DeepFMClassifier)
+    model.__setstate__(state)
+    assert repr(model) == "DeepFMClassifier(embed_dim=3)"
+
+
+def test_callback_that_is_taken_away_after_the_fit_is_not_in_the_file(tmp_path):
+    model = DeepFMClassifier(callbacks=[GradientNormClipping(1.0)], **FAST)
+    model.fit([[0], [1]] * 20, [0, 1] * 20).set_params(callbacks=None)
+    assert_same(model, through_file(model, tmp_path), [[0], [1]])
 
 
 def test_file_of_a_later_format_says_so(path):
@@ -388,3 +409,6 @@ def test_file_has_the_permissions_of_any_other(tmp_path):
     save_model(DeepFMClassifier(), tmp_path / "model")
     (tmp_path / "other").touch()
     assert (tmp_path / "model").stat().st_mode == (tmp_path / "other").stat().st_mode
+    (tmp_path / "model").chmod(0o600)
+    save_model(DeepFMClassifier(), tmp_path / "model")
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o600

@@ -51,6 +51,12 @@ if HAS_CALLBACKS:
             self.after -= context.task_name == "epoch"
             return self.after == 0
 
+    def test_callbacks_do_not_hinder_checkpoints(data, tmp_path, monkeypatch):
+        monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
+        model = DeepFMClassifier(max_epochs=3, checkpoint=tmp_path / "file")
+        model.set_callbacks(ScoringMonitor(scoring="neg_log_loss")).fit(*data)
+        assert model.n_iter_ == 3
+
     @pytest.mark.parametrize("early_stopping", [True, False])
     @pytest.mark.parametrize("ema_epochs", [0, 1.0])
     def test_monitor_scores_the_model_as_it_is_after_each_epoch(data, early_stopping, ema_epochs):
