@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
@@ -152,7 +153,8 @@ def refuse_other_containers(X: Any) -> None:
     TypeError
         If X is a dict, or has still to be computed.
     """
-    if isinstance(X, dict) or hasattr(X, "collect"):
+    is_dict = isinstance(X, dict) and not issparse(X)  # a matrix of SciPy's is one too
+    if is_dict or hasattr(X, "collect"):
         need = "collect() it first" if hasattr(X, "collect") else "make it a data frame"
         raise TypeError(f"X must be a data frame or a matrix, got a {type(X).__name__}: {need}.")
 
