@@ -297,28 +297,36 @@ def n_rows(table):
         return 3
 
 
-SETTINGS = settings(
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
+IS_SCRIPT = __name__ == "__main__"
 
 
-@settings(SETTINGS, max_examples=400)
+def tries(n):
+    """So many in a test; as a script, as many as the command says, or a tenth where n is small."""
+    if IS_SCRIPT:
+        n = int(sys.argv[1]) // (1 if n >= 400 else 10)
+    return settings(
+        max_examples=n,
+        deadline=None,
+        database=None,
+        derandomize=not IS_SCRIPT,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@tries(400)
 @given(pairs())
 def test_encoder_with_any_tables(pair):
     encode(*pair)
 
 
-@settings(SETTINGS, max_examples=100)
+@tries(100)
 @given(st.data(), pairs(least=2))
 def test_classifier_with_any_tables(data, pair):
     table, other = pair
     predict(DeepFMClassifier, table, data.draw(targets(n_rows(table))), other)
 
 
-@settings(SETTINGS, max_examples=100)
+@tries(100)
 @given(st.data(), pairs(least=2))
 def test_regressor_with_any_tables(data, pair):
     table, other = pair
@@ -329,7 +337,7 @@ EXTREMES = [0.0, 1.0, 5e-324, 1e-200, 1e200, 1e308, 1.7e308]
 WEIGHTS = st.floats(0, allow_infinity=False) | st.integers(0, 5) | st.sampled_from(EXTREMES)
 
 
-@settings(SETTINGS, max_examples=60)
+@tries(60)
 @given(st.data())
 def test_any_weights(data):
     n = data.draw(st.integers(2, 20))
@@ -355,15 +363,13 @@ def test_ten_thousand_columns():
 
 
 def main():
-    n = int(sys.argv[1])
-    for test in list(globals()):
-        if test.startswith("test_") and hasattr(globals()[test], "hypothesis"):
-            share = 1 if "encoder" in test else 10
-            settings(SETTINGS, max_examples=n // share, derandomize=False)(globals()[test])()
+    for name, test in list(globals().items()):
+        if name.startswith("test_") and hasattr(test, "hypothesis"):
+            test()
     for (what, outcome), count in sorted(OUTCOMES.items()):
         print(f"{what:35}{outcome:12}{count:8}")
     print(f"{sum(OUTCOMES.values())} in all")
 
 
-if __name__ == "__main__":
+if IS_SCRIPT:
     main()
