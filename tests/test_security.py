@@ -1,9 +1,17 @@
 """What the security page promises beside what is tested with saved files."""
 
+import importlib.metadata
 import os
+import pathlib
+import re
 import subprocess
 import sys
 import textwrap
+import tomllib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 PROGRAM = """
 import socket, sys, tempfile, os
@@ -59,3 +67,40 @@ def test_import_does_not_import_what_is_optional():
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert result.stdout.strip() == "[]", result.stderr
+
+
+def packages():
+    """What a user installs, with the extras that are no tools of development."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["plot"], *extras["onnx"]]
+    return [line.split(">=")[0] for line in lines]
+
+
+def listed():
+    page = (ROOT / "docs" / "user_guide" / "security.rst").read_text()
+    return dict(re.findall(r"\* - (\S+)\n     - (.+)", page))
+
+
+def test_every_dependency_is_listed_with_its_licence():
+    assert [name for name in listed() if name != "Package"] == packages()
+
+
+NAMES = {
+    "BSD": r"BSD",
+    "Apache": r"Apache",
+    "MIT": r"MIT",
+    "MPL": r"MPL|Mozilla",
+    "PSF": r"PSF|Python Software Foundation",
+}
+
+
+@pytest.mark.parametrize("package", packages())
+def test_listed_licence_is_the_one_installed(package):
+    metadata = importlib.metadata.metadata(package)
+    said = [metadata["License-Expression"] or "", (metadata["License"] or "").split("\n")[0]]
+    said = " ".join([*said, *metadata.get_all("Classifier", ())])
+    licence = listed()[package].split(";")[0]
+    named = [pattern for name, pattern in NAMES.items() if name in licence]
+    assert named
+    assert all(re.search(pattern, said) for pattern in named), said
