@@ -14,6 +14,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from sklearn_deepfm._kinds import kind_and_type, of_type
 from sklearn_deepfm._lists import flattened, split
 
 # pandas itself, since narwhals would take most of the time that a table of one row needs.
@@ -21,9 +22,6 @@ Table: TypeAlias = pd.DataFrame | nw.DataFrame | np.ndarray
 
 # The largest range in which a float names each whole number exactly.
 EXACT_FLOAT = 2**53
-
-# NumPy types that Arrow lacks, by dtype.kind: long doubles and dates counted in hours or years.
-_NUMPY_TO_ARROW = {"f": "float64", "M": "datetime64[us]", "m": "timedelta64[us]"}
 
 
 @dataclass(frozen=True)
@@ -221,8 +219,8 @@ def _is_list(type_: pa.DataType) -> bool:
 
 
 def _column_of_arrow(name: Any, values: pa.Array) -> Column:
-    kind, target = _kind_and_type(name, values.type)
-    values = _cast(values, target)
+    kind, target = kind_and_type(name, values.type)
+    values = of_type(name, values, target)
     return Column(name, None if values.null_count == len(values) else kind, values)
 
 
@@ -241,8 +239,23 @@ def _to_arrow(native: pd.Series | nw.Series | np.ndarray) -> pa.Array:
 
 
 def _from_numpy(values: np.ndarray) -> pa.Array:
-    type_ = _NUMPY_TO_ARROW.get(values.dtype.kind, values.dtype.newbyteorder("="))
+    if values.dtype.kind in "mM":
+        values = _in_units_of_arrow(values)
+    type_ = np.float64 if values.dtype.kind == "f" else values.dtype.newbyteorder("=")
     return pa.array(values.astype(type_, copy=False), from_pandas=True)
+
+
+def _in_units_of_arrow(times: np.ndarray) -> np.ndarray:
+    """Dates or durations that are counted in hours or years, say, in seconds."""
+    unit, step = np.datetime_data(times.dtype)
+    if unit in ("s", "ms", "us", "ns") and step == 1:
+        return times
+    if unit in ("ps", "fs", "as"):
+        return times.astype(f"{times.dtype.kind}8[ns]")
+    converted = times.astype(f"{times.dtype.kind}8[s]")
+    if ((converted.astype(times.dtype) != times) & ~np.isnat(times)).any():
+        raise ValueError("dates are of the years 1 to 9999")
+    return converted
 
 
 def _from_pandas(values: pd.Series) -> pa.Array | pa.ChunkedArray:
@@ -260,56 +273,6 @@ def _describe_types(native: pd.Series | nw.Series | np.ndarray) -> str:
     if dtype.lower() != "object":
         return dtype
     return ", ".join(sorted({type(value).__name__ for value in native}))
-
-
-def _kind_and_type(name: Any, type_: pa.DataType) -> tuple[str, pa.DataType]:
-    """The kind of values that an Arrow type holds, and the one type we keep that kind in."""
-    types = pa.types
-    if types.is_dictionary(type_):
-        return _kind_and_type(name, type_.value_type)
-    if types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_):
-        return "strings", pa.large_string()
-    if types.is_boolean(type_):
-        return "booleans", pa.bool_()
-    if types.is_integer(type_):
-        return "numbers", pa.uint64() if types.is_uint64(type_) else pa.int64()
-    if types.is_floating(type_) or types.is_decimal(type_):
-        return "numbers", pa.float64()
-    if types.is_date(type_) or (types.is_timestamp(type_) and type_.tz is None):
-        return "datetimes", pa.timestamp("us")
-    if types.is_timestamp(type_):
-        return "datetimes with a time zone", pa.timestamp("us", "UTC")
-    if types.is_duration(type_):
-        return "durations", pa.duration("us")
-    if types.is_time(type_):
-        return "times", pa.time64("us")
-    if types.is_null(type_):
-        return "", pa.null()
-    raise TypeError(f"Column {name!r} holds {type_}. {_advice(type_)}")
-
-
-def _advice(type_: pa.DataType) -> str:
-    if pa.types.is_nested(type_):
-        return "Give one value per cell, or a list of strings, whole numbers or booleans."
-    return "Make it strings, numbers, booleans or dates: for example, decode bytes."
-
-
-def _cast(values: pa.Array, target: pa.DataType) -> pa.Array:
-    if pa.types.is_dictionary(values.type):
-        dictionary = _cast(values.dictionary, target)
-        if dictionary.null_count:
-            return dictionary.take(values.indices)
-        return _dictionary(values.indices, dictionary)
-    if values.type != target:
-        # Nanoseconds are cut to microseconds, which a float64 can hold.
-        values = values.cast(target, safe=not pa.types.is_temporal(target))
-    if target != pa.float64():
-        return values
-    is_nan = pc.is_nan(values)
-    if pc.any(is_nan).as_py():
-        values = pc.if_else(is_nan, None, values)
-    # Adding zero makes -0.0 the same category as 0.0.
-    return pc.add(values, 0.0)
 
 
 def _dictionary(indices: pa.Array, dictionary: pa.Array) -> pa.DictionaryArray:

@@ -295,3 +295,37 @@ def test_transform_is_silent_unless_most_of_many_values_are_new(values):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         encoder.transform(pd.DataFrame({"a": pd.Series(values, dtype="string")}))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            np.array([0, 3 * 10**11], "M8[s]"),
+            "'when' must hold dates of the years 1 to 9999, got o",
+        ),
+        (np.array([0, -(10**14)], "M8[ms]"), "'when' must hold dates of the years 1 to 9999"),
+        (np.array([0, 10**16], "M8[s]"), "'when' must hold dates .* Set those to missing"),
+        (np.array([0, 10**16], "m8[s]"), "'when' must hold durations of at most 292,000 years"),
+        (pa.array([0, 2**31 - 1], pa.date32()), "'when' must hold dates of the years 1 to 9999"),
+        (pa.array([0, 10**12], pa.timestamp("s", "UTC")), "'when' must hold dates of the years"),
+    ],
+    ids=str,
+)
+def test_time_beyond_what_python_holds_is_refused(values, message):
+    """Counted in microseconds it would wrap around to another date."""
+    is_arrow = isinstance(values, pa.Array)
+    table = pa.table({"when": values}) if is_arrow else pd.DataFrame({"when": values})
+    encoder = OrdinalFieldEncoder()
+    with pytest.raises(ValueError, match=message):
+        encoder.fit(table)
+    encoder.fit(table[:1])
+    with pytest.raises(ValueError, match=message):
+        encoder.transform(table)
+
+
+@pytest.mark.parametrize("unit", ["Y", "D", "h"])
+def test_dates_of_numpy_that_would_wrap_around_are_refused(unit):
+    values = np.array([[0], [2**62]], dtype=f"M8[{unit}]")
+    with pytest.raises(TypeError, match="years 1 to 9999"):
+        OrdinalFieldEncoder().fit(values)
