@@ -160,7 +160,8 @@ def _fingerprint(estimator: Any, train: Samples, valid: Samples | None) -> str:
     for name in sorted(set(params) - others):
         digest.update(f"{name}={_described(params[name])};".encode())
     for samples in (train, valid):
-        for part in () if samples is None else samples.tensors():
+        chunks = () if samples is None else samples.chunks()
+        for part in (tensor for chunk in chunks for tensor in chunk.named_tensors().values()):
             digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
             digest.update(part.cpu().contiguous().numpy().reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -16,6 +16,7 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_deepfm._kinds import kind_and_type, of_type
 from sklearn_deepfm._lists import flattened, split
+from sklearn_deepfm._streams import is_stream
 
 # pandas itself, since narwhals would take most of the time that a table of one row needs.
 Table: TypeAlias = pd.DataFrame | nw.DataFrame | np.ndarray
@@ -149,8 +150,13 @@ def refuse_other_containers(X: Any) -> None:
     Raises
     ------
     TypeError
-        If X is a dict, or has still to be computed.
+        If X is a dict, a data set, or has still to be computed.
     """
+    if is_stream(X):
+        raise TypeError(
+            "X must be a data frame or a matrix here, got a data set, which fit, transform and "
+            "the predictions alone take. Give its parts, one by one."
+        )
     is_dict = isinstance(X, dict) and not issparse(X)  # a matrix of SciPy's is one too
     if is_dict or hasattr(X, "collect"):
         need = "collect() it first" if hasattr(X, "collect") else "make it a data frame"
