@@ -26,12 +26,21 @@ from sklearn_deepfm._rows import (
 )
 from sklearn_deepfm._settings import Settings
 from sklearn_deepfm._sklearn_callbacks import CallbackSupportMixin, epoch_tasks, task_of_fit
+from sklearn_deepfm._spool import Spool
+from sklearn_deepfm._stream_fit import (
+    IN_MEMORY,
+    NamedStream,
+    learn_stream,
+    refuse_with_streams,
+)
+from sklearn_deepfm._streams import is_stream, stream_like_fitted, stream_to_fit
 from sklearn_deepfm._targets import check_target
 from sklearn_deepfm._training import (
     STOPS_FROM,
     batch_size,
     check_same_structure,
     clone_callback,
+    device_of,
     new_net,
     penalties,
     random_state_of,
@@ -87,6 +96,11 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         """Fit from scratch, or on from the last fit with `warm_start`."""
         check_parameters(self, self._rules)
         goes_on = self.warm_start and hasattr(self, "net_")
+        if is_stream(X):
+            stream = stream_to_fit(X, ("y", y), ("sample_weight", sample_weight))
+            if len(stream) > IN_MEMORY:
+                return self._fit_stream(stream, y, sample_weight, validation, groups)
+            X, (y, sample_weight) = stream.whole(y, sample_weight)
         task = task_of_fit(self, int(self.max_epochs))
         # A fit from scratch works on a copy, so that one that fails changes nothing.
         model = self if goes_on else copy.copy(self)
@@ -103,9 +117,10 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         with memory_advice(model, len(train)):
             model._learn(train, random, goes_on=goes_on)
             model._n_seen = len(train)
+            samples, valid_samples = model._to_samples(train, valid)
             model._train(
-                train,
-                valid,
+                samples,
+                valid_samples,
                 scorer,
                 self.max_epochs,
                 keep_optimizer=self.warm_start,
@@ -113,6 +128,32 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                 checkpoint=checkpoint,
             )
         self.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
+        return self
+
+    def _fit_stream(self, stream, y, sample_weight, validation, groups):
+        """Fit from scratch to more rows than shall be in memory."""
+        refuse_with_streams(self, groups)
+        task = task_of_fit(self, int(self.max_epochs))
+        model = copy.copy(self)
+        random = random_state_of(self.random_state)
+        checkpoint = self._checkpoint(random, goes_on=False)
+        with Spool(device_of(self.device)) as spool:
+            named = NamedStream(model, stream, y, sample_weight)
+            valid, known = learn_stream(model, named, validation, random, spool)
+            tasks = epoch_tasks(task, self, model, stream, y, sample_weight)
+            with memory_advice(model, len(spool)):
+                model.net_ = new_net(model, model._fields, model._target, random=random)
+                model._n_seen = len(spool)
+                model._train(
+                    spool,
+                    valid,
+                    validation_scorer(self.scoring, known, model._target),
+                    self.max_epochs,
+                    keep_optimizer=self.warm_start,
+                    tasks=tasks,
+                    checkpoint=checkpoint,
+                )
+        self.__dict__ = model.__dict__
         return self
 
     def _checkpoint(self, random, goes_on):
@@ -141,7 +182,8 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         with memory_advice(model, len(rows)):
             model._learn(rows, random, goes_on=goes_on)
             model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
-            model._train(rows, None, None, 1, keep_optimizer=True, in_stream=True)
+            samples, _ = model._to_samples(rows, None)
+            model._train(samples, None, None, 1, keep_optimizer=True, in_stream=True)
         self.__dict__ = model.__dict__
         return self
 
@@ -183,6 +225,9 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
 
     def _validation_rows(self, rows, valid, validation, factors):
         X_val, y_val, weight_val = validation
+        if is_stream(X_val):
+            stream = stream_like_fitted(self, X_val)
+            X_val, (y_val, weight_val) = stream.whole(y_val, weight_val)
         if X_val is None:
             if y_val is not None or weight_val is not None:
                 raise ValueError("y_val and sample_weight_val need X_val, got X_val=None.")
@@ -229,10 +274,17 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             self.net_.grow_table(source, is_new, fields.slopes)
         self._fields, self.net_.frequencies = fields, fields.frequencies
 
+    def _to_samples(self, train, valid):
+        """Both as tensors; `valid` may be None."""
+        train = to_samples(train, self._fields, self._target, self.net_)
+        if valid is not None:
+            valid = to_samples(valid, self._fields, self._target, self.net_, validates=True)
+        return train, valid
+
     def _train(
         self,
-        train,
-        valid,
+        samples,
+        valid_samples,
         scorer,
         n_epochs,
         *,
@@ -243,30 +295,27 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
     ):
         net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
         warn_of_slow_bfloat16(self.precision, net.device)
-        samples = to_samples(train, self._fields, self._target, net)
-        valid_samples = None
-        if valid is not None:
-            valid_samples = to_samples(valid, self._fields, self._target, net, validates=True)
+        has_valid = valid_samples is not None
         net.unseen = unseen_by_members(samples, net.module__n_features)
         net.callbacks, net.keep_optimizer = users, keep_optimizer
         net.lr, net.max_epochs, net.precision = self.learning_rate, n_epochs, self.precision
         net.embedding_l2, net.linear_l2 = penalties(self, self._n_seen, self._target.base_loss)
         net.weight_decay = float(self.weight_decay)
         net.ema_epochs = 0.0 if in_stream else float(self.ema_epochs)
-        net.batch_size = batch_size(self, len(train))
+        net.batch_size = batch_size(self, len(samples))
         is_trained = net.initialized_
         n_epochs_before = len(net.history) if is_trained else 0
         callbacks = training_callbacks(
             users,
             scorer=scorer,
-            has_valid=valid is not None,
+            has_valid=has_valid,
             patience=int(self.n_iter_no_change),
             stops=bool(self.early_stopping),
             tol=self.tol,
             plateau=self.lr_schedule == "plateau",
             verbose=self.verbose,
             tasks=list(tasks),
-            before=weights_before(net, samples, valid is not None, is_trained, in_stream),
+            before=weights_before(net, samples, has_valid, is_trained, in_stream),
         )
         if checkpoint is not None:
             net.max_epochs = n_epochs - checkpoint.begin(self, samples, valid_samples)
@@ -328,6 +377,9 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
     def _logits(self, X):
         """Sum of all terms, float64 of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
+        if is_stream(X):
+            parts = stream_like_fitted(self, X).parts()
+            return np.concatenate([self._logits(part) for part, _ in parts])
         net, fields = self.net_, self._fields
         return predict_logits(net.module_, fields, read_cells(self, X), net.device)
 

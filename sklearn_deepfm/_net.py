@@ -23,6 +23,7 @@ from sklearn_deepfm._batches import Batches, Samples
 from sklearn_deepfm._divergence import Diverged, advice
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
+from sklearn_deepfm._spool import Spool, SpooledBatches
 from sklearn_deepfm._unseen import fill_unseen
 
 VALID_BATCH_SIZE = 4096
@@ -68,8 +69,8 @@ class DeepFMNet(NeuralNet):
     # Held during a fit alone.
     _n_steps = 0
     average: WeightAverage | None = None
-    _trained_on: Samples | None = None
-    _samples: Samples | None = None
+    _trained_on: Samples | Spool | None = None
+    _samples: Samples | Spool | None = None
 
     def __init__(
         self,
@@ -171,7 +172,7 @@ class DeepFMNet(NeuralNet):
 
     # Training
 
-    def train(self, train: Samples, valid: Samples | None, callbacks: list[Any]) -> None:
+    def train(self, train: Samples | Spool, valid: Samples | None, callbacks: list[Any]) -> None:
         """Run up to `max_epochs` epochs, on from where the last call ended."""
         users: list[Any] = self.callbacks
         self.callbacks: list[Any] = callbacks
@@ -197,13 +198,17 @@ class DeepFMNet(NeuralNet):
         """Training and validation samples, which come as a pair."""
         return X
 
-    def get_dataset(self, X: Any, y: Any = None) -> Samples:
-        return X if isinstance(X, Samples) else Samples(torch.as_tensor(X, device=self.device))
+    def get_dataset(self, X: Any, y: Any = None) -> Samples | Spool:
+        if isinstance(X, Samples | Spool):
+            return X
+        return Samples(torch.as_tensor(X, device=self.device))
 
-    def get_iterator(self, dataset: Samples, training: bool = False) -> Batches:
+    def get_iterator(
+        self, dataset: Samples | Spool, training: bool = False
+    ) -> Batches | SpooledBatches:
         if training:
-            return Batches(dataset, self.batch_size, self.order_)
-        return Batches(dataset, max(self.batch_size, VALID_BATCH_SIZE))
+            return dataset.batches(self.batch_size, self.order_)
+        return dataset.batches(max(self.batch_size, VALID_BATCH_SIZE))
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Compute output, loss and gradient of a batch.
@@ -302,7 +307,7 @@ class DeepFMNet(NeuralNet):
     def _check_weights(self) -> None:
         """The last step of an epoch has no loss after it that would tell: predict some rows."""
         samples: Any = self._samples
-        x, _ = samples.take(slice(0, min(len(samples), N_TRIED)))
+        x, _ = samples.few(N_TRIED)
         self.module_.eval()
         with torch.no_grad():
             logits = self._member_logits(x)
@@ -310,7 +315,7 @@ class DeepFMNet(NeuralNet):
         if not all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights)):
             raise Diverged(math.nan)
 
-    def _begin_epoch(self, batches: Batches) -> None:
+    def _begin_epoch(self, batches: Batches | SpooledBatches) -> None:
         """Go on with the weights in training, which the average has replaced for validation."""
         self._samples = batches.samples
         # Batches of one row have no statistics: they are normalised as predictions are.
@@ -326,8 +331,7 @@ class DeepFMNet(NeuralNet):
         samples = self._trained_on
         if self.average is None or not self.average.apply() or samples is None:
             return
-        n = min(len(samples), MOST_ROWS_OF_STATISTICS)
-        x, _ = samples.take(torch.arange(n, device=samples.index.device) * len(samples) // n)
+        x, _ = samples.few(MOST_ROWS_OF_STATISTICS)
         random = self.module_.random_state()
         with statistics_of_one_batch(self.module_):
             self._member_logits(x)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 ROWS_OF_A_PART = 2**17
@@ -74,9 +75,31 @@ class Stream:
             return None
         return np.concatenate([array for _, (array,) in Stream(self.dataset, []).parts(other)])
 
+    def whole(self, *others: Any) -> tuple[Any, list[np.ndarray | None]]:
+        """All rows at once, as `parts` gives some."""
+        parts, arrays = zip(*self.parts(*others), strict=True)
+        columns = [None if a[0] is None else np.concatenate(a) for a in zip(*arrays, strict=True)]
+        return joined(parts), columns
+
     def encoded(self, encode: Callable[[pa.Table], Any]) -> Stream:
         """The same rows, encoded."""
         return Stream(self.dataset, self.names, encode)
+
+
+def rows_of(X: Any, rows: np.ndarray) -> Any:
+    """Some rows of a part, given by position."""
+    if isinstance(X, pa.Table):
+        return X.take(pa.array(rows))
+    return X[rows] if isinstance(X, np.ndarray) else X.iloc[rows]
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Parts one after the other."""
+    if isinstance(parts[0], pa.Table):
+        return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return pd.concat(parts, ignore_index=True)
 
 
 def is_stream(X: Any) -> bool:
