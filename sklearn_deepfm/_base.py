@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
+from sklearn_deepfm._before import adopted
 from sklearn_deepfm._callbacks import training_callbacks
 from sklearn_deepfm._checkpoint import Checkpoint
 from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
@@ -48,7 +49,6 @@ from sklearn_deepfm._training import (
     to_samples,
     validation_scorer,
     warn_of_slow_bfloat16,
-    weights_before,
 )
 from sklearn_deepfm._unseen import unseen_by_members
 
@@ -102,8 +102,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                 return self._fit_stream(stream, y, sample_weight, validation, groups)
             X, (y, sample_weight) = stream.whole(y, sample_weight)
         task = task_of_fit(self, int(self.max_epochs))
-        # A fit from scratch works on a copy, so that one that fails changes nothing.
-        model = self if goes_on else copy.copy(self)
+        model = self._copy_to_train(goes_on)
         rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
         random = random_state_of(self.random_state)
         checkpoint = self._checkpoint(random, goes_on)
@@ -114,7 +113,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         train, valid = model._validation_rows(rows, valid, validation, factors)
         scorer = validation_scorer(self.scoring, valid, model._target)
         tasks = epoch_tasks(task, self, model, X, y, sample_weight)
-        with memory_advice(model, len(train)):
+        with memory_advice(model, len(train), goes_on), adopted(self, model, goes_on) as before:
             model._learn(train, random, goes_on=goes_on)
             model._n_seen = len(train)
             samples, valid_samples = model._to_samples(train, valid)
@@ -124,10 +123,10 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                 scorer,
                 self.max_epochs,
                 keep_optimizer=self.warm_start,
+                before=before,
                 tasks=tasks,
                 checkpoint=checkpoint,
             )
-        self.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
         return self
 
     def _fit_stream(self, stream, y, sample_weight, validation, groups):
@@ -141,7 +140,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             named = NamedStream(model, stream, y, sample_weight)
             valid, known = learn_stream(model, named, validation, random, spool)
             tasks = epoch_tasks(task, self, model, stream, y, sample_weight)
-            with memory_advice(model, len(spool)):
+            with memory_advice(model, len(spool), False), adopted(self, model, False) as before:
                 model.net_ = new_net(model, model._fields, model._target, random=random)
                 model._n_seen = len(spool)
                 model._train(
@@ -150,10 +149,10 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                     validation_scorer(self.scoring, known, model._target),
                     self.max_epochs,
                     keep_optimizer=self.warm_start,
+                    before=before,
                     tasks=tasks,
                     checkpoint=checkpoint,
                 )
-        self.__dict__ = model.__dict__
         return self
 
     def _checkpoint(self, random, goes_on):
@@ -171,7 +170,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         """One pass over the rows; `target` makes sense of y at the first call."""
         check_parameters(self, self._rules)
         goes_on = hasattr(self, "net_")
-        model = self if goes_on else copy.copy(self)
+        model = self._copy_to_train(goes_on)
         rows = without_zero_weights(model._read(X, y, sample_weight, reset=not goes_on))
         random = random_state_of(self.random_state)
         if not goes_on:
@@ -179,13 +178,19 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         rows, _ = model._prepare(rows, adds_up=True)
         if goes_on:
             model._target.see(rows)
-        with memory_advice(model, len(rows)):
+        with memory_advice(model, len(rows), goes_on), adopted(self, model, goes_on) as before:
             model._learn(rows, random, goes_on=goes_on)
             model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
             samples, _ = model._to_samples(rows, None)
-            model._train(samples, None, None, 1, keep_optimizer=True, in_stream=True)
-        self.__dict__ = model.__dict__
+            model._train(samples, None, None, 1, keep_optimizer=True, before=before, in_stream=True)
         return self
+
+    def _copy_to_train(self, goes_on):
+        """A copy, so that a call that fails changes nothing; one that goes on shares the net."""
+        model = copy.copy(self)
+        if goes_on:
+            model._target = copy.copy(self._target)
+        return model
 
     def _start(self, rows, target, random):
         """Decide what does not change until the next fit from scratch."""
@@ -289,6 +294,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         n_epochs,
         *,
         keep_optimizer,
+        before,
         in_stream=False,
         tasks=(),
         checkpoint=None,
@@ -303,8 +309,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         net.weight_decay = float(self.weight_decay)
         net.ema_epochs = 0.0 if in_stream else float(self.ema_epochs)
         net.batch_size = batch_size(self, len(samples))
-        is_trained = net.initialized_
-        n_epochs_before = len(net.history) if is_trained else 0
+        n_epochs_before = len(net.history) if net.initialized_ else 0
         callbacks = training_callbacks(
             users,
             scorer=scorer,
@@ -315,11 +320,12 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             plateau=self.lr_schedule == "plateau",
             verbose=self.verbose,
             tasks=list(tasks),
-            before=weights_before(net, samples, has_valid, is_trained, in_stream),
         )
         if checkpoint is not None:
             net.max_epochs = n_epochs - checkpoint.begin(self, samples, valid_samples)
             callbacks.insert(0, ("deepfm_checkpoint", checkpoint))
+        if before is not None:
+            before.copy(samples)
         net.train(samples, valid_samples, callbacks)
         net.max_epochs = n_epochs
         if checkpoint is not None and not net.interrupted_:

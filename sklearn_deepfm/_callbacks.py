@@ -11,7 +11,7 @@ from skorch.utils import noop
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from sklearn_deepfm._divergence import WeightsBefore
+from sklearn_deepfm._before import LastEpoch
 from sklearn_deepfm._progress import progress_callbacks
 from sklearn_deepfm._weights_copy import WeightsCopy
 
@@ -36,7 +36,6 @@ def training_callbacks(
     plateau: bool,
     verbose: int,
     tasks: list[Any],
-    before: WeightsBefore | None = None,
 ) -> list[Any]:
     """All callbacks of a fit, in order: scores, the user's, then what ends an epoch.
 
@@ -61,13 +60,9 @@ def training_callbacks(
         1 prints a line per epoch, 2 draws a bar where there is a terminal or a notebook.
     tasks : list of (name, callback)
         What tells scikit-learn's callbacks of the epochs.
-    before : WeightsBefore, default=None
-        What puts weights back if training diverges.
     """
     scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights())]
-    callbacks = [*scores, *users] if has_valid else list(users)
-    if before is not None:
-        callbacks.insert(0, ("deepfm_before", before))
+    callbacks = [*(scores if has_valid else [("deepfm_last", LastEpoch())]), *users]
     is_scheduled = any(_is_scheduler(user) for user in users)
     if has_valid and plateau and not is_scheduled:
         callbacks.append(("deepfm_plateau", _plateau(patience, tol)))
@@ -110,6 +105,7 @@ class ValidationScore(Callback):
 
     def __init__(self, scorer: Callable[[np.ndarray], float] | None) -> None:
         self.scorer = scorer
+        self.in_scorer_ = False
         self._logits: list[Tensor] = []
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
@@ -125,7 +121,9 @@ class ValidationScore(Callback):
         if self.scorer is None:
             score = -net.history[-1, "valid_loss"]
         else:
+            self.in_scorer_ = True
             score = float(self.scorer(torch.cat(self._logits).cpu().numpy()))
+            self.in_scorer_ = False
         net.history.record(MONITOR, score)
 
 

@@ -366,7 +366,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         -------
         self : DeepFMClassifier
             The fitted estimator. A fit that raises an error leaves it as it was; with
-            `warm_start`, one that fails amid training keeps the weights it reached.
+            `warm_start`, one that a callback breaks off keeps the steps taken.
 
         Raises
         ------
@@ -397,7 +397,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Returns
         -------
         self : DeepFMClassifier
-            The estimator, one pass further.
+            The estimator, one pass further. A call that raises an error leaves it as it
+            was; one that a callback breaks off keeps the steps taken.
         """
         if classes is None and not hasattr(self, "net_"):
             raise ValueError(

@@ -67,7 +67,8 @@ class DeepFMNet(NeuralNet):
     diverged_: str | None = None  # what to say of it
 
     # Held during a fit alone.
-    _n_steps = 0
+    n_steps = 0
+    is_broken_off = False  # by an error of a callback
     average: WeightAverage | None = None
     _trained_on: Samples | Spool | None = None
     _samples: Samples | Spool | None = None
@@ -174,6 +175,7 @@ class DeepFMNet(NeuralNet):
 
     def train(self, train: Samples | Spool, valid: Samples | None, callbacks: list[Any]) -> None:
         """Run up to `max_epochs` epochs, on from where the last call ended."""
+        self.n_steps, self.is_broken_off = 0, False
         users: list[Any] = self.callbacks
         self.callbacks: list[Any] = callbacks
         if self.initialized_:
@@ -181,7 +183,6 @@ class DeepFMNet(NeuralNet):
         else:
             self.initialize()
         self._restart_optimizer()
-        self._n_steps = 0
         try:
             self.partial_fit((train, valid))
         finally:
@@ -221,8 +222,8 @@ class DeepFMNet(NeuralNet):
         x, y = batch
         logits = self._member_logits(x)
         loss = self.get_loss(logits, y, X=x, training=True)
-        if loss.device.type == "cpu" and not math.isfinite(loss.item()):
-            raise Diverged(loss.item())
+        if _is_at_hand(loss) and not math.isfinite(loss.item()):
+            raise Diverged(loss.item(), self.n_steps)
         loss.backward()
         return {"loss": loss / logits.shape[1], "y_pred": logits.detach().mean(1)}
 
@@ -284,11 +285,11 @@ class DeepFMNet(NeuralNet):
         for batch in iterator or ():
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
-            self._n_steps += training
+            self.n_steps += training
             if training and self.average is not None:
                 self.average.update(self.module_.touched)
             loss = step["loss"].detach()
-            self.history.record_batch(name, loss.item() if loss.device.type == "cpu" else loss)
+            self.history.record_batch(name, loss.item() if _is_at_hand(loss) else loss)
             self.history.record_batch(f"{prefix}_batch_size", len(batch[0]["index"]))
             recorded.append(self.history[-1]["batches"][-1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
@@ -297,8 +298,10 @@ class DeepFMNet(NeuralNet):
             losses = torch.stack([row[name] for row in on_device]).tolist()
             for row, loss in zip(on_device, losses, strict=True):
                 row[name] = loss
-            if training and not math.isfinite(sum(losses)):
-                raise Diverged(next(loss for loss in losses if not math.isfinite(loss)))
+            strange = [n for n, loss in enumerate(losses) if not math.isfinite(loss)]
+            if training and strange:
+                n_steps = self.n_steps - len(losses) + strange[0]
+                raise Diverged(losses[strange[0]], n_steps)
         if iterator is not None:
             self.history.record(f"{prefix}_batch_count", len(recorded))
         if not training:
@@ -313,7 +316,7 @@ class DeepFMNet(NeuralNet):
             logits = self._member_logits(x)
         weights = [parameter.detach().square().sum() for parameter in self.module_.parameters()]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights)):
-            raise Diverged(math.nan)
+            raise Diverged(math.nan, self.n_steps)
 
     def _begin_epoch(self, batches: Batches | SpooledBatches) -> None:
         """Go on with the weights in training, which the average has replaced for validation."""
@@ -351,6 +354,15 @@ class DeepFMNet(NeuralNet):
         """Set the rows that stand for unseen codes, now that those of the others have changed."""
         fill_unseen(self.module_, self.frequencies, list(self.unseen))
 
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        """Call net and callbacks, and remember whether one of the user's has raised an error."""
+        try:
+            super().notify(method_name, **kwargs)
+        except Exception:
+            scores = (getattr(callback, "in_scorer_", False) for _, callback in self.callbacks_)
+            self.is_broken_off = not any(scores)
+            raise
+
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
         """Train, and remember whether the user broke it off, or it diverged.
 
@@ -368,7 +380,7 @@ class DeepFMNet(NeuralNet):
             self.interrupted_ = not is_over
             raise
         except Diverged as error:
-            self.diverged_ = advice(self, error.loss, self._n_steps)
+            self.diverged_ = advice(self, error)
             raise KeyboardInterrupt from error  # with which skorch ends training in order
         except Exception:
             self.on_train_end(self)  # the weights reached can be used
@@ -381,7 +393,7 @@ class DeepFMNet(NeuralNet):
 
     def __getstate__(self) -> dict[str, Any]:
         built = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
-        of_a_fit = ("average", "_trained_on", "_samples", "_n_steps")
+        of_a_fit = ("average", "_trained_on", "_samples", "n_steps", "is_broken_off")
         left_out = {*built, *of_a_fit}
         state = {name: value for name, value in vars(self).items() if name not in left_out}
         state["unseen"] = []
@@ -439,6 +451,11 @@ class DeepFMRegressorNet(RegressorMixin, DeepFMNet):
         """Standardised target, of shape (n_samples,) or (n_samples, n_outputs)."""
         output: np.ndarray = self.forward(X).detach().numpy()
         return output[:, 0] if output.shape[1] == 1 else output
+
+
+def _is_at_hand(loss: Tensor) -> bool:
+    """Whether its value can be read without waiting for a device."""
+    return loss.device.type == "cpu"
 
 
 def _on_cpu(state: dict[int, Any]) -> dict[int, Any]:

@@ -267,7 +267,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         -------
         self : DeepFMRegressor
             The fitted estimator. A fit that raises an error leaves it as it was; with
-            `warm_start`, one that fails amid training keeps the weights it reached.
+            `warm_start`, one that a callback breaks off keeps the steps taken.
 
         Raises
         ------
@@ -295,7 +295,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         Returns
         -------
         self : DeepFMRegressor
-            The estimator, one pass further.
+            The estimator, one pass further. A call that raises an error leaves it as it
+            was; one that a callback breaks off keeps the steps taken.
         """
         return self._partial_fit(X, y, sample_weight, Amount)
 

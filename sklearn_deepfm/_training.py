@@ -11,12 +11,10 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils import check_random_state
 
 from sklearn_deepfm._batches import Samples
-from sklearn_deepfm._divergence import WeightsBefore
 from sklearn_deepfm._module import COMPONENTS
 from sklearn_deepfm._prediction import bags_of_arrays
 from sklearn_deepfm._pretrained import pretrained_rows
 from sklearn_deepfm._targets import LabelSets
-from sklearn_deepfm._weights_copy import LARGE
 
 STRUCTURE = (
     "embed_dim",
@@ -178,19 +176,6 @@ def with_mean_weight(samples):
         return samples
     weight = samples.weight / samples.weight.mean(0)
     return replace(samples, weight=weight.to(torch.float32))
-
-
-def weights_before(net, samples, has_valid, is_trained, in_stream):
-    """What keeps weights to go back to if training diverges; None where there is no need.
-
-    Without validation rows, which have the best weights kept, those from before each epoch
-    are, unless the table is so large that to copy it takes time.
-    """
-    if in_stream:
-        return WeightsBefore(each_epoch=False, samples=samples) if is_trained else None
-    n_bytes = 4 * net.module__n_features * net.module__n_members * (net.module__embed_dim + 1)
-    each_epoch = not has_valid and n_bytes < LARGE
-    return WeightsBefore(each_epoch) if each_epoch or is_trained else None
 
 
 def is_scoring(scoring):
