@@ -10,6 +10,7 @@ from sklearn_deepfm._before import adopted
 from sklearn_deepfm._callbacks import training_callbacks
 from sklearn_deepfm._checkpoint import Checkpoint
 from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
+from sklearn_deepfm._divergence import weights_left
 from sklearn_deepfm._estimator_state import EstimatorState
 from sklearn_deepfm._fields import Fields
 from sklearn_deepfm._html_repr import HTMLSummaryMixin
@@ -344,12 +345,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         """Warn if weights of an epoch of this fit are left, else raise."""
         if self.n_iter_ == n_epochs_before:
             raise ValueError(f"{self.net_.diverged_} The model is as it was before this call.")
-        scores = self.validation_scores_
-        if scores is None:
-            left = f"epoch {self.n_iter_}, the last one before"
-        else:
-            scores = scores[n_epochs_before:]
-            left = f"epoch {n_epochs_before + int(np.argmax(scores)) + 1}, the best one before"
+        left = weights_left(self.history_, n_epochs_before)
         warnings.warn(
             f"{self.net_.diverged_} Training stopped; the weights are those of {left}.",
             UserWarning,

@@ -143,8 +143,9 @@ class BestWeights(Callback):
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         score = net.history[-1, MONITOR]
-        if score > self.best_score_:
-            self.best_score_, self._is_last = score, True
+        # While no score says anything, as NaN does not, the last epoch counts as the best.
+        if score > self.best_score_ or self.best_score_ == -np.inf:
+            self.best_score_, self._is_last = float(np.fmax(score, self.best_score_)), True
             self._drop()
 
     def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:

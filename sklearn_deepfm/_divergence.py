@@ -1,6 +1,9 @@
 """When the loss is no number any more: what to tell the user."""
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 
 class Diverged(ArithmeticError):
@@ -39,3 +42,20 @@ def advice(net: Any, error: Diverged) -> str:
     if net.precision == "bfloat16":
         cause += ", or precision='bfloat16'"
     return f"{where}: the likely cause is {cause}. Lower learning_rate, to {net.lr / 10:g} say."
+
+
+def weights_left(history: Sequence[dict[str, Any]], n_before: int) -> str:
+    """Which epoch's weights are left where training diverges.
+
+    Parameters
+    ----------
+    history : list of dict
+        One for each epoch, the one that diverged not among them.
+    n_before : int
+        Number of the epochs of earlier fits; fewer than there are.
+    """
+    scores = np.array([epoch.get("valid_score", np.nan) for epoch in history[n_before:]])
+    scores = np.where(np.isnan(scores), -np.inf, scores)
+    if scores.max() == -np.inf:  # none of them says anything
+        return f"epoch {len(history)}, the last one before"
+    return f"epoch {n_before + int(scores.argmax()) + 1}, the best one before"
