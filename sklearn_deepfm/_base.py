@@ -31,7 +31,7 @@ from sklearn_deepfm._training import (
     STOPS_FROM,
     batch_size,
     check_same_structure,
-    clone_callback,
+    copy_callback,
     new_net,
     penalties,
     random_state_of,
@@ -241,7 +241,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         tasks=(),
         checkpoint=None,
     ):
-        net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
+        net, users = self.net_, [copy_callback(callback) for callback in self.callbacks or ()]
         warn_of_slow_bfloat16(self.precision, net.device)
         samples = to_samples(train, self._fields, self._target, net)
         valid_samples = None

@@ -20,7 +20,12 @@ class WeightsCopy:
     """
 
     def __init__(self, state: dict[str, Tensor]) -> None:
-        self._copies = {name: _copy(tensor) for name, tensor in state.items()}
+        self._copies: dict[str, Tensor | IO[bytes]] = {}
+        for name, tensor in state.items():
+            self._copies[name] = _copy(tensor)
+
+    def __del__(self) -> None:
+        self.close()  # where an exception has ended training before anybody else did
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Write the copies back into tensors of the same names and shapes."""
