@@ -41,7 +41,7 @@ from sklearn_deepfm._training import (
     STOPS_FROM,
     batch_size,
     check_same_structure,
-    clone_callback,
+    copy_callback,
     device_of,
     new_net,
     penalties,
@@ -300,7 +300,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         tasks=(),
         checkpoint=None,
     ):
-        net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
+        net, users = self.net_, [copy_callback(callback) for callback in self.callbacks or ()]
         warn_of_slow_bfloat16(self.precision, net.device)
         has_valid = valid_samples is not None
         net.unseen = unseen_by_members(samples, net.module__n_features)

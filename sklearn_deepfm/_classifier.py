@@ -146,8 +146,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         "cpu", "cuda", "cuda:1", "mps", or "auto" for the best at hand. A model
         trained on one device can be loaded where there is none.
     callbacks : list of skorch callbacks, default=None
-        Further callbacks, cloned for each fit, such as Checkpoint, EpochScoring,
-        GradientNormClipping or LRScheduler. They see `net_`, whose target is
+        Further callbacks, of which each fit takes a shallow copy, such as Checkpoint,
+        EpochScoring, GradientNormClipping or LRScheduler. They see `net_`, whose target is
         the number of the class.
     checkpoint : str or path-like, default=None
         File that `fit` writes between epochs with all that training goes on with, and

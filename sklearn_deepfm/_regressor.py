@@ -136,8 +136,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         "cpu", "cuda", "cuda:1", "mps", or "auto" for the best at hand. A model
         trained on one device can be loaded where there is none.
     callbacks : list of skorch callbacks, default=None
-        Further callbacks, cloned for each fit, such as Checkpoint, EpochScoring,
-        GradientNormClipping or LRScheduler. They see `net_`, whose target is
+        Further callbacks, of which each fit takes a shallow copy, such as Checkpoint,
+        EpochScoring, GradientNormClipping or LRScheduler. They see `net_`, whose target is
         standardised (mean 0, variance 1).
     checkpoint : str or path-like, default=None
         File that `fit` writes between epochs with all that training goes on with, and

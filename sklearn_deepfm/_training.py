@@ -1,12 +1,12 @@
 """From prepared rows and an estimator's parameters to a net, its tensors and its scores."""
 
+import copy
 import warnings
 from dataclasses import replace
 from inspect import signature
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils import check_random_state
 
@@ -246,11 +246,12 @@ def random_state_of(random_state):
     return np.random.RandomState() if random_state is None else check_random_state(random_state)
 
 
-def clone_callback(callback):
+def copy_callback(callback):
+    """A callback for one fit, which refers to the same objects, such as a trial of Optuna."""
     if isinstance(callback, tuple):
         name, instance = callback
-        return name, clone_callback(instance)
-    return callback if isinstance(callback, type) else clone(callback, safe=False)
+        return name, copy_callback(instance)
+    return callback if isinstance(callback, type) else copy.copy(callback)
 
 
 def device_of(name):

@@ -26,7 +26,12 @@ class WeightsCopy:
         self, state: Mapping[str, Tensor], rows: Mapping[str, Tensor] | None = None
     ) -> None:
         self._rows = rows or {}
-        self._copies = {name: _copy(tensor, self._rows.get(name)) for name, tensor in state.items()}
+        self._copies: dict[str, Tensor | IO[bytes]] = {}
+        for name, tensor in state.items():
+            self._copies[name] = _copy(tensor, self._rows.get(name))
+
+    def __del__(self) -> None:
+        self.close()  # where an exception has ended training before anybody else did
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Write the copies back into the tensors of the same names."""
