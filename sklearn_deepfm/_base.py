@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from sklearn_deepfm._callbacks import training_callbacks
 from sklearn_deepfm._checkpoint import Checkpoint
 from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
+from sklearn_deepfm._distributed import ALONE
 from sklearn_deepfm._estimator_state import EstimatorState
 from sklearn_deepfm._fields import Fields
 from sklearn_deepfm._html_repr import HTMLSummaryMixin
@@ -83,7 +84,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")
 
-    def _fit(self, X, y, sample_weight, validation, groups):
+    def _fit(self, X, y, sample_weight, validation, groups, group):
         """Fit from scratch, or on from the last fit with `warm_start`."""
         check_parameters(self, self._rules)
         goes_on = self.warm_start and hasattr(self, "net_")
@@ -92,7 +93,8 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         model = self if goes_on else copy.copy(self)
         rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
         random = random_state_of(self.random_state)
-        checkpoint = self._checkpoint(random, goes_on)
+        group.begin(self, random)
+        checkpoint = self._checkpoint(random, goes_on, group)
         if not goes_on:
             model._start(without_zero_weights(rows), model._target_class, random)
         rows, valid = model._split(rows, validation[0])
@@ -111,11 +113,12 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                 keep_optimizer=self.warm_start,
                 tasks=tasks,
                 checkpoint=checkpoint,
+                group=group,
             )
         self.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
         return self
 
-    def _checkpoint(self, random, goes_on):
+    def _checkpoint(self, random, goes_on, group):
         """What writes a file to go on from, if one is asked for."""
         if self.checkpoint is None:
             return None
@@ -124,15 +127,16 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                 f"checkpoint={self.checkpoint!r} needs a fit from scratch, and with warm_start "
                 f"this one goes on with an earlier one. Set one of them back, or fit a clone."
             )
-        return Checkpoint(self.checkpoint, random)
+        return Checkpoint(self.checkpoint, random, group)
 
-    def _partial_fit(self, X, y, sample_weight, target):
+    def _partial_fit(self, X, y, sample_weight, target, group):
         """One pass over the rows; `target` makes sense of y at the first call."""
         check_parameters(self, self._rules)
         goes_on = hasattr(self, "net_")
         model = self if goes_on else copy.copy(self)
         rows = without_zero_weights(model._read(X, y, sample_weight, reset=not goes_on))
         random = random_state_of(self.random_state)
+        group.begin(self, random)
         if not goes_on:
             model._start(rows, target, random)
         rows, _ = model._prepare(rows, adds_up=True)
@@ -141,7 +145,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         with memory_advice(model, len(rows)):
             model._learn(rows, random, goes_on=goes_on)
             model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
-            model._train(rows, None, None, 1, keep_optimizer=True, in_stream=True)
+            model._train(rows, None, None, 1, keep_optimizer=True, in_stream=True, group=group)
         self.__dict__ = model.__dict__
         return self
 
@@ -240,6 +244,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         in_stream=False,
         tasks=(),
         checkpoint=None,
+        group=ALONE,
     ):
         net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
         warn_of_slow_bfloat16(self.precision, net.device)
@@ -267,10 +272,12 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             verbose=self.verbose,
             tasks=list(tasks),
             before=weights_before(net, samples, valid is not None, is_trained, in_stream),
+            writes=group.rank == 0,
         )
         if checkpoint is not None:
             net.max_epochs = n_epochs - checkpoint.begin(self, samples, valid_samples)
             callbacks.insert(0, ("deepfm_checkpoint", checkpoint))
+        group.begin_training(self, samples, valid_samples)
         net.train(samples, valid_samples, callbacks)
         net.max_epochs = n_epochs
         if checkpoint is not None and not net.interrupted_:

@@ -17,9 +17,11 @@ from sklearn_deepfm._averaging import (
     WeightAverage,
     average_of,
     has_statistics,
+    statistics_of,
     statistics_of_one_batch,
 )
 from sklearn_deepfm._batches import Batches, Samples
+from sklearn_deepfm._distributed import ALONE, Group, Shares, Stopped
 from sklearn_deepfm._divergence import Diverged, advice
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
@@ -66,6 +68,7 @@ class DeepFMNet(NeuralNet):
     diverged_: str | None = None  # what to say of it
 
     # Held during a fit alone.
+    group: Group = ALONE  # processes that train it together
     _n_steps = 0
     average: WeightAverage | None = None
     _trained_on: Samples | None = None
@@ -183,11 +186,13 @@ class DeepFMNet(NeuralNet):
         self._n_steps = 0
         try:
             self.partial_fit((train, valid))
+            self.group.end_training(self.module_)
         finally:
             # What callbacks gathered holds rows of the data.
             self.callbacks = users
             self.callbacks_: list[Any] = []
             self.average = self._trained_on = self._samples = None
+            self.group = ALONE
             self.unseen = []
             self.optimizer_.zero_grad()
             if not self.keep_optimizer or self.diverged_ is not None:
@@ -200,10 +205,10 @@ class DeepFMNet(NeuralNet):
     def get_dataset(self, X: Any, y: Any = None) -> Samples:
         return X if isinstance(X, Samples) else Samples(torch.as_tensor(X, device=self.device))
 
-    def get_iterator(self, dataset: Samples, training: bool = False) -> Batches:
+    def get_iterator(self, dataset: Samples, training: bool = False) -> Batches | Shares:
         if training:
-            return Batches(dataset, self.batch_size, self.order_)
-        return Batches(dataset, max(self.batch_size, VALID_BATCH_SIZE))
+            return Shares(Batches(dataset, self.batch_size, self.order_), self.group)
+        return Batches(dataset, max(self.batch_size, VALID_BATCH_SIZE) * self.group.size)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Compute output, loss and gradient of a batch.
@@ -216,10 +221,23 @@ class DeepFMNet(NeuralNet):
         x, y = batch
         logits = self._member_logits(x)
         loss = self.get_loss(logits, y, X=x, training=True)
+        if self.group.size > 1:
+            loss.backward()
+            loss = self.group.merge(self.module_, loss)
         if loss.device.type == "cpu" and not math.isfinite(loss.item()):
             raise Diverged(loss.item())
-        loss.backward()
+        if self.group.size == 1:
+            loss.backward()
         return {"loss": loss / logits.shape[1], "y_pred": logits.detach().mean(1)}
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        """Compute output and loss of a batch, of which each process predicts a part."""
+        x, y = batch
+        part, _ = self.group.part_of(batch)
+        self.module_.eval()
+        with torch.no_grad():
+            logits = self.group.concatenated(self.infer(part))
+            return {"loss": self.get_loss(logits, y, X=x), "y_pred": logits}
 
     def infer(self, x: dict[str, Any], **fit_params: Any) -> Tensor:
         """Logits (batch, n_outputs): of the member that has not seen a row, else their mean."""
@@ -229,7 +247,7 @@ class DeepFMNet(NeuralNet):
         return logits.mean(1)
 
     def _member_logits(self, x: dict[str, Any]) -> Tensor:
-        inputs = {name: part for name, part in x.items() if name not in ("weight", "member")}
+        inputs = {name: part for name, part in x.items() if name in ("index", "value", "bags")}
         low = self.precision == "bfloat16" and self.module_.training
         with torch.autocast(x["index"].device.type, torch.bfloat16, enabled=low):
             logits: Tensor = self.module_.member_logits(**inputs)
@@ -240,6 +258,7 @@ class DeepFMNet(NeuralNet):
     ) -> Tensor:
         """Mean over the batch of weight times loss; the weights have mean 1 over the set.
 
+        Of a process's part of a batch it is the part of that mean.
         The loss of several labels or numbers is the sum of theirs, and so is that of
         several members, whose logits are of shape (batch, n_members, n_outputs).
         """
@@ -252,7 +271,8 @@ class DeepFMNet(NeuralNet):
         if "weight" in X:
             weight = X["weight"]
             losses = losses * (weight.unsqueeze(1) if weight.ndim == 1 else weight)
-        return losses.mean(0).sum()
+        mean: Tensor = losses.sum(0) / X["n_rows"] if "n_rows" in X else losses.mean(0)
+        return mean.sum()
 
     def get_all_learnable_params(self) -> Any:
         """Parameters by name; in a row-sparse step the table's touched rows stand for it."""
@@ -272,6 +292,7 @@ class DeepFMNet(NeuralNet):
         if training:
             self._begin_epoch(iterator)
         else:
+            self.group.average(statistics_of(self.module_))
             self._apply_average()
             if iterator is not None:
                 self.refresh_unseen()
@@ -284,7 +305,8 @@ class DeepFMNet(NeuralNet):
                 self.average.update(self.module_.touched)
             loss = step["loss"].detach()
             self.history.record_batch(name, loss.item() if loss.device.type == "cpu" else loss)
-            self.history.record_batch(f"{prefix}_batch_size", len(batch[0]["index"]))
+            n_rows = batch[0].get("n_rows", len(batch[0]["index"]))
+            self.history.record_batch(f"{prefix}_batch_size", n_rows)
             recorded.append(self.history[-1]["batches"][-1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
         on_device = [row for row in recorded if torch.is_tensor(row[name])]
@@ -310,11 +332,12 @@ class DeepFMNet(NeuralNet):
         if not all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights)):
             raise Diverged(math.nan)
 
-    def _begin_epoch(self, batches: Batches) -> None:
+    def _begin_epoch(self, batches: Shares) -> None:
         """Go on with the weights in training, which the average has replaced for validation."""
         self._samples = batches.samples
+        self.group.reseed(self)
         # Batches of one row have no statistics: they are normalised as predictions are.
-        has_pairs = len(batches.samples) >= 2 * len(batches)
+        has_pairs = len(batches.samples) >= 2 * len(batches) * self.group.size
         self._trained_on = batches.samples if has_pairs and has_statistics(self.module_) else None
         if self.average is not None:
             self.average.restore()
@@ -327,10 +350,12 @@ class DeepFMNet(NeuralNet):
         if self.average is None or not self.average.apply() or samples is None:
             return
         n = min(len(samples), MOST_ROWS_OF_STATISTICS)
-        x, _ = samples.take(torch.arange(n, device=samples.index.device) * len(samples) // n)
+        rows = torch.arange(n, device=samples.index.device) * len(samples) // n
+        x, _ = self.group.part_of(samples.take(rows))
         random = self.module_.random_state()
         with statistics_of_one_batch(self.module_):
             self._member_logits(x)
+        self.group.average(statistics_of(self.module_))
         self.module_.set_random_state(random)  # training goes on as if nothing had been drawn
 
     def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
@@ -347,6 +372,18 @@ class DeepFMNet(NeuralNet):
         """Set the rows that stand for unseen codes, now that those of the others have changed."""
         fill_unseen(self.module_, self.frequencies, list(self.unseen))
 
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Tell the callbacks; processes that train together end an epoch, or training, alike."""
+        if method_name != "on_epoch_end" or self.group.size == 1:
+            super().notify(method_name, **cb_kwargs)
+            return
+        stops = False
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            stops = True
+        self.group.agree(self, stops)
+
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
         """Train, and remember whether the user broke it off, or it diverged.
 
@@ -356,28 +393,38 @@ class DeepFMNet(NeuralNet):
         self.interrupted_, self.diverged_ = False, None
         try:
             return super().fit_loop(X, y, epochs, **kwargs)
+        except Stopped:
+            raise
         except KeyboardInterrupt:
             callbacks = [callback for _, callback in self.callbacks_]
             stops = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
             is_over = any(callback.misses_ >= callback.patience for callback in stops)
             is_over |= any(getattr(callback, "stopped_", False) for callback in callbacks)
             self.interrupted_ = not is_over
+            if self.group.size > 1:
+                self._break_off()
+                raise RuntimeError("Training was interrupted; it ends in all processes.") from None
             raise
         except Diverged as error:
             self.diverged_ = advice(self, error.loss, self._n_steps)
             raise KeyboardInterrupt from error  # with which skorch ends training in order
         except Exception:
-            self.on_train_end(self)  # the weights reached can be used
+            self._break_off()
             raise
         finally:
             if self.history_ and "dur" not in self.history_[-1]:
                 self.history_.pop()  # an epoch cut short
 
+    def _break_off(self) -> None:
+        """Make the weights reached usable, without the other processes, which may be gone."""
+        self.group = ALONE
+        self.on_train_end(self)
+
     # Pickling: arrays instead of tensors, so that any device can load them
 
     def __getstate__(self) -> dict[str, Any]:
         built = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
-        of_a_fit = ("average", "_trained_on", "_samples", "_n_steps")
+        of_a_fit = ("group", "average", "_trained_on", "_samples", "_n_steps")
         left_out = {*built, *of_a_fit}
         state = {name: value for name, value in vars(self).items() if name not in left_out}
         state["unseen"] = []
