@@ -236,7 +236,7 @@ class DeepFMNet(NeuralNet):
         part, _ = self.group.part_of(batch)
         self.module_.eval()
         with torch.no_grad():
-            logits = self.group.concatenated(self.infer(part))
+            logits = self.group.concatenated(self.infer(part), len(x["index"]))
             return {"loss": self.get_loss(logits, y, X=x), "y_pred": logits}
 
     def infer(self, x: dict[str, Any], **fit_params: Any) -> Tensor:
