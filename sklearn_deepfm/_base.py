@@ -10,6 +10,7 @@ from sklearn_deepfm._before import adopted
 from sklearn_deepfm._callbacks import training_callbacks
 from sklearn_deepfm._checkpoint import Checkpoint
 from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
+from sklearn_deepfm._distributed import ALONE
 from sklearn_deepfm._divergence import weights_left
 from sklearn_deepfm._estimator_state import EstimatorState
 from sklearn_deepfm._fields import Fields
@@ -93,20 +94,21 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")
 
-    def _fit(self, X, y, sample_weight, validation, groups):
+    def _fit(self, X, y, sample_weight, validation, groups, group):
         """Fit from scratch, or on from the last fit with `warm_start`."""
         check_parameters(self, self._rules)
         goes_on = self.warm_start and hasattr(self, "net_")
         if is_stream(X):
             stream = stream_to_fit(X, ("y", y), ("sample_weight", sample_weight))
             if len(stream) > IN_MEMORY:
-                return self._fit_stream(stream, y, sample_weight, validation, groups)
+                return self._fit_stream(stream, y, sample_weight, validation, groups, group)
             X, (y, sample_weight) = stream.whole(y, sample_weight)
         task = task_of_fit(self, int(self.max_epochs))
         model = self._copy_to_train(goes_on)
         rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
         random = random_state_of(self.random_state)
-        checkpoint = self._checkpoint(random, goes_on)
+        group.begin(self, random)
+        checkpoint = self._checkpoint(random, goes_on, group)
         if not goes_on:
             model._start(without_zero_weights(rows), model._target_class, random)
         rows, valid = model._split(rows, validation[0])
@@ -127,16 +129,18 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                 before=before,
                 tasks=tasks,
                 checkpoint=checkpoint,
+                group=group,
             )
         return self
 
-    def _fit_stream(self, stream, y, sample_weight, validation, groups):
+    def _fit_stream(self, stream, y, sample_weight, validation, groups, group):
         """Fit from scratch to more rows than shall be in memory."""
         refuse_with_streams(self, groups)
         task = task_of_fit(self, int(self.max_epochs))
         model = copy.copy(self)
         random = random_state_of(self.random_state)
-        checkpoint = self._checkpoint(random, goes_on=False)
+        group.begin(self, random)
+        checkpoint = self._checkpoint(random, False, group)
         with Spool(device_of(self.device)) as spool:
             named = NamedStream(model, stream, y, sample_weight)
             valid, known = learn_stream(model, named, validation, random, spool)
@@ -153,10 +157,11 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                     before=before,
                     tasks=tasks,
                     checkpoint=checkpoint,
+                    group=group,
                 )
         return self
 
-    def _checkpoint(self, random, goes_on):
+    def _checkpoint(self, random, goes_on, group):
         """What writes a file to go on from, if one is asked for."""
         if self.checkpoint is None:
             return None
@@ -165,15 +170,16 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                 f"checkpoint={self.checkpoint!r} needs a fit from scratch, and with warm_start "
                 f"this one goes on with an earlier one. Set one of them back, or fit a clone."
             )
-        return Checkpoint(self.checkpoint, random)
+        return Checkpoint(self.checkpoint, random, group)
 
-    def _partial_fit(self, X, y, sample_weight, target):
+    def _partial_fit(self, X, y, sample_weight, target, group):
         """One pass over the rows; `target` makes sense of y at the first call."""
         check_parameters(self, self._rules)
         goes_on = hasattr(self, "net_")
         model = self._copy_to_train(goes_on)
         rows = without_zero_weights(model._read(X, y, sample_weight, reset=not goes_on))
         random = random_state_of(self.random_state)
+        group.begin(self, random)
         if not goes_on:
             model._start(rows, target, random)
         rows, _ = model._prepare(rows, adds_up=True)
@@ -183,7 +189,16 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             model._learn(rows, random, goes_on=goes_on)
             model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
             samples, _ = model._to_samples(rows, None)
-            model._train(samples, None, None, 1, keep_optimizer=True, before=before, in_stream=True)
+            model._train(
+                samples,
+                None,
+                None,
+                1,
+                keep_optimizer=True,
+                before=before,
+                in_stream=True,
+                group=group,
+            )
         return self
 
     def _copy_to_train(self, goes_on):
@@ -299,6 +314,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         in_stream=False,
         tasks=(),
         checkpoint=None,
+        group=ALONE,
     ):
         net, users = self.net_, [copy_callback(callback) for callback in self.callbacks or ()]
         warn_of_slow_bfloat16(self.precision, net.device)
@@ -321,12 +337,14 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             plateau=self.lr_schedule == "plateau",
             verbose=self.verbose,
             tasks=list(tasks),
+            writes=group.rank == 0,
         )
         if checkpoint is not None:
             net.max_epochs = n_epochs - checkpoint.begin(self, samples, valid_samples)
             callbacks.insert(0, ("deepfm_checkpoint", checkpoint))
         if before is not None:
             before.copy(samples)
+        group.begin_training(self, samples, valid_samples)
         net.train(samples, valid_samples, callbacks)
         net.max_epochs = n_epochs
         if checkpoint is not None and not net.interrupted_:

@@ -128,6 +128,18 @@ def _rows(tensor: Tensor, rows: Tensor | slice) -> Tensor:
     return tensor[rows] if isinstance(rows, slice) else tensor.index_select(0, rows)
 
 
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch."""
+    x, y = batch
+    part = {}
+    for name, of_all in x.items():
+        if isinstance(of_all, Bags):
+            part[name] = of_all.of_samples(rows, (len(of_all.starts) - 1) // len(x["index"]))
+        else:
+            part[name] = of_all[rows]
+    return part, None if y is None else y[rows]
+
+
 def _room(device: str) -> int:
     """Bytes of a GPU's memory that samples may take: half of what is free."""
     free: int = torch.cuda.mem_get_info(device)[0]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNet
+from skorch import callbacks as skorch_callbacks
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.utils import noop
 from torch import Tensor
@@ -16,6 +17,18 @@ from sklearn_deepfm._progress import progress_callbacks
 from sklearn_deepfm._weights_copy import WeightsCopy
 
 MONITOR = "valid_score"
+# Callbacks of skorch that write files, print, or send what they see elsewhere.
+_WRITERS = (
+    skorch_callbacks.Checkpoint,
+    skorch_callbacks.MlflowLogger,
+    skorch_callbacks.NeptuneLogger,
+    skorch_callbacks.PrintLog,
+    skorch_callbacks.ProgressBar,
+    skorch_callbacks.SacredLogger,
+    skorch_callbacks.TensorBoard,
+    skorch_callbacks.TrainEndCheckpoint,
+    skorch_callbacks.WandbLogger,
+)
 
 
 def is_callback(value: Any) -> bool:
@@ -36,6 +49,7 @@ def training_callbacks(
     plateau: bool,
     verbose: int,
     tasks: list[Any],
+    writes: bool = True,
 ) -> list[Any]:
     """All callbacks of a fit, in order: scores, the user's, then what ends an epoch.
 
@@ -60,10 +74,14 @@ def training_callbacks(
         1 prints a line per epoch, 2 draws a bar where there is a terminal or a notebook.
     tasks : list of (name, callback)
         What tells scikit-learn's callbacks of the epochs.
+    writes : bool, default=True
+        Whether this process writes files and prints; of those that train together one does.
     """
+    if not writes:
+        users, verbose = [user for user in users if not _is_a(user, _WRITERS)], 0
     scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights())]
     callbacks = [*(scores if has_valid else [("deepfm_last", LastEpoch())]), *users]
-    is_scheduled = any(_is_scheduler(user) for user in users)
+    is_scheduled = any(_is_a(user, LRScheduler) for user in users)
     if has_valid and plateau and not is_scheduled:
         callbacks.append(("deepfm_plateau", _plateau(patience, tol)))
     callbacks += [("deepfm_log", EpochLog()), *progress_callbacks(verbose), *tasks]
@@ -81,10 +99,10 @@ def training_callbacks(
     return callbacks
 
 
-def _is_scheduler(callback: Any) -> bool:
+def _is_a(callback: Any, classes: Any) -> bool:
     callback = callback[1] if isinstance(callback, tuple) else callback
     kind = callback if isinstance(callback, type) else type(callback)
-    return issubclass(kind, LRScheduler)
+    return issubclass(kind, classes)
 
 
 def _plateau(patience: int, tol: float) -> LRScheduler:
@@ -124,7 +142,8 @@ class ValidationScore(Callback):
             self.in_scorer_ = True
             score = float(self.scorer(torch.cat(self._logits).cpu().numpy()))
             self.in_scorer_ = False
-        net.history.record(MONITOR, score)
+        # A user's scorer may draw, and processes that train together have to decide alike.
+        net.history.record(MONITOR, net.group.of_first("score", score))
 
 
 class BestWeights(Callback):

@@ -5,6 +5,7 @@ import torch
 from sklearn.base import ClassifierMixin
 
 from sklearn_deepfm._base import BaseDeepFM
+from sklearn_deepfm._distributed import group_of
 from sklearn_deepfm._net import DeepFMClassifierNet
 from sklearn_deepfm._parameters import dict_of, one_of, real
 from sklearn_deepfm._sklearn_callbacks import callbacks_of
@@ -157,6 +158,12 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         to 6 times the memory of the weights, and at most a tenth of the time. A fit of
         `warm_start` that goes on with another cannot have one, and `partial_fit` writes
         none.
+    distributed : bool, default=False
+        Whether the processes that torchrun has started train one model together. Each of
+        them calls `fit` with the same parameters and rows and takes its part of every
+        batch; all end with the same model, that of one process up to rounding, apart from
+        the units that dropout and the statistics that `batch_norm` see. The first of them
+        prints and writes files. See the user guide's page on training in several processes.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and the optimizer's state of the last
         one, with rows added to the table for new codes. The weights are the averaged ones,
@@ -283,6 +290,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         device="cpu",
         callbacks=None,
         checkpoint=None,
+        distributed=False,
         warm_start=False,
         random_state=None,
         verbose=0,
@@ -319,6 +327,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             device=device,
             callbacks=callbacks,
             checkpoint=checkpoint,
+            distributed=distributed,
             warm_start=warm_start,
             random_state=random_state,
             verbose=verbose,
@@ -373,8 +382,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         ValueError
             If a parameter, a column, a label or a weight is not what it has to be.
         """
-        with callbacks_of(self):
-            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups)
+        validation = X_val, y_val, sample_weight_val
+        with callbacks_of(self), group_of(self) as group:
+            return self._fit(X, y, sample_weight, validation, groups, group)
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Go on with one pass over these rows.
@@ -400,15 +410,19 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             The estimator, one pass further. A call that raises an error leaves it as it
             was; one that a callback breaks off keeps the steps taken.
         """
-        if classes is None and not hasattr(self, "net_"):
-            raise ValueError(
-                "classes must be passed on the first call to partial_fit: all labels that "
-                "any later call may bring, got None."
-            )
-        if classes is not None and hasattr(self, "net_"):
-            self._check_same_classes(np.unique(classes))
+        with group_of(self) as group:
+            if classes is None and not hasattr(self, "net_"):
+                raise ValueError(
+                    "classes must be passed on the first call to partial_fit: all labels that "
+                    "any later call may bring, got None."
+                )
+            if classes is not None and hasattr(self, "net_"):
+                self._check_same_classes(np.unique(classes))
 
-        return self._partial_fit(X, y, sample_weight, lambda y: labels_of(y, np.asarray(classes)))
+            def target(y):
+                return labels_of(y, np.asarray(classes))
+
+            return self._partial_fit(X, y, sample_weight, target, group)
 
     def predict(self, X):
         """Most probable label of each row.

@@ -4,6 +4,7 @@ import torch
 from sklearn.base import RegressorMixin
 
 from sklearn_deepfm._base import BaseDeepFM
+from sklearn_deepfm._distributed import group_of
 from sklearn_deepfm._net import DeepFMRegressorNet
 from sklearn_deepfm._sklearn_callbacks import callbacks_of
 from sklearn_deepfm._targets import Amount
@@ -147,6 +148,12 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         to 6 times the memory of the weights, and at most a tenth of the time. A fit of
         `warm_start` that goes on with another cannot have one, and `partial_fit` writes
         none.
+    distributed : bool, default=False
+        Whether the processes that torchrun has started train one model together. Each of
+        them calls `fit` with the same parameters and rows and takes its part of every
+        batch; all end with the same model, that of one process up to rounding, apart from
+        the units that dropout and the statistics that `batch_norm` see. The first of them
+        prints and writes files. See the user guide's page on training in several processes.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and the optimizer's state of the last
         one, with rows added to the table for new codes. The weights are the averaged ones,
@@ -274,8 +281,9 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         ValueError
             If a parameter, a column, the target or a weight is not what it has to be.
         """
-        with callbacks_of(self):
-            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups)
+        validation = X_val, y_val, sample_weight_val
+        with callbacks_of(self), group_of(self) as group:
+            return self._fit(X, y, sample_weight, validation, groups, group)
 
     def partial_fit(self, X, y, sample_weight=None):
         """Go on with one pass over these rows.
@@ -298,7 +306,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
             The estimator, one pass further. A call that raises an error leaves it as it
             was; one that a callback breaks off keeps the steps taken.
         """
-        return self._partial_fit(X, y, sample_weight, Amount)
+        with group_of(self) as group:
+            return self._partial_fit(X, y, sample_weight, Amount, group)
 
     def predict(self, X):
         """Number for each row.

@@ -60,6 +60,13 @@ class DistinctRows:
         rows = table.detach().index_select(0, positions).requires_grad_()
         return Touched(positions, rows, source), slot
 
+    def in_order(self, n_features: int, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Distinct positions in ascending order, and where each of the wanted ones is in them."""
+        if wanted.device.type == "cpu":
+            return self._on_host(n_features, wanted)[:2]
+        positions, slot = wanted.unique(return_inverse=True)
+        return positions, slot
+
     def _on_host(self, n_features: int, wanted: Tensor) -> tuple[Tensor, Tensor, None]:
         # NumPy writes in order, so that the outcome does not hang on threads.
         if not isinstance(self._scratch, np.ndarray) or len(self._scratch) != n_features:

@@ -59,7 +59,7 @@ class WeightsCopy:
 
 def _copy(tensor: Tensor, rows: Tensor | None) -> Tensor | IO[bytes]:
     n_elements = tensor.numel() if rows is None else len(rows) * tensor[:1].numel()
-    if n_elements * tensor.element_size() < LARGE:
+    if n_elements * tensor.element_size() < LARGE or tensor.ndim == 0:
         return _in_memory(tensor, rows)
     file = None
     try:
