@@ -31,8 +31,8 @@ from sklearn_deepfm._settings import Settings
 from sklearn_deepfm._sklearn_callbacks import CallbackSupportMixin, epoch_tasks, task_of_fit
 from sklearn_deepfm._spool import Spool
 from sklearn_deepfm._stream_fit import (
-    IN_MEMORY,
     NamedStream,
+    fits_in_memory,
     learn_stream,
     refuse_with_streams,
 )
@@ -100,7 +100,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         goes_on = self.warm_start and hasattr(self, "net_")
         if is_stream(X):
             stream = stream_to_fit(X, ("y", y), ("sample_weight", sample_weight))
-            if len(stream) > IN_MEMORY:
+            if not fits_in_memory(stream):
                 return self._fit_stream(stream, y, sample_weight, validation, groups, group)
             X, (y, sample_weight) = stream.whole(y, sample_weight)
         task = task_of_fit(self, int(self.max_epochs))

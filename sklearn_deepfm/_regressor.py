@@ -7,6 +7,7 @@ from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._distributed import group_of
 from sklearn_deepfm._net import DeepFMRegressorNet
 from sklearn_deepfm._sklearn_callbacks import callbacks_of
+from sklearn_deepfm._streams import is_stream, stream_like_fitted
 from sklearn_deepfm._targets import Amount
 
 
@@ -254,17 +255,18 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Numbers.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of at least 0; None: all 1.
-        X_val : data frame or array-like of shape (n_val, n_fields), default=None
-            Validation rows, in the place of a hold-out.
-        y_val : array-like of shape (n_val,), default=None
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers. A data set, or what an encoder makes of one, need not fit in
+            memory; all its columns but those of target and weights are fields.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or str or list of str
+            Numbers. Of a data set the names of their columns.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights of at least 0; None: all 1. Of a data set the name of their column.
+        X_val : data frame or array-like of shape (n_val, n_fields), or Dataset, default=None
+            Validation rows, in the place of a hold-out; they are kept in memory.
+        y_val : array-like of shape (n_val,), or str or list of str, default=None
             Their target.
-        sample_weight_val : array-like of shape (n_val,), default=None
+        sample_weight_val : array-like of shape (n_val,) or str, default=None
             Their weights.
         groups : array-like of shape (n_samples,), default=None
             Group of each row, such as its user, for `validation_split`; without that they
@@ -314,8 +316,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers, with the columns of fit.
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
 
         Returns
         -------
@@ -324,6 +326,28 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         """
         logits = self._logits(X)
         return self._target.predict(logits)
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination of `predict`.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or str or list of str
+            Numbers. Of a data set the names of their columns.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights; None: all 1. Of a data set the name of their column.
+
+        Returns
+        -------
+        r2 : float
+            1 minus the ratio of squared errors to squared deviations from the mean.
+        """
+        if is_stream(X):
+            X = stream_like_fitted(self, X)
+            y, sample_weight = X.column(y), X.column(sample_weight)
+        return super().score(X, y, sample_weight)
 
     def _criterion(self):
         return torch.nn.MSELoss

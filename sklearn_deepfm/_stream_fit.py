@@ -141,6 +141,14 @@ def spool_rows(
     return fields, held
 
 
+def fits_in_memory(stream: Stream) -> bool:
+    """Whether there are so few rows that they are fitted to as a table is."""
+    n_rows = len(stream)
+    if n_rows == 0:
+        raise ValueError("The data set has no row, and a minimum of 1 is required.")
+    return n_rows <= IN_MEMORY
+
+
 def learn_stream(
     model: Any, named: NamedStream, validation: Any, random: np.random.RandomState, spool: Spool
 ) -> tuple[Samples | None, Rows | None]:

@@ -57,6 +57,17 @@ class Stream:
             One for each of `others`.
         """
         wanted = [*self.names, *(name for other in others for name in _as_list(other))]
+        for table in self.tables(wanted):
+            arrays = [None if other is None else _array(table, other) for other in others]
+            yield self.features(table), arrays
+
+    def features(self, table: pa.Table) -> Any:
+        """The features of some rows, encoded if that is asked for."""
+        X = table.select(self.names)
+        return X if self.encode is None else self.encode(X)
+
+    def tables(self, wanted: Sequence[str]) -> Iterator[pa.Table]:
+        """Columns of some rows after the other."""
         batches = self.dataset.to_batches(
             columns=list(dict.fromkeys(wanted)),
             batch_size=ROWS_OF_A_PART,
@@ -64,10 +75,7 @@ class Stream:
             batch_readahead=2,
             fragment_readahead=1,
         )
-        for table in _joined(batches):
-            X = table.select(self.names)
-            arrays = [None if other is None else _array(table, other) for other in others]
-            yield X if self.encode is None else self.encode(X), arrays
+        yield from _joined(batches)
 
     def column(self, other: Any) -> np.ndarray | None:
         """Some columns of all rows, as `parts` gives them."""
@@ -123,7 +131,7 @@ def stream_to_fit(X: Any, *others: Any) -> Stream:
         If one of them names no column, or no column is left, or two are of one name.
     """
     names = (X.dataset if isinstance(X, Stream) else X).schema.names
-    taken = {name for parameter, value in others for name in _named(parameter, value, names)}
+    taken = {name for parameter, value in others for name in named_columns(parameter, value, names)}
     if isinstance(X, Stream):
         return X
     if len(set(names)) < len(names):
@@ -171,7 +179,14 @@ def _joined(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def _named(parameter: str, value: Any, names: list[str]) -> list[str]:
+def named_columns(parameter: str, value: Any, names: list[str]) -> list[str]:
+    """The columns that a parameter names: a name, a list of names, or None.
+
+    Raises
+    ------
+    ValueError
+        If one of them is none of `names`.
+    """
     try:
         wanted = _as_list(value)
     except TypeError:
