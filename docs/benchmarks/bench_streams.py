@@ -2,11 +2,11 @@
 
     python docs/benchmarks/bench_streams.py [--rows 50000000] [--table-rows 5000000] [--folder DIR]
 
-20 fields of integer ids, a label that hangs on pairs of them. Each fit is one epoch of a Pipeline of
-the defaults, in a process of its own; a row of the table holds the same cells. "epoch" is the
-time of training alone, "fit" all of it: the encoder, encoding into the temporary file, training and
-validation. Memory is the peak of resident memory of the process. The data set is written first,
-in files of a million rows, unless the folder has it already.
+20 fields of integer ids, a label that hangs on pairs of them. Each fit is one epoch of a Pipeline
+of the defaults, in a process of its own; a row of the table holds the same cells. "epoch" is the
+time of training and validation, "fit" all of it: the encoder, encoding into the temporary file,
+training. Memory is the peak of resident memory of the process. The data set is written first, in
+files of a million rows, unless the folder has it already; give numbers of rows in millions.
 """
 
 import argparse
@@ -103,8 +103,8 @@ def compare(folder, n_rows, n_table_rows):
             flush=True,
         )
     print(
-        f"\npredict_to_parquet of {n} rows: {got['predict']:.0f} s, {n / got['predict']:.0f} rows/s, "
-        f"peak memory in all {got['GiB in all']:.2f} GiB"
+        f"\npredict_to_parquet of {n} rows: {got['predict']:.0f} s, "
+        f"{n / got['predict']:.0f} rows/s, peak memory in all {got['GiB in all']:.2f} GiB"
     )
 
 
