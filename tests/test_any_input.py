@@ -274,7 +274,7 @@ def predict(estimator, table, y, other):
             continue
         assert set(result) <= set(model.classes_)
         proba = model.predict_proba(rows)
-        assert ((proba >= 0) & (proba <= 1)).all()
+        assert ((proba >= 0) & (proba <= 1)).all(), proba
         np.testing.assert_allclose(proba.sum(axis=1), 1)
 
 
