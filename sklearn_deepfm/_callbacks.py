@@ -78,10 +78,11 @@ def training_callbacks(
     before : WeightsBefore, default=None
         What puts weights back if training diverges.
     writes : bool, default=True
-        Whether this process writes files and prints; of those that train together one does.
+        Whether this process writes files, prints and tells scikit-learn's callbacks; of
+        those that train together one does.
     """
     if not writes:
-        users, verbose = [user for user in users if not _is_a(user, _WRITERS)], 0
+        users, verbose, tasks = [user for user in users if not _is_a(user, _WRITERS)], 0, []
     scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights())]
     callbacks = [*scores, *users] if has_valid else list(users)
     if before is not None:
@@ -144,8 +145,7 @@ class ValidationScore(Callback):
             score = -net.history[-1, "valid_loss"]
         else:
             score = float(self.scorer(torch.cat(self._logits).cpu().numpy()))
-        # A user's scorer may draw, and processes that train together have to decide alike.
-        net.history.record(MONITOR, net.group.of_first("score", score))
+        net.history.record(MONITOR, score)
 
 
 class BestWeights(Callback):
