@@ -6,10 +6,12 @@ import warnings
 import numpy as np
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
 
+from sklearn_deepfm._before import adopted
 from sklearn_deepfm._callbacks import training_callbacks
 from sklearn_deepfm._checkpoint import Checkpoint
 from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
 from sklearn_deepfm._distributed import ALONE
+from sklearn_deepfm._divergence import weights_left
 from sklearn_deepfm._estimator_state import EstimatorState
 from sklearn_deepfm._fields import Fields
 from sklearn_deepfm._html_repr import HTMLSummaryMixin
@@ -27,12 +29,21 @@ from sklearn_deepfm._rows import (
 )
 from sklearn_deepfm._settings import Settings
 from sklearn_deepfm._sklearn_callbacks import CallbackSupportMixin, epoch_tasks, task_of_fit
+from sklearn_deepfm._spool import Spool
+from sklearn_deepfm._stream_fit import (
+    NamedStream,
+    fits_in_memory,
+    learn_stream,
+    refuse_with_streams,
+)
+from sklearn_deepfm._streams import is_stream, stream_like_fitted, stream_to_fit
 from sklearn_deepfm._targets import check_target
 from sklearn_deepfm._training import (
     STOPS_FROM,
     batch_size,
     check_same_structure,
-    clone_callback,
+    copy_callback,
+    device_of,
     new_net,
     penalties,
     random_state_of,
@@ -40,7 +51,6 @@ from sklearn_deepfm._training import (
     to_samples,
     validation_scorer,
     warn_of_slow_bfloat16,
-    weights_before,
 )
 from sklearn_deepfm._unseen import unseen_by_members
 
@@ -88,9 +98,13 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         """Fit from scratch, or on from the last fit with `warm_start`."""
         check_parameters(self, self._rules)
         goes_on = self.warm_start and hasattr(self, "net_")
+        if is_stream(X):
+            stream = stream_to_fit(X, ("y", y), ("sample_weight", sample_weight))
+            if not fits_in_memory(stream):
+                return self._fit_stream(stream, y, sample_weight, validation, groups, group)
+            X, (y, sample_weight) = stream.whole(y, sample_weight)
         task = task_of_fit(self, int(self.max_epochs))
-        # A fit from scratch works on a copy, so that one that fails changes nothing.
-        model = self if goes_on else copy.copy(self)
+        model = self._copy_to_train(goes_on)
         rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
         random = random_state_of(self.random_state)
         group.begin(self, random)
@@ -102,20 +116,49 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         train, valid = model._validation_rows(rows, valid, validation, factors)
         scorer = validation_scorer(self.scoring, valid, model._target)
         tasks = epoch_tasks(task, self, model, X, y, sample_weight)
-        with memory_advice(model, len(train)):
+        with memory_advice(model, len(train), goes_on), adopted(self, model, goes_on) as before:
             model._learn(train, random, goes_on=goes_on)
             model._n_seen = len(train)
+            samples, valid_samples = model._to_samples(train, valid)
             model._train(
-                train,
-                valid,
+                samples,
+                valid_samples,
                 scorer,
                 self.max_epochs,
                 keep_optimizer=self.warm_start,
+                before=before,
                 tasks=tasks,
                 checkpoint=checkpoint,
                 group=group,
             )
-        self.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
+        return self
+
+    def _fit_stream(self, stream, y, sample_weight, validation, groups, group):
+        """Fit from scratch to more rows than shall be in memory."""
+        refuse_with_streams(self, groups)
+        task = task_of_fit(self, int(self.max_epochs))
+        model = copy.copy(self)
+        random = random_state_of(self.random_state)
+        group.begin(self, random)
+        checkpoint = self._checkpoint(random, False, group)
+        with Spool(device_of(self.device)) as spool:
+            named = NamedStream(model, stream, y, sample_weight)
+            valid, known = learn_stream(model, named, validation, random, spool)
+            tasks = epoch_tasks(task, self, model, stream, y, sample_weight)
+            with memory_advice(model, len(spool), False), adopted(self, model, False) as before:
+                model.net_ = new_net(model, model._fields, model._target, random=random)
+                model._n_seen = len(spool)
+                model._train(
+                    spool,
+                    valid,
+                    validation_scorer(self.scoring, known, model._target),
+                    self.max_epochs,
+                    keep_optimizer=self.warm_start,
+                    before=before,
+                    tasks=tasks,
+                    checkpoint=checkpoint,
+                    group=group,
+                )
         return self
 
     def _checkpoint(self, random, goes_on, group):
@@ -133,7 +176,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         """One pass over the rows; `target` makes sense of y at the first call."""
         check_parameters(self, self._rules)
         goes_on = hasattr(self, "net_")
-        model = self if goes_on else copy.copy(self)
+        model = self._copy_to_train(goes_on)
         rows = without_zero_weights(model._read(X, y, sample_weight, reset=not goes_on))
         random = random_state_of(self.random_state)
         group.begin(self, random)
@@ -142,12 +185,28 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         rows, _ = model._prepare(rows, adds_up=True)
         if goes_on:
             model._target.see(rows)
-        with memory_advice(model, len(rows)):
+        with memory_advice(model, len(rows), goes_on), adopted(self, model, goes_on) as before:
             model._learn(rows, random, goes_on=goes_on)
             model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
-            model._train(rows, None, None, 1, keep_optimizer=True, in_stream=True, group=group)
-        self.__dict__ = model.__dict__
+            samples, _ = model._to_samples(rows, None)
+            model._train(
+                samples,
+                None,
+                None,
+                1,
+                keep_optimizer=True,
+                before=before,
+                in_stream=True,
+                group=group,
+            )
         return self
+
+    def _copy_to_train(self, goes_on):
+        """A copy, so that a call that fails changes nothing; one that goes on shares the net."""
+        model = copy.copy(self)
+        if goes_on:
+            model._target = copy.copy(self._target)
+        return model
 
     def _start(self, rows, target, random):
         """Decide what does not change until the next fit from scratch."""
@@ -187,6 +246,9 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
 
     def _validation_rows(self, rows, valid, validation, factors):
         X_val, y_val, weight_val = validation
+        if is_stream(X_val):
+            stream = stream_like_fitted(self, X_val)
+            X_val, (y_val, weight_val) = stream.whole(y_val, weight_val)
         if X_val is None:
             if y_val is not None or weight_val is not None:
                 raise ValueError("y_val and sample_weight_val need X_val, got X_val=None.")
@@ -233,50 +295,55 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             self.net_.grow_table(source, is_new, fields.slopes)
         self._fields, self.net_.frequencies = fields, fields.frequencies
 
+    def _to_samples(self, train, valid):
+        """Both as tensors; `valid` may be None."""
+        train = to_samples(train, self._fields, self._target, self.net_)
+        if valid is not None:
+            valid = to_samples(valid, self._fields, self._target, self.net_, validates=True)
+        return train, valid
+
     def _train(
         self,
-        train,
-        valid,
+        samples,
+        valid_samples,
         scorer,
         n_epochs,
         *,
         keep_optimizer,
+        before,
         in_stream=False,
         tasks=(),
         checkpoint=None,
         group=ALONE,
     ):
-        net, users = self.net_, [clone_callback(callback) for callback in self.callbacks or ()]
+        net, users = self.net_, [copy_callback(callback) for callback in self.callbacks or ()]
         warn_of_slow_bfloat16(self.precision, net.device)
-        samples = to_samples(train, self._fields, self._target, net)
-        valid_samples = None
-        if valid is not None:
-            valid_samples = to_samples(valid, self._fields, self._target, net, validates=True)
+        has_valid = valid_samples is not None
         net.unseen = unseen_by_members(samples, net.module__n_features)
         net.callbacks, net.keep_optimizer = users, keep_optimizer
         net.lr, net.max_epochs, net.precision = self.learning_rate, n_epochs, self.precision
         net.embedding_l2, net.linear_l2 = penalties(self, self._n_seen, self._target.base_loss)
         net.weight_decay = float(self.weight_decay)
         net.ema_epochs = 0.0 if in_stream else float(self.ema_epochs)
-        net.batch_size = batch_size(self, len(train))
-        is_trained = net.initialized_
-        n_epochs_before = len(net.history) if is_trained else 0
+        net.batch_size = batch_size(self, len(samples))
+        n_epochs_before = len(net.history) if net.initialized_ else 0
         callbacks = training_callbacks(
             users,
             scorer=scorer,
-            has_valid=valid is not None,
+            has_valid=has_valid,
             patience=int(self.n_iter_no_change),
             stops=bool(self.early_stopping),
             tol=self.tol,
             plateau=self.lr_schedule == "plateau",
             verbose=self.verbose,
             tasks=list(tasks),
-            before=weights_before(net, samples, valid is not None, is_trained, in_stream),
             writes=group.rank == 0,
         )
         if checkpoint is not None:
             net.max_epochs = n_epochs - checkpoint.begin(self, samples, valid_samples)
             callbacks.insert(0, ("deepfm_checkpoint", checkpoint))
+        if before is not None:
+            before.copy(samples)
         group.begin_training(self, samples, valid_samples)
         net.train(samples, valid_samples, callbacks)
         net.max_epochs = n_epochs
@@ -296,12 +363,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         """Warn if weights of an epoch of this fit are left, else raise."""
         if self.n_iter_ == n_epochs_before:
             raise ValueError(f"{self.net_.diverged_} The model is as it was before this call.")
-        scores = self.validation_scores_
-        if scores is None:
-            left = f"epoch {self.n_iter_}, the last one before"
-        else:
-            scores = scores[n_epochs_before:]
-            left = f"epoch {n_epochs_before + int(np.argmax(scores)) + 1}, the best one before"
+        left = weights_left(self.history_, n_epochs_before)
         warnings.warn(
             f"{self.net_.diverged_} Training stopped; the weights are those of {left}.",
             UserWarning,
@@ -335,6 +397,9 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
     def _logits(self, X):
         """Sum of all terms, float64 of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
+        if is_stream(X):
+            parts = stream_like_fitted(self, X).parts()
+            return np.concatenate([self._logits(part) for part, _ in parts])
         net, fields = self.net_, self._fields
         return predict_logits(net.module_, fields, read_cells(self, X), net.device)
 

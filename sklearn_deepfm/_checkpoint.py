@@ -33,7 +33,7 @@ _PASSING = (
     "epoch_timer",
     "deepfm_score",
     "deepfm_log",
-    "deepfm_before",
+    "deepfm_last",
     "deepfm_progress",
     "sklearn_callbacks",
 )

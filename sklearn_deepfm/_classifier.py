@@ -9,6 +9,7 @@ from sklearn_deepfm._distributed import group_of
 from sklearn_deepfm._net import DeepFMClassifierNet
 from sklearn_deepfm._parameters import dict_of, one_of, real
 from sklearn_deepfm._sklearn_callbacks import callbacks_of
+from sklearn_deepfm._streams import is_stream, stream_like_fitted
 from sklearn_deepfm._targets import LabelSets, labels_of
 
 
@@ -147,8 +148,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         "cpu", "cuda", "cuda:1", "mps", or "auto" for the best at hand. A model
         trained on one device can be loaded where there is none.
     callbacks : list of skorch callbacks, default=None
-        Further callbacks, cloned for each fit, such as Checkpoint, EpochScoring,
-        GradientNormClipping or LRScheduler. They see `net_`, whose target is
+        Further callbacks, of which each fit takes a shallow copy, such as Checkpoint,
+        EpochScoring, GradientNormClipping or LRScheduler. They see `net_`, whose target is
         the number of the class.
     checkpoint : str or path-like, default=None
         File that `fit` writes between epochs with all that training goes on with, and
@@ -354,18 +355,20 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers. A data set, or what an encoder makes of one, need not fit in
+            memory; all its columns but those of target and weights are fields.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels), or str or list of str
             Labels of two or more classes, of any sortable type; or a column for each of
-            several labels, 1 where a row has it, else 0.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of at least 0; None: all 1.
-        X_val : data frame or array-like of shape (n_val, n_fields), default=None
-            Validation rows, in the place of a hold-out.
-        y_val : array-like of shape (n_val,), default=None
+            several labels, 1 where a row has it, else 0. Of a data set the names of these
+            columns.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights of at least 0; None: all 1. Of a data set the name of their column.
+        X_val : data frame or array-like of shape (n_val, n_fields), or Dataset, default=None
+            Validation rows, in the place of a hold-out; they are kept in memory.
+        y_val : array-like of shape (n_val,), or str or list of str, default=None
             Their labels.
-        sample_weight_val : array-like of shape (n_val,), default=None
+        sample_weight_val : array-like of shape (n_val,) or str, default=None
             Their weights.
         groups : array-like of shape (n_samples,), default=None
             Group of each row, such as its user, for `validation_split`; without that they
@@ -375,7 +378,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         -------
         self : DeepFMClassifier
             The fitted estimator. A fit that raises an error leaves it as it was; with
-            `warm_start`, one that fails amid training keeps the weights it reached.
+            `warm_start`, one that a callback breaks off keeps the steps taken.
 
         Raises
         ------
@@ -407,7 +410,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Returns
         -------
         self : DeepFMClassifier
-            The estimator, one pass further.
+            The estimator, one pass further. A call that raises an error leaves it as it
+            was; one that a callback breaks off keeps the steps taken.
         """
         with group_of(self) as group:
             if classes is None and not hasattr(self, "net_"):
@@ -428,8 +432,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers, with the columns of fit.
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
 
         Returns
         -------
@@ -445,8 +449,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers, with the columns of fit.
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
 
         Returns
         -------
@@ -462,8 +466,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers, with the columns of fit.
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
 
         Returns
         -------
@@ -478,8 +482,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers, with the columns of fit.
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
 
         Returns
         -------
@@ -488,6 +492,28 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         """
         logits = self._logits(X)
         return self._target.decision(logits)
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of `predict`.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or str or list of str
+            Labels. Of a data set the names of their columns.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights; None: all 1. Of a data set the name of their column.
+
+        Returns
+        -------
+        accuracy : float
+            Share of the rows whose label is right.
+        """
+        if is_stream(X):
+            X = stream_like_fitted(self, X)
+            y, sample_weight = X.column(y), X.column(sample_weight)
+        return super().score(X, y, sample_weight)
 
     def _criterion(self):
         is_sigmoid = self._target.n_outputs == 1 or isinstance(self._target, LabelSets)

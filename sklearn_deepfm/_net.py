@@ -25,6 +25,7 @@ from sklearn_deepfm._distributed import ALONE, Group, Shares, Stopped
 from sklearn_deepfm._divergence import Diverged, advice
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
+from sklearn_deepfm._spool import Spool, SpooledBatches
 from sklearn_deepfm._unseen import fill_unseen
 
 VALID_BATCH_SIZE = 4096
@@ -69,10 +70,11 @@ class DeepFMNet(NeuralNet):
 
     # Held during a fit alone.
     group: Group = ALONE  # processes that train it together
-    _n_steps = 0
+    n_steps = 0
+    is_broken_off = False  # by an error of a callback
     average: WeightAverage | None = None
-    _trained_on: Samples | None = None
-    _samples: Samples | None = None
+    _trained_on: Samples | Spool | None = None
+    _samples: Samples | Spool | None = None
 
     def __init__(
         self,
@@ -174,8 +176,9 @@ class DeepFMNet(NeuralNet):
 
     # Training
 
-    def train(self, train: Samples, valid: Samples | None, callbacks: list[Any]) -> None:
+    def train(self, train: Samples | Spool, valid: Samples | None, callbacks: list[Any]) -> None:
         """Run up to `max_epochs` epochs, on from where the last call ended."""
+        self.n_steps, self.is_broken_off = 0, False
         users: list[Any] = self.callbacks
         self.callbacks: list[Any] = callbacks
         if self.initialized_:
@@ -183,7 +186,6 @@ class DeepFMNet(NeuralNet):
         else:
             self.initialize()
         self._restart_optimizer()
-        self._n_steps = 0
         try:
             self.partial_fit((train, valid))
             self.group.end_training(self.module_)
@@ -202,13 +204,17 @@ class DeepFMNet(NeuralNet):
         """Training and validation samples, which come as a pair."""
         return X
 
-    def get_dataset(self, X: Any, y: Any = None) -> Samples:
-        return X if isinstance(X, Samples) else Samples(torch.as_tensor(X, device=self.device))
+    def get_dataset(self, X: Any, y: Any = None) -> Samples | Spool:
+        if isinstance(X, Samples | Spool):
+            return X
+        return Samples(torch.as_tensor(X, device=self.device))
 
-    def get_iterator(self, dataset: Samples, training: bool = False) -> Batches | Shares:
+    def get_iterator(
+        self, dataset: Samples | Spool, training: bool = False
+    ) -> Shares | Batches | SpooledBatches:
         if training:
-            return Shares(Batches(dataset, self.batch_size, self.order_), self.group)
-        return Batches(dataset, max(self.batch_size, VALID_BATCH_SIZE) * self.group.size)
+            return Shares(dataset.batches(self.batch_size, self.order_), self.group)
+        return dataset.batches(max(self.batch_size, VALID_BATCH_SIZE) * self.group.size)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Compute output, loss and gradient of a batch.
@@ -224,8 +230,8 @@ class DeepFMNet(NeuralNet):
         if self.group.size > 1:
             loss.backward()
             loss = self.group.merge(self.module_, loss)
-        if loss.device.type == "cpu" and not math.isfinite(loss.item()):
-            raise Diverged(loss.item())
+        if _is_at_hand(loss) and not math.isfinite(loss.item()):
+            raise Diverged(loss.item(), self.n_steps)
         if self.group.size == 1:
             loss.backward()
         return {"loss": loss / logits.shape[1], "y_pred": logits.detach().mean(1)}
@@ -300,11 +306,11 @@ class DeepFMNet(NeuralNet):
         for batch in iterator or ():
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
-            self._n_steps += training
+            self.n_steps += training
             if training and self.average is not None:
                 self.average.update(self.module_.touched)
             loss = step["loss"].detach()
-            self.history.record_batch(name, loss.item() if loss.device.type == "cpu" else loss)
+            self.history.record_batch(name, loss.item() if _is_at_hand(loss) else loss)
             n_rows = batch[0].get("n_rows", len(batch[0]["index"]))
             self.history.record_batch(f"{prefix}_batch_size", n_rows)
             recorded.append(self.history[-1]["batches"][-1])
@@ -314,8 +320,10 @@ class DeepFMNet(NeuralNet):
             losses = torch.stack([row[name] for row in on_device]).tolist()
             for row, loss in zip(on_device, losses, strict=True):
                 row[name] = loss
-            if training and not math.isfinite(sum(losses)):
-                raise Diverged(next(loss for loss in losses if not math.isfinite(loss)))
+            strange = [n for n, loss in enumerate(losses) if not math.isfinite(loss)]
+            if training and strange:
+                n_steps = self.n_steps - len(losses) + strange[0]
+                raise Diverged(losses[strange[0]], n_steps)
         if iterator is not None:
             self.history.record(f"{prefix}_batch_count", len(recorded))
         if not training:
@@ -324,13 +332,13 @@ class DeepFMNet(NeuralNet):
     def _check_weights(self) -> None:
         """The last step of an epoch has no loss after it that would tell: predict some rows."""
         samples: Any = self._samples
-        x, _ = samples.take(slice(0, min(len(samples), N_TRIED)))
+        x, _ = samples.few(N_TRIED)
         self.module_.eval()
         with torch.no_grad():
             logits = self._member_logits(x)
         weights = [parameter.detach().square().sum() for parameter in self.module_.parameters()]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights)):
-            raise Diverged(math.nan)
+            raise Diverged(math.nan, self.n_steps)
 
     def _begin_epoch(self, batches: Shares) -> None:
         """Go on with the weights in training, which the average has replaced for validation."""
@@ -349,9 +357,7 @@ class DeepFMNet(NeuralNet):
         samples = self._trained_on
         if self.average is None or not self.average.apply() or samples is None:
             return
-        n = min(len(samples), MOST_ROWS_OF_STATISTICS)
-        rows = torch.arange(n, device=samples.index.device) * len(samples) // n
-        x, _ = self.group.part_of(samples.take(rows))
+        x, _ = self.group.part_of(samples.few(MOST_ROWS_OF_STATISTICS))
         random = self.module_.random_state()
         with statistics_of_one_batch(self.module_):
             self._member_logits(x)
@@ -372,17 +378,25 @@ class DeepFMNet(NeuralNet):
         """Set the rows that stand for unseen codes, now that those of the others have changed."""
         fill_unseen(self.module_, self.frequencies, list(self.unseen))
 
-    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
-        """Tell the callbacks; processes that train together end an epoch, or training, alike."""
-        if method_name != "on_epoch_end" or self.group.size == 1:
-            super().notify(method_name, **cb_kwargs)
-            return
-        stops = False
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        """Call net and callbacks, and remember whether one of the user's has raised an error.
+
+        Processes that train together end an epoch, or training, alike.
+        """
+        stops, is_shared = False, method_name == "on_epoch_end" and self.group.size > 1
         try:
-            super().notify(method_name, **cb_kwargs)
+            super().notify(method_name, **kwargs)
         except KeyboardInterrupt:
+            if not is_shared:
+                raise
             stops = True
-        self.group.agree(self, stops)
+        except Exception:
+            scores = (getattr(callback, "in_scorer_", False) for _, callback in self.callbacks_)
+            # Processes that train together all go back, since the others do not learn so far.
+            self.is_broken_off = self.group.size == 1 and not any(scores)
+            raise
+        if is_shared:
+            self.group.agree(self, stops)
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
         """Train, and remember whether the user broke it off, or it diverged.
@@ -406,7 +420,7 @@ class DeepFMNet(NeuralNet):
                 raise RuntimeError("Training was interrupted; it ends in all processes.") from None
             raise
         except Diverged as error:
-            self.diverged_ = advice(self, error.loss, self._n_steps)
+            self.diverged_ = advice(self, error)
             raise KeyboardInterrupt from error  # with which skorch ends training in order
         except Exception:
             self._break_off()
@@ -424,7 +438,7 @@ class DeepFMNet(NeuralNet):
 
     def __getstate__(self) -> dict[str, Any]:
         built = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
-        of_a_fit = ("group", "average", "_trained_on", "_samples", "_n_steps")
+        of_a_fit = ("group", "average", "_trained_on", "_samples", "n_steps", "is_broken_off")
         left_out = {*built, *of_a_fit}
         state = {name: value for name, value in vars(self).items() if name not in left_out}
         state["unseen"] = []
@@ -482,6 +496,11 @@ class DeepFMRegressorNet(RegressorMixin, DeepFMNet):
         """Standardised target, of shape (n_samples,) or (n_samples, n_outputs)."""
         output: np.ndarray = self.forward(X).detach().numpy()
         return output[:, 0] if output.shape[1] == 1 else output
+
+
+def _is_at_hand(loss: Tensor) -> bool:
+    """Whether its value can be read without waiting for a device."""
+    return loss.device.type == "cpu"
 
 
 def _on_cpu(state: dict[int, Any]) -> dict[int, Any]:

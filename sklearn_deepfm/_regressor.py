@@ -7,6 +7,7 @@ from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._distributed import group_of
 from sklearn_deepfm._net import DeepFMRegressorNet
 from sklearn_deepfm._sklearn_callbacks import callbacks_of
+from sklearn_deepfm._streams import is_stream, stream_like_fitted
 from sklearn_deepfm._targets import Amount
 
 
@@ -137,8 +138,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         "cpu", "cuda", "cuda:1", "mps", or "auto" for the best at hand. A model
         trained on one device can be loaded where there is none.
     callbacks : list of skorch callbacks, default=None
-        Further callbacks, cloned for each fit, such as Checkpoint, EpochScoring,
-        GradientNormClipping or LRScheduler. They see `net_`, whose target is
+        Further callbacks, of which each fit takes a shallow copy, such as Checkpoint,
+        EpochScoring, GradientNormClipping or LRScheduler. They see `net_`, whose target is
         standardised (mean 0, variance 1).
     checkpoint : str or path-like, default=None
         File that `fit` writes between epochs with all that training goes on with, and
@@ -254,17 +255,18 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Numbers.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of at least 0; None: all 1.
-        X_val : data frame or array-like of shape (n_val, n_fields), default=None
-            Validation rows, in the place of a hold-out.
-        y_val : array-like of shape (n_val,), default=None
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers. A data set, or what an encoder makes of one, need not fit in
+            memory; all its columns but those of target and weights are fields.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or str or list of str
+            Numbers. Of a data set the names of their columns.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights of at least 0; None: all 1. Of a data set the name of their column.
+        X_val : data frame or array-like of shape (n_val, n_fields), or Dataset, default=None
+            Validation rows, in the place of a hold-out; they are kept in memory.
+        y_val : array-like of shape (n_val,), or str or list of str, default=None
             Their target.
-        sample_weight_val : array-like of shape (n_val,), default=None
+        sample_weight_val : array-like of shape (n_val,) or str, default=None
             Their weights.
         groups : array-like of shape (n_samples,), default=None
             Group of each row, such as its user, for `validation_split`; without that they
@@ -274,7 +276,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         -------
         self : DeepFMRegressor
             The fitted estimator. A fit that raises an error leaves it as it was; with
-            `warm_start`, one that fails amid training keeps the weights it reached.
+            `warm_start`, one that a callback breaks off keeps the steps taken.
 
         Raises
         ------
@@ -303,7 +305,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         Returns
         -------
         self : DeepFMRegressor
-            The estimator, one pass further.
+            The estimator, one pass further. A call that raises an error leaves it as it
+            was; one that a callback breaks off keeps the steps taken.
         """
         with group_of(self) as group:
             return self._partial_fit(X, y, sample_weight, Amount, group)
@@ -313,8 +316,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers, with the columns of fit.
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
 
         Returns
         -------
@@ -323,6 +326,28 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         """
         logits = self._logits(X)
         return self._target.predict(logits)
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination of `predict`.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or str or list of str
+            Numbers. Of a data set the names of their columns.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights; None: all 1. Of a data set the name of their column.
+
+        Returns
+        -------
+        r2 : float
+            1 minus the ratio of squared errors to squared deviations from the mean.
+        """
+        if is_stream(X):
+            X = stream_like_fitted(self, X)
+            y, sample_weight = X.column(y), X.column(sample_weight)
+        return super().score(X, y, sample_weight)
 
     def _criterion(self):
         return torch.nn.MSELoss

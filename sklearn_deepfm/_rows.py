@@ -58,6 +58,25 @@ def check_weight(weight, y, name="sample_weight"):
     """
     if weight is None:
         return None
+    weight = weights_of_rows(weight, y, name)
+    if not weight.any():
+        raise ValueError(
+            f"{name} is zero for every sample, which leaves nothing to learn from: at least one "
+            f"weight must be positive."
+        )
+    # Their sums and means shall be finite, and not 0; the scale has no effect.
+    is_extreme = not USUAL_WEIGHTS[0] < weight.max() < USUAL_WEIGHTS[1]
+    return weight / weight.max() if is_extreme else weight
+
+
+def weights_of_rows(weight, y, name):
+    """Weights of some of the rows, which may all be 0, as float64.
+
+    Raises
+    ------
+    ValueError
+        If they are not one finite number of at least 0 for each sample.
+    """
     if np.isscalar(weight):
         weight = np.full(len(y), weight)
     weight = np.asarray(weight, dtype=np.float64)
@@ -67,19 +86,12 @@ def check_weight(weight, y, name="sample_weight"):
             f"got an array of shape {weight.shape}."
         )
     check_consistent_length(y, weight)
-    if not np.isfinite(weight).all() or weight.min() < 0:
+    if len(weight) and (not np.isfinite(weight).all() or weight.min() < 0):
         raise ValueError(
             f"{name} must hold finite numbers of at least 0, got values in "
             f"[{weight.min()}, {weight.max()}]. Drop or mend the rows concerned."
         )
-    if not weight.any():
-        raise ValueError(
-            f"{name} is zero for every sample, which leaves nothing to learn from: at least one "
-            f"weight must be positive."
-        )
-    # Their sums and means shall be finite, and not 0; the scale has no effect.
-    is_extreme = not USUAL_WEIGHTS[0] < weight.max() < USUAL_WEIGHTS[1]
-    return weight / weight.max() if is_extreme else weight
+    return weight
 
 
 def without_zero_weights(rows):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,17 +12,11 @@ import torch
 from torch import Tensor
 
 from sklearn_deepfm._batches import Batch, Samples
+from sklearn_deepfm._fields import Layout
 
 ROWS_OF_A_CHUNK = 2**12  # that stand together in the file
 ROWS_OF_A_BUFFER = 2**20  # that are in memory, in random order among each other
 FEW_ROWS, FEW_CHUNKS = 2**13, 2**6  # to look at, always in memory
-
-
-class Layout(NamedTuple):
-    """Where the fields begin in the table: those of one code per cell, and those of bags."""
-
-    cells: np.ndarray
-    bags: np.ndarray
 
 
 class _Chunk(NamedTuple):
@@ -132,7 +127,8 @@ class Spool:
             of_members = samples.bags.bag_of_members().remainder(len(shift))
             samples.bags.members.add_(shift.index_select(0, of_members))
         if samples.weight is not None:
-            samples.weight.div_(self._weight / self._n_rows)
+            mean = self._weight / self._n_rows
+            samples = replace(samples, weight=(samples.weight / mean).to(torch.float32))
         return samples
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 ROWS_OF_A_PART = 2**17
@@ -56,6 +57,17 @@ class Stream:
             One for each of `others`.
         """
         wanted = [*self.names, *(name for other in others for name in _as_list(other))]
+        for table in self.tables(wanted):
+            arrays = [None if other is None else _array(table, other) for other in others]
+            yield self.features(table), arrays
+
+    def features(self, table: pa.Table) -> Any:
+        """The features of some rows, encoded if that is asked for."""
+        X = table.select(self.names)
+        return X if self.encode is None else self.encode(X)
+
+    def tables(self, wanted: Sequence[str]) -> Iterator[pa.Table]:
+        """Columns of some rows after the other."""
         batches = self.dataset.to_batches(
             columns=list(dict.fromkeys(wanted)),
             batch_size=ROWS_OF_A_PART,
@@ -63,10 +75,7 @@ class Stream:
             batch_readahead=2,
             fragment_readahead=1,
         )
-        for table in _joined(batches):
-            X = table.select(self.names)
-            arrays = [None if other is None else _array(table, other) for other in others]
-            yield X if self.encode is None else self.encode(X), arrays
+        yield from _joined(batches)
 
     def column(self, other: Any) -> np.ndarray | None:
         """Some columns of all rows, as `parts` gives them."""
@@ -74,9 +83,31 @@ class Stream:
             return None
         return np.concatenate([array for _, (array,) in Stream(self.dataset, []).parts(other)])
 
+    def whole(self, *others: Any) -> tuple[Any, list[np.ndarray | None]]:
+        """All rows at once, as `parts` gives some."""
+        parts, arrays = zip(*self.parts(*others), strict=True)
+        columns = [None if a[0] is None else np.concatenate(a) for a in zip(*arrays, strict=True)]
+        return joined(parts), columns
+
     def encoded(self, encode: Callable[[pa.Table], Any]) -> Stream:
         """The same rows, encoded."""
         return Stream(self.dataset, self.names, encode)
+
+
+def rows_of(X: Any, rows: np.ndarray) -> Any:
+    """Some rows of a part, given by position."""
+    if isinstance(X, pa.Table):
+        return X.take(pa.array(rows))
+    return X[rows] if isinstance(X, np.ndarray) else X.iloc[rows]
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Parts one after the other."""
+    if isinstance(parts[0], pa.Table):
+        return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return pd.concat(parts, ignore_index=True)
 
 
 def is_stream(X: Any) -> bool:
@@ -100,7 +131,7 @@ def stream_to_fit(X: Any, *others: Any) -> Stream:
         If one of them names no column, or no column is left, or two are of one name.
     """
     names = (X.dataset if isinstance(X, Stream) else X).schema.names
-    taken = {name for parameter, value in others for name in _named(parameter, value, names)}
+    taken = {name for parameter, value in others for name in named_columns(parameter, value, names)}
     if isinstance(X, Stream):
         return X
     if len(set(names)) < len(names):
@@ -148,7 +179,14 @@ def _joined(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def _named(parameter: str, value: Any, names: list[str]) -> list[str]:
+def named_columns(parameter: str, value: Any, names: list[str]) -> list[str]:
+    """The columns that a parameter names: a name, a list of names, or None.
+
+    Raises
+    ------
+    ValueError
+        If one of them is none of `names`.
+    """
     try:
         wanted = _as_list(value)
     except TypeError:

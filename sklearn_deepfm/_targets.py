@@ -99,7 +99,8 @@ class Labels(Plain):
         """Base rate of each class as logits to start from."""
         share = np.bincount(rows.y, weights=rows.weight, minlength=len(self.classes))
         # A class yet to come counts as half a row, so that training can still reach it.
-        share = np.where(share > 0, share / share.sum(), 0.5 / len(rows))
+        share = share / share.sum()
+        share = np.where(share > 0, share, 0.5 / len(rows))
         logits = np.log(share)
         is_binary = self.n_outputs == 1
         self.initial_bias = logits[1:] - logits[:1] if is_binary else logits - logits.mean()

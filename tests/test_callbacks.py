@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import io
 import os
 import pty
@@ -153,7 +154,7 @@ def test_frozen_table_stays_as_it_was(sparse_updates, fit):
     assert ((fit(**params).module_.table - start).abs().amax(1) > 1e-4).any()
 
 
-def test_callbacks_are_cloned_for_each_fit(fit):
+def test_callbacks_are_copied_for_each_fit(fit):
     scoring = EpochScoring("roc_auc", lower_is_better=False, name="auc")
     named = ("clip", GradientNormClipping(1.0))
     before = [dict(vars(callback)) for callback in (scoring, named[1])]
@@ -162,6 +163,44 @@ def test_callbacks_are_cloned_for_each_fit(fit):
     assert not any(callback is scoring for callback in model.net_.callbacks)
     again = fit(callbacks=[scoring, named, GradientNormClipping])
     assert recorded(again, "auc") == recorded(model, "auc")
+
+
+class Reports(Callback):
+    """Tell each epoch's score to something outside of the fit, and raise after some epochs."""
+
+    def __init__(self, told, n_epochs=None):
+        self.told = told
+        self.n_epochs = n_epochs
+
+    def on_epoch_end(self, net, **kwargs):
+        self.told.append(net.history[-1, "valid_score"])
+        if len(net.history) == self.n_epochs:
+            raise RuntimeError("enough")
+
+
+def test_callback_refers_to_the_object_that_it_was_given(fit):
+    told = []
+    assert fit(callbacks=[Reports(told)]).validation_scores_ == told
+
+
+@pytest.mark.parametrize("fitted_before", [False, True])
+def test_exception_of_a_callback_leaves_the_estimator_as_it_was(
+    fitted_before, classifier, data, monkeypatch
+):
+    X, y, X_val, y_val = data
+    if fitted_before:
+        before = classifier.fit(X, y).predict_proba(X)
+    monkeypatch.setattr("sklearn_deepfm._weights_copy.LARGE", 1)  # the best weights are in a file
+    told = []
+    classifier.set_params(callbacks=[Reports(told, 9)], max_epochs=20, embedding_l2=0)
+    with pytest.raises(RuntimeError, match="enough"):
+        classifier.fit(X, y, X_val=X_val, y_val=y_val)
+    gc.collect()  # would warn of a file that is left open
+    assert told[-1] < max(told)
+    assert hasattr(classifier, "net_") == fitted_before
+    if fitted_before:
+        np.testing.assert_array_equal(classifier.predict_proba(X), before)
+    assert classifier.set_params(callbacks=None, max_epochs=3).fit(X, y).n_iter_ == 3
 
 
 class Modes(Callback):

@@ -318,3 +318,9 @@ def test_weights_that_leave_one_row_keep_the_target_finite():
     weight = [1.0, 1e-300, 1e-300]
     model = DeepFMRegressor(max_epochs=2).fit([[0], [1], [2]], [1.0, 2.0, 3.0], weight)
     assert np.isfinite(model.predict([[0], [1], [2]])).all()
+
+
+def test_class_whose_share_vanishes_counts_as_one_yet_to_come():
+    X, y = [[0], [1]], [0, 1]
+    model = DeepFMClassifier(max_epochs=1, random_state=0).fit(X, y, [5e-324, 2.0])
+    assert np.isfinite(model.predict_proba(X)).all()
