@@ -75,10 +75,11 @@ def training_callbacks(
     tasks : list of (name, callback)
         What tells scikit-learn's callbacks of the epochs.
     writes : bool, default=True
-        Whether this process writes files and prints; of those that train together one does.
+        Whether this process writes files, prints and tells scikit-learn's callbacks; of
+        those that train together one does.
     """
     if not writes:
-        users, verbose = [user for user in users if not _is_a(user, _WRITERS)], 0
+        users, verbose, tasks = [user for user in users if not _is_a(user, _WRITERS)], 0, []
     scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights())]
     callbacks = [*(scores if has_valid else [("deepfm_last", LastEpoch())]), *users]
     is_scheduled = any(_is_a(user, LRScheduler) for user in users)
@@ -142,8 +143,7 @@ class ValidationScore(Callback):
             self.in_scorer_ = True
             score = float(self.scorer(torch.cat(self._logits).cpu().numpy()))
             self.in_scorer_ = False
-        # A user's scorer may draw, and processes that train together have to decide alike.
-        net.history.record(MONITOR, net.group.of_first("score", score))
+        net.history.record(MONITOR, score)
 
 
 class BestWeights(Callback):

@@ -162,9 +162,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     distributed : bool, default=False
         Whether the processes that torchrun has started train one model together. Each of
         them calls `fit` with the same parameters and rows and takes its part of every
-        batch; all end with the same model, that of one process up to rounding, apart from
-        the units that dropout and the statistics that `batch_norm` see. The first of them
-        prints and writes files. See the user guide's page on training in several processes.
+        batch, whose size counts all parts; all end with the same model. It is that of one
+        process, up to rounding and to what dropout draws and `batch_norm` sees. The first
+        process prints and writes files. The user guide has a page on it.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and the optimizer's state of the last
         one, with rows added to the table for new codes. The weights are the averaged ones,

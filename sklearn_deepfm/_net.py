@@ -392,7 +392,8 @@ class DeepFMNet(NeuralNet):
             stops = True
         except Exception:
             scores = (getattr(callback, "in_scorer_", False) for _, callback in self.callbacks_)
-            self.is_broken_off = not any(scores)
+            # Processes that train together all go back, since the others do not learn so far.
+            self.is_broken_off = self.group.size == 1 and not any(scores)
             raise
         if is_shared:
             self.group.agree(self, stops)

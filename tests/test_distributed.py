@@ -24,9 +24,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow
+import pyarrow.dataset
 import pytest
 import torch
 import torch.distributed as dist
+from sklearn.model_selection import GridSearchCV
 from skorch import callbacks as of_skorch
 from skorch.callbacks import Callback
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -37,6 +40,9 @@ from sklearn_deepfm import (
     _checkpoint,
     _distributed,
     _processes,
+    _spool,
+    _stream_fit,
+    _touched,
     load_model,
     to_onnx,
 )
@@ -155,7 +161,10 @@ def fit(**params):
 
 @work
 def variants(folder):
-    return {name: learned(*fit_variant(name, True)) for name in VARIANTS}
+    found = {name: learned(*fit_variant(name, True)) for name in VARIANTS}
+    with pytest.MonkeyPatch.context() as monkey:
+        monkey.setattr(_touched, "_is_on_host", lambda tensor: False)
+        return found | {"sparse, as on a GPU": learned(*fit_variant("sparse", True))}
 
 
 @work
@@ -164,7 +173,9 @@ def usual(folder):
     return {
         "dense": learned(fit(max_epochs=40, n_iter_no_change=2, callbacks=[Hashes()])),
         "sparse": learned(fit(max_epochs=4, callbacks=[Hashes()], sparse_updates=True)),
-        "last weights": learned(fit(max_epochs=4, ema_epochs=0, early_stopping=False)),
+        "last weights": learned(
+            fit(max_epochs=4, callbacks=[Hashes()], ema_epochs=0, early_stopping=False)
+        ),
     }
 
 
@@ -201,6 +212,25 @@ def fit_stream(distributed):
 
 
 @work
+def spooled(folder):
+    return learned(*fit_spooled(True))
+
+
+def fit_spooled(distributed):
+    """Rows that are too many for memory, in chunks and buffers of which there are several."""
+    rows = pd.DataFrame({"a": X[:, 0].astype(int), "b": X[:, 1].astype(int)})
+    table = pyarrow.Table.from_pandas(rows.assign(y=Y))
+    params = {**EXACT, "random_state": 0, "max_epochs": 2, "callbacks": [Hashes()]}
+    with pytest.MonkeyPatch.context() as monkey:
+        monkey.setattr(_stream_fit, "IN_MEMORY", 500)
+        monkey.setattr(_spool, "ROWS_OF_A_CHUNK", 50)
+        monkey.setattr(_spool, "ROWS_OF_A_BUFFER", 400)
+        model = DeepFMClassifier(distributed=distributed, **params)
+        model.fit(pyarrow.dataset.dataset(table), "y")
+    return model, rows
+
+
+@work
 def warm_starts(folder):
     model = fit(warm_start=True, **EXACT, callbacks=[Hashes()])
     return learned(model.fit(X[::-1], Y[::-1]))
@@ -213,6 +243,14 @@ def program(folder):
     with contextlib.redirect_stdout(printed):
         proba = runpy.run_path(str(PROGRAM))["main"](folder / "flights.deepfm", 1500)
     return proba, printed.getvalue()
+
+
+@work
+def searched(folder):
+    params = {**USUAL, "categorical_features": [0, 1, 2], "max_epochs": 2}
+    model = DeepFMClassifier(distributed=True, **params)
+    search = GridSearchCV(model, {"embed_dim": [2, 3]}, cv=2, scoring="roc_auc").fit(X, Y)
+    return search.cv_results_["mean_test_score"], search.best_estimator_.predict_proba(X)
 
 
 @work
@@ -230,9 +268,17 @@ class Records(Callback):
         self.last = last
 
     def on_epoch_end(self, net, *args, **kwargs):
-        net.history.record("own", (RANK + 1) ** len(net.history))
+        net.history.record("own", (RANK + 1) ** -len(net.history))
         if RANK == 1 and len(net.history) == self.last:
             raise KeyboardInterrupt
+
+
+class Moves(Callback):
+    """Changes the weights of the first process, as what one of them reads from a file does."""
+
+    def on_train_end(self, net, *args, **kwargs):
+        with torch.no_grad():
+            net.module_.bias.add_(1 - RANK)
 
 
 def random_score(estimator, X, y):
@@ -245,7 +291,7 @@ def epochs(folder):
     plateau = of_skorch.LRScheduler(ReduceLROnPlateau, monitor="own", patience=0)
     return {
         "one stops": learned(fit(callbacks=[Records(last=2)])),
-        "own rates": learned(fit(callbacks=[Records(), plateau], early_stopping=False)),
+        "own rates": learned(fit(callbacks=[Hashes(), Records(), plateau], early_stopping=False)),
         "own scores": learned(fit(scoring=random_score, n_iter_no_change=1, max_epochs=30)),
     }
 
@@ -254,9 +300,9 @@ def epochs(folder):
 def files(folder):
     own, printed = folder / f"of process {RANK}", io.StringIO()
     own.mkdir()
-    keeps = of_skorch.Checkpoint(monitor="valid_loss_best", load_best=True, dirname="kept")
+    keeps = of_skorch.Checkpoint(monitor="valid_loss_best", dirname="kept")
     with contextlib.chdir(own), contextlib.redirect_stdout(printed):
-        model = fit(callbacks=[("keeps", keeps)], verbose=1)
+        model = fit(callbacks=[("keeps", keeps), Moves()], verbose=1)
     return learned(model), (own / "kept").exists(), printed.getvalue()
 
 
@@ -373,12 +419,17 @@ def broken_off(folder):
 
 @work
 def left_usable(folder):
-    """A fit that goes on with another: what the error leaves can predict."""
+    """A fit that goes on with another: what the error leaves."""
     model = fit_into(None, warm_start=True, max_epochs=1)
+    before = learned(model)
     with pytest.MonkeyPatch.context() as monkey:
         monkey.setattr(Trap, "springs", raises)
         found = error_of(lambda: model.set_params(max_epochs=4).fit(X, Y))
-    return found, model.module_.training, np.isfinite(model.predict_proba(X)).all()
+    return found, before, learned(model), learned(fit_on(model))
+
+
+def fit_on(model):
+    return model.fit(X, Y)
 
 
 @work
@@ -468,9 +519,9 @@ def assert_same(one, other):
 # Tests: the same model
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [*VARIANTS, "sparse, as on a GPU"])
 def test_two_processes_make_the_model_of_one(found, name):
-    model, rows = fit_variant(name, False)
+    model, rows = fit_variant(name.removesuffix(", as on a GPU"), False)
     expected = learned(model, rows)
     for weights, history, _, hashes, answers in (of_all[name] for of_all in found("variants")):
         assert len(hashes[0]) >= 50 + 2
@@ -482,7 +533,7 @@ def test_two_processes_make_the_model_of_one(found, name):
             assert epoch == pytest.approx(alone, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [*VARIANTS, "sparse, as on a GPU"])
 def test_parameters_are_bit_equal_after_every_step(found, name):
     zero, one = (of_all[name] for of_all in found("variants"))
     assert zero[3][0] == one[3][0]
@@ -493,7 +544,6 @@ def test_with_dropout_and_batch_norm_all_is_the_same_in_both_but_what_is_drawn(f
     zero, one = found("usual")
     for name in zero:
         assert_same(zero[name], one[name])
-    for name in ("dense", "sparse"):
         (hashes, dropout), (of_one, drawn) = zero[name][3], one[name][3]
         assert hashes == of_one
         assert dropout != drawn
@@ -533,6 +583,15 @@ def test_stream_is_that_of_one_process(found):
     np.testing.assert_allclose(zero[4], fit_stream(False).predict_proba(X), atol=1e-5)
 
 
+def test_rows_beyond_memory_make_the_model_of_one_process(found):
+    zero, one = found("spooled")
+    assert_same(zero, one)
+    assert zero[3][0] == one[3][0]
+    expected = learned(*fit_spooled(False))
+    for name, tensor in expected[0].items():
+        np.testing.assert_allclose(zero[0][name], tensor, atol=1e-5, err_msg=name)
+
+
 def test_fit_that_goes_on_with_another(found):
     zero, one = found("warm_starts")
     assert_same(zero, one)
@@ -549,6 +608,13 @@ def test_program_of_the_guide(found, folder):
     assert "epoch   1" in printed
     assert "expected to be late" in printed
     assert nothing == ""
+
+
+def test_search_goes_through_the_same_fits_in_both(found):
+    zero, one = found("searched")
+    for of_zero, of_one in zip(zero, one, strict=True):
+        np.testing.assert_array_equal(of_zero, of_one)
+        assert np.isfinite(of_zero).all()
 
 
 def test_fitted_estimator_is_an_ordinary_one(found):
@@ -570,6 +636,7 @@ def test_all_stop_where_a_callback_of_one_does(found):
 def test_what_callbacks_record_and_set_is_that_of_the_first(found):
     zero, one = (of_all["own rates"] for of_all in found("epochs"))
     assert_same(zero, one)
+    assert zero[3][0] == one[3][0]
     assert [epoch["own"] for epoch in zero[1]] == [1, 1, 1, 1]
     assert [epoch["learning_rate"] for epoch in zero[1]] == pytest.approx([0.01, 0.01, 1e-3, 1e-4])
 
@@ -580,14 +647,16 @@ def test_scores_that_are_drawn_are_those_of_the_first(found):
 
 
 def test_first_process_writes_and_prints(found):
-    (model, is_there, printed), (of_one, is_other, nothing) = found("files")
+    (_, is_there, printed), (_, is_other, nothing) = found("files")
     assert is_there
     assert not is_other
     assert printed.count("epoch") == 4
     assert nothing == ""
-    # The callback of the first has put its best weights back, which the other has then as well.
-    for name in model[0]:
-        np.testing.assert_array_equal(model[0][name], of_one[0][name])
+
+
+def test_weights_that_a_callback_of_the_first_has_changed_are_those_of_both(found):
+    (model, *_), (of_one, *_) = found("files")
+    assert_same(model, of_one)
 
 
 # When something goes wrong
@@ -666,11 +735,13 @@ def test_process_that_leaves_amid_training_ends_the_other(found, name, own):
     assert_same(zero[1], one[1])
 
 
-def test_error_leaves_a_model_that_goes_on_usable(found):
-    for (message, _), is_training, is_finite in found("left_usable"):
-        assert re.match("ZeroDivisionError|RuntimeError", message)
-        assert not is_training
-        assert is_finite
+def test_error_leaves_a_model_that_went_on_as_it_was(found):
+    zero, one = found("left_usable")
+    assert zero[0][0].startswith("RuntimeError: Process 0 of 2 ends its fit")
+    assert one[0][0].startswith("ZeroDivisionError")
+    for _, before, after, _ in (zero, one):
+        assert_same(after, before)
+    assert_same(zero[3], one[3])
 
 
 def test_process_that_hangs_ends_the_other_after_the_timeout(found):

@@ -38,7 +38,9 @@ def test_slots_of_one_position_name_the_same_source():
     assert (positions[source] == positions).all()
 
 
-def test_positions_in_order_and_where_each_of_the_wanted_is():
+@pytest.mark.parametrize("place", ["host", "device"])
+def test_positions_in_order_and_where_each_of_the_wanted_is(place, monkeypatch):
+    monkeypatch.setattr("sklearn_deepfm._touched._is_on_host", lambda tensor: place == "host")
     wanted = torch.tensor([4, 2, 4, 4, 2, 7])
     finder = DistinctRows()
     for _ in range(2):
