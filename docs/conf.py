@@ -1,5 +1,7 @@
 """How Sphinx builds this documentation: sphinx-build -W docs docs/_build/html."""
 
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401, an example is about it
+
 import sklearn_deepfm
 
 project = "sklearn_deepfm"
