@@ -73,6 +73,7 @@ class NetBefore:
 
     def copy(self, samples: Samples) -> None:
         """Copy what training on these samples, which is about to begin, changes in place."""
+        self._net.n_steps, self._net.is_broken_off = 0, False  # whatever an earlier call left
         tensors, rows = self._tensors(), None
         of_table = [name for name, t in tensors.items() if name.startswith("table") and t.ndim]
         if self._net.module_.table is self._table:
