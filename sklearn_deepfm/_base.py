@@ -1,24 +1,17 @@
 """What classifier and regressor share: from a table and a target to a trained net."""
 
-import copy
-import warnings
-
 import numpy as np
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from sklearn_deepfm._before import adopted
-from sklearn_deepfm._callbacks import training_callbacks
+from sklearn_deepfm._adoption import adopted, copy_to_train
 from sklearn_deepfm._checkpoint import Checkpoint
-from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
-from sklearn_deepfm._distributed import ALONE
-from sklearn_deepfm._divergence import weights_left
+from sklearn_deepfm._columns import read_columns, which_hold_codes
 from sklearn_deepfm._estimator_state import EstimatorState
 from sklearn_deepfm._fields import Fields
+from sklearn_deepfm._fitted import Fitted
 from sklearn_deepfm._html_repr import HTMLSummaryMixin
 from sklearn_deepfm._memory import memory_advice
 from sklearn_deepfm._parameters import check_parameters
-from sklearn_deepfm._prediction import predict_logits
-from sklearn_deepfm._pretrained import embedding_frame
 from sklearn_deepfm._rows import (
     Rows,
     check_weight,
@@ -40,59 +33,22 @@ from sklearn_deepfm._streams import is_stream, stream_like_fitted, stream_to_fit
 from sklearn_deepfm._targets import check_target
 from sklearn_deepfm._training import (
     STOPS_FROM,
-    batch_size,
     check_same_structure,
-    copy_callback,
     device_of,
     new_net,
-    penalties,
     random_state_of,
     structure_of,
     to_samples,
     validation_scorer,
-    warn_of_slow_bfloat16,
 )
-from sklearn_deepfm._unseen import unseen_by_members
+from sklearn_deepfm._training_run import run_training
 
 
-class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Settings):
+class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin, Settings):
     """Fit and predict of a DeepFM; subclasses say what y is.
 
     Subclasses define `_net_class`, `_target_class` and `_criterion`.
     """
-
-    # Attributes that are read from what fit leaves in _fields and net_.
-
-    @property
-    def module_(self):
-        return self.net_.module_
-
-    @property
-    def field_dims_(self):
-        return self._fields.dims
-
-    @property
-    def history_(self):
-        return [
-            {name: value for name, value in epoch.items() if name != "batches"}
-            for epoch in self.net_.history
-        ]
-
-    @property
-    def n_iter_(self):
-        return len(self.net_.history)
-
-    @property
-    def loss_curve_(self):
-        return [epoch["train_loss"] for epoch in self.history_]
-
-    @property
-    def validation_scores_(self):
-        scores = [epoch["valid_score"] for epoch in self.history_ if "valid_score" in epoch]
-        return scores or None
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "net_")
 
     def _fit(self, X, y, sample_weight, validation, groups, group):
         """Fit from scratch, or on from the last fit with `warm_start`."""
@@ -104,7 +60,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                 return self._fit_stream(stream, y, sample_weight, validation, groups, group)
             X, (y, sample_weight) = stream.whole(y, sample_weight)
         task = task_of_fit(self, int(self.max_epochs))
-        model = self._copy_to_train(goes_on)
+        model = copy_to_train(self, goes_on)
         rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
         random = random_state_of(self.random_state)
         group.begin(self, random)
@@ -120,7 +76,8 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             model._learn(train, random, goes_on=goes_on)
             model._n_seen = len(train)
             samples, valid_samples = model._to_samples(train, valid)
-            model._train(
+            run_training(
+                model,
                 samples,
                 valid_samples,
                 scorer,
@@ -137,7 +94,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         """Fit from scratch to more rows than shall be in memory."""
         refuse_with_streams(self, groups)
         task = task_of_fit(self, int(self.max_epochs))
-        model = copy.copy(self)
+        model = copy_to_train(self, False)
         random = random_state_of(self.random_state)
         group.begin(self, random)
         checkpoint = self._checkpoint(random, False, group)
@@ -148,7 +105,8 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             with memory_advice(model, len(spool), False), adopted(self, model, False) as before:
                 model.net_ = new_net(model, model._fields, model._target, random=random)
                 model._n_seen = len(spool)
-                model._train(
+                run_training(
+                    model,
                     spool,
                     valid,
                     validation_scorer(self.scoring, known, model._target),
@@ -176,7 +134,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         """One pass over the rows; `target` makes sense of y at the first call."""
         check_parameters(self, self._rules)
         goes_on = hasattr(self, "net_")
-        model = self._copy_to_train(goes_on)
+        model = copy_to_train(self, goes_on)
         rows = without_zero_weights(model._read(X, y, sample_weight, reset=not goes_on))
         random = random_state_of(self.random_state)
         group.begin(self, random)
@@ -189,7 +147,8 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             model._learn(rows, random, goes_on=goes_on)
             model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
             samples, _ = model._to_samples(rows, None)
-            model._train(
+            run_training(
+                model,
                 samples,
                 None,
                 None,
@@ -200,13 +159,6 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                 group=group,
             )
         return self
-
-    def _copy_to_train(self, goes_on):
-        """A copy, so that a call that fails changes nothing; one that goes on shares the net."""
-        model = copy.copy(self)
-        if goes_on:
-            model._target = copy.copy(self._target)
-        return model
 
     def _start(self, rows, target, random):
         """Decide what does not change until the next fit from scratch."""
@@ -301,107 +253,6 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         if valid is not None:
             valid = to_samples(valid, self._fields, self._target, self.net_, validates=True)
         return train, valid
-
-    def _train(
-        self,
-        samples,
-        valid_samples,
-        scorer,
-        n_epochs,
-        *,
-        keep_optimizer,
-        before,
-        in_stream=False,
-        tasks=(),
-        checkpoint=None,
-        group=ALONE,
-    ):
-        net, users = self.net_, [copy_callback(callback) for callback in self.callbacks or ()]
-        warn_of_slow_bfloat16(self.precision, net.device)
-        has_valid = valid_samples is not None
-        net.unseen = unseen_by_members(samples, net.module__n_features)
-        net.callbacks, net.keep_optimizer = users, keep_optimizer
-        net.lr, net.max_epochs, net.precision = self.learning_rate, n_epochs, self.precision
-        net.embedding_l2, net.linear_l2 = penalties(self, self._n_seen, self._target.base_loss)
-        net.weight_decay = float(self.weight_decay)
-        net.ema_epochs = 0.0 if in_stream else float(self.ema_epochs)
-        net.batch_size = batch_size(self, len(samples))
-        n_epochs_before = len(net.history) if net.initialized_ else 0
-        callbacks = training_callbacks(
-            users,
-            scorer=scorer,
-            has_valid=has_valid,
-            patience=int(self.n_iter_no_change),
-            stops=bool(self.early_stopping),
-            tol=self.tol,
-            plateau=self.lr_schedule == "plateau",
-            verbose=self.verbose,
-            tasks=list(tasks),
-            writes=group.rank == 0,
-        )
-        if checkpoint is not None:
-            net.max_epochs = n_epochs - checkpoint.begin(self, samples, valid_samples)
-            callbacks.insert(0, ("deepfm_checkpoint", checkpoint))
-        if before is not None:
-            before.copy(samples)
-        group.begin_training(self, samples, valid_samples)
-        net.train(samples, valid_samples, callbacks)
-        net.max_epochs = n_epochs
-        if checkpoint is not None and not net.interrupted_:
-            checkpoint.end()
-        if net.diverged_ is not None:
-            self._report_divergence(n_epochs_before)
-        if net.interrupted_:
-            warnings.warn(
-                f"Training was interrupted after {self.n_iter_} full epochs; the model can be "
-                f"used as it is.",
-                UserWarning,
-                stacklevel=4,
-            )
-
-    def _report_divergence(self, n_epochs_before):
-        """Warn if weights of an epoch of this fit are left, else raise."""
-        if self.n_iter_ == n_epochs_before:
-            raise ValueError(f"{self.net_.diverged_} The model is as it was before this call.")
-        left = weights_left(self.history_, n_epochs_before)
-        warnings.warn(
-            f"{self.net_.diverged_} Training stopped; the weights are those of {left}.",
-            UserWarning,
-            stacklevel=5,
-        )
-
-    def embeddings(self, field):
-        """Learned embeddings of a column of codes.
-
-        Parameters
-        ----------
-        field : str or int
-            Name or position of the column.
-
-        Returns
-        -------
-        frame : DataFrame of shape (n_codes, n_members * embed_dim)
-            A row for each code that fit saw, by code, or by category in a column of
-            category dtype. Those of several members stand side by side, divided by the
-            root of their number, so that products of rows are the mean of the members'.
-            `OrdinalFieldEncoder.by_category` puts the categories in the
-            place of codes.
-        """
-        check_is_fitted(self)
-        table = self.module_.table.detach().cpu().numpy()
-        frame = embedding_frame(self._fields, field, table[:, self.module_.n_first :])
-        return frame / np.float32(np.sqrt(self.module_.n_members))
-
-    # Prediction
-
-    def _logits(self, X):
-        """Sum of all terms, float64 of shape (n_samples, n_outputs)."""
-        check_is_fitted(self)
-        if is_stream(X):
-            parts = stream_like_fitted(self, X).parts()
-            return np.concatenate([self._logits(part) for part, _ in parts])
-        net, fields = self.net_, self._fields
-        return predict_logits(net.module_, fields, read_cells(self, X), net.device)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,41 +11,8 @@ from skorch.history import History
 from torch import Tensor
 
 from sklearn_deepfm._batches import Samples
-from sklearn_deepfm._memory import is_out_of_memory
 from sklearn_deepfm._spool import Spool
 from sklearn_deepfm._weights_copy import WeightsCopy
-
-
-@contextlib.contextmanager
-def adopted(estimator: Any, model: Any, goes_on: bool) -> Iterator[NetBefore | None]:
-    """Let an estimator become the model that is trained in here; if that fails, stay what it was.
-
-    Parameters
-    ----------
-    estimator, model : DeepFMClassifier or DeepFMRegressor
-        The model is a copy of the estimator.
-    goes_on : bool
-        Whether both have the same net, which is trained further. What a callback raises
-        after a step of it is no failure of the model, which keeps what it has learned.
-
-    Yields
-    ------
-    before : NetBefore or None
-        Of a net that is trained further.
-    """
-    before = NetBefore(model.net_) if goes_on else None
-    try:
-        yield before
-    except BaseException as error:
-        if before is not None and before.is_kept(error):
-            estimator.__dict__ = model.__dict__
-        elif before is not None:
-            before.put_back()
-        raise
-    finally:
-        if before is not None:
-            before.close()
-    estimator.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
 
 
 class NetBefore:
@@ -73,6 +38,7 @@ class NetBefore:
 
     def copy(self, samples: Samples) -> None:
         """Copy what training on these samples, which is about to begin, changes in place."""
+        self._net.n_steps, self._net.is_broken_off = 0, False  # whatever an earlier call left
         tensors, rows = self._tensors(), None
         of_table = [name for name, t in tensors.items() if name.startswith("table") and t.ndim]
         if self._net.module_.table is self._table:
@@ -89,10 +55,11 @@ class NetBefore:
             tensors |= {f"{prefix}.{name}": t for name, t in moments.items()}
         return tensors
 
-    def is_kept(self, error: BaseException) -> bool:
-        """Whether what was learned outlasts an error: a callback has raised it after a step."""
-        has_learned = self._copy is not None and self._net.n_steps > 0
-        return has_learned and self._net.is_broken_off and not is_out_of_memory(error)
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether a callback has raised an error after a step of the call."""
+        has_learned: bool = self._copy is not None and self._net.n_steps > 0
+        return has_learned and self._net.is_broken_off
 
     def put_back(self) -> None:
         """Make the net what it was."""

@@ -178,7 +178,6 @@ class DeepFMNet(NeuralNet):
 
     def train(self, train: Samples | Spool, valid: Samples | None, callbacks: list[Any]) -> None:
         """Run up to `max_epochs` epochs, on from where the last call ended."""
-        self.n_steps, self.is_broken_off = 0, False
         users: list[Any] = self.callbacks
         self.callbacks: list[Any] = callbacks
         if self.initialized_:
@@ -381,7 +380,8 @@ class DeepFMNet(NeuralNet):
     def notify(self, method_name: str, **kwargs: Any) -> None:
         """Call net and callbacks, and remember whether one of the user's has raised an error.
 
-        Processes that train together end an epoch, or training, alike.
+        Processes that train together end an epoch, or training, alike, and such an error of
+        one of them is a failure of all.
         """
         stops, is_shared = False, method_name == "on_epoch_end" and self.group.size > 1
         try:
