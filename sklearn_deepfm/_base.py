@@ -14,6 +14,7 @@ from sklearn_deepfm._memory import memory_advice
 from sklearn_deepfm._parameters import check_parameters
 from sklearn_deepfm._rows import (
     Rows,
+    check_target,
     check_weight,
     hold_out,
     merge_repeats,
@@ -30,7 +31,6 @@ from sklearn_deepfm._stream_fit import (
     refuse_with_streams,
 )
 from sklearn_deepfm._streams import is_stream, stream_like_fitted, stream_to_fit
-from sklearn_deepfm._targets import check_target
 from sklearn_deepfm._training import (
     STOPS_FROM,
     check_same_structure,

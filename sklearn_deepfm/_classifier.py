@@ -6,11 +6,11 @@ from sklearn.base import ClassifierMixin
 
 from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._distributed import group_of
+from sklearn_deepfm._labels import LabelSets, labels_of
 from sklearn_deepfm._net import DeepFMClassifierNet
 from sklearn_deepfm._parameters import dict_of, one_of, real
 from sklearn_deepfm._sklearn_callbacks import callbacks_of
 from sklearn_deepfm._streams import is_stream, stream_like_fitted
-from sklearn_deepfm._targets import LabelSets, labels_of
 
 
 class DeepFMClassifier(ClassifierMixin, BaseDeepFM):

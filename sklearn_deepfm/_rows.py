@@ -1,11 +1,13 @@
-"""The rows an estimator trains on: weights, repeats merged, a part held out."""
+"""The rows an estimator trains on: target and weights, repeats merged, a part held out."""
 
 import copy
 import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.utils.validation import check_consistent_length
+import pandas as pd
+from scipy.sparse import issparse
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 SMALL = 4096
 
@@ -46,6 +48,30 @@ class Rows:
         columns = [column.take(rows) for column in self.columns]
         others = (self.weight, self.groups, self.held_by)
         return Rows(columns, self.y[rows], *(None if a is None else a[rows] for a in others))
+
+
+def check_target(estimator, y, columns):
+    """Target as long as the columns: one-dimensional, or a matrix of several outputs.
+
+    Raises
+    ------
+    ValueError
+        If it is absent, of another length or shape, or has missing values.
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+        )
+    if issparse(y):
+        y = y.toarray()
+    array = np.asarray(y)
+    y = array if array.ndim == 2 and array.shape[1] > 1 else column_or_1d(y, warn=True)
+    check_consistent_length(columns[0], y)
+    if pd.isna(y).any():
+        raise ValueError("Input y contains NaN: drop the rows whose target is missing.")
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise ValueError("Input y contains infinity: drop the rows concerned, or bound the target.")
+    return y
 
 
 def check_weight(weight, y, name="sample_weight"):

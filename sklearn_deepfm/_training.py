@@ -11,10 +11,10 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils import check_random_state
 
 from sklearn_deepfm._batches import Samples
+from sklearn_deepfm._labels import LabelSets
 from sklearn_deepfm._module import COMPONENTS
 from sklearn_deepfm._prediction import bags_of_arrays
 from sklearn_deepfm._pretrained import pretrained_rows
-from sklearn_deepfm._targets import LabelSets
 
 STRUCTURE = (
     "embed_dim",

@@ -11,8 +11,9 @@ from sklearn.metrics import get_scorer, r2_score, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
-from sklearn_deepfm._rows import Rows
-from sklearn_deepfm._targets import Amount, Labels, LabelSets, check_target
+from sklearn_deepfm._amounts import Amount
+from sklearn_deepfm._labels import Labels, LabelSets
+from sklearn_deepfm._rows import Rows, check_target
 
 CLASSES = [
     ["no", "yes"],
