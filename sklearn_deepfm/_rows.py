@@ -62,6 +62,11 @@ def check_target(estimator, y, columns):
         raise ValueError(
             f"{type(estimator).__name__} requires y to be passed, but the target y is None."
         )
+    if isinstance(y, str):
+        raise ValueError(
+            f"y={y!r} names a column, which needs a pyarrow.dataset.Dataset as X. Pass the values of "
+            f"the column."
+        )
     if issparse(y):
         y = y.toarray()
     array = np.asarray(y)

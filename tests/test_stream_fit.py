@@ -308,6 +308,11 @@ def test_no_row_is_an_error(streams, dataset):
         DeepFMClassifier().fit(codes, "label")
 
 
+def test_name_of_a_column_needs_a_data_set(in_order):
+    with pytest.raises(ValueError, match="y='is_yes' names a column, which needs a pyarrow"):
+        DeepFMClassifier().fit(in_order[["item"]], "is_yes")
+
+
 # Predictions as a file
 
 
