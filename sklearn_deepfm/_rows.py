@@ -64,8 +64,8 @@ def check_target(estimator, y, columns):
         )
     if isinstance(y, str):
         raise ValueError(
-            f"y={y!r} names a column, which needs a pyarrow.dataset.Dataset as X. Pass the values of "
-            f"the column."
+            f"y={y!r} names a column, which needs a pyarrow.dataset.Dataset as X. Pass the values "
+            f"of the column."
         )
     if issparse(y):
         y = y.toarray()
