@@ -14,6 +14,7 @@ from sklearn_deepfm._inspection import contributions, importances, nearest_categ
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._regressor import DeepFMRegressor
 from sklearn_deepfm._saving import load_model, save_model
+from sklearn_deepfm._stream_predictions import predict_to_parquet
 from sklearn_deepfm._waterfall_display import WaterfallDisplay
 
 __version__ = "0.1.0.dev0"
@@ -34,6 +35,7 @@ __all__ = [
     "importances",
     "load_model",
     "nearest_categories",
+    "predict_to_parquet",
     "register_onnx_converters",
     "save_model",
     "to_onnx",

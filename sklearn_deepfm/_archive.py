@@ -43,7 +43,7 @@ def write(path: str | os.PathLike, content: Any, beside: str | None = None) -> N
     """
     arrays: list[np.ndarray] = []
     tree = json.dumps({_KEY: _encoded(content, "", arrays)}).encode()
-    with _replacing(path, beside) as file, zipfile.ZipFile(file, "w") as archive:
+    with replacing(path, beside) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(_TREE, tree)
         for number, array in enumerate(arrays):
             with archive.open(str(number), "w", force_zip64=True) as entry:
@@ -80,7 +80,7 @@ def read(path: str | os.PathLike) -> Any:
 
 
 @contextlib.contextmanager
-def _replacing(path: str | os.PathLike, beside: str | None) -> Iterator[Any]:
+def replacing(path: str | os.PathLike, beside: str | None) -> Iterator[Any]:
     """A file to write to that takes the place of `path` when it is complete."""
     folder, name = os.path.split(os.path.abspath(path))
     flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)

@@ -183,8 +183,14 @@ def average_of(module: DeepFM, epochs: float, n_batches: int) -> WeightAverage:
         math.exp(-every / span),
         every=every,
         by_rows=module.sparse,
-        statistics=[b for layer in _norms(module) for b in layer.buffers()],
+        statistics=statistics_of(module),
     )
+
+
+def statistics_of(module: nn.Module) -> list[Tensor]:
+    """Mean and variance of hidden units, which follow the weights."""
+    buffers = [buffer for layer in _norms(module) for buffer in layer.buffers()]
+    return [buffer for buffer in buffers if buffer.is_floating_point()]
 
 
 def has_statistics(module: nn.Module) -> bool:

@@ -56,6 +56,12 @@ class BagField(IndexField):
             self.frequency[self.empty_row] += n_empty
         self._add_to_average(column, weight)
 
+    def without_counts(self):
+        """The same codes and rows, as if no cell had been counted."""
+        new = super().without_counts()
+        new._pooled, new._n_cells = np.zeros_like(self._pooled), 0.0
+        return new
+
     def _add_to_average(self, column, weight):
         starts, rows, shares = self.encode_bags(column)
         if weight is not None:

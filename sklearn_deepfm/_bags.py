@@ -40,6 +40,15 @@ class Bags(NamedTuple):
         members, weights = (t.index_select(0, position) for t in (self.members, self.weights))
         return Bags(members, starts, weights)
 
+    @classmethod
+    def joined(cls, parts: list["Bags"]) -> "Bags":
+        """The bags of some samples after those of others."""
+        members, weights = (
+            torch.cat(tensors) for tensors in zip(*[p[::2] for p in parts], strict=True)
+        )
+        lengths = torch.cat([part.starts.diff() for part in parts])
+        return cls(members, F.pad(lengths.cumsum(0), (1, 0)), weights)
+
     def to(self, device: str, non_blocking: bool = False) -> "Bags":
         """The same on a device."""
         return Bags(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))

@@ -1,23 +1,20 @@
 """What classifier and regressor share: from a table and a target to a trained net."""
 
-import copy
-import warnings
-
 import numpy as np
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from sklearn_deepfm._callbacks import training_callbacks
+from sklearn_deepfm._adoption import adopted, copy_to_train
 from sklearn_deepfm._checkpoint import Checkpoint
-from sklearn_deepfm._columns import read_cells, read_columns, which_hold_codes
+from sklearn_deepfm._columns import read_columns, which_hold_codes
 from sklearn_deepfm._estimator_state import EstimatorState
 from sklearn_deepfm._fields import Fields
+from sklearn_deepfm._fitted import Fitted
 from sklearn_deepfm._html_repr import HTMLSummaryMixin
 from sklearn_deepfm._memory import memory_advice
 from sklearn_deepfm._parameters import check_parameters
-from sklearn_deepfm._prediction import predict_logits
-from sklearn_deepfm._pretrained import embedding_frame
 from sklearn_deepfm._rows import (
     Rows,
+    check_target,
     check_weight,
     hold_out,
     merge_repeats,
@@ -26,73 +23,48 @@ from sklearn_deepfm._rows import (
 )
 from sklearn_deepfm._settings import Settings
 from sklearn_deepfm._sklearn_callbacks import CallbackSupportMixin, epoch_tasks, task_of_fit
-from sklearn_deepfm._targets import check_target
+from sklearn_deepfm._spool import Spool
+from sklearn_deepfm._stream_fit import (
+    NamedStream,
+    fits_in_memory,
+    learn_stream,
+    refuse_with_streams,
+)
+from sklearn_deepfm._streams import is_stream, stream_like_fitted, stream_to_fit
 from sklearn_deepfm._training import (
     STOPS_FROM,
-    batch_size,
     check_same_structure,
-    copy_callback,
+    device_of,
     new_net,
-    penalties,
     random_state_of,
     structure_of,
     to_samples,
     validation_scorer,
-    warn_of_slow_bfloat16,
-    weights_before,
 )
-from sklearn_deepfm._unseen import unseen_by_members
+from sklearn_deepfm._training_run import run_training
 
 
-class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Settings):
+class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin, Settings):
     """Fit and predict of a DeepFM; subclasses say what y is.
 
     Subclasses define `_net_class`, `_target_class` and `_criterion`.
     """
 
-    # Attributes that are read from what fit leaves in _fields and net_.
-
-    @property
-    def module_(self):
-        return self.net_.module_
-
-    @property
-    def field_dims_(self):
-        return self._fields.dims
-
-    @property
-    def history_(self):
-        return [
-            {name: value for name, value in epoch.items() if name != "batches"}
-            for epoch in self.net_.history
-        ]
-
-    @property
-    def n_iter_(self):
-        return len(self.net_.history)
-
-    @property
-    def loss_curve_(self):
-        return [epoch["train_loss"] for epoch in self.history_]
-
-    @property
-    def validation_scores_(self):
-        scores = [epoch["valid_score"] for epoch in self.history_ if "valid_score" in epoch]
-        return scores or None
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "net_")
-
-    def _fit(self, X, y, sample_weight, validation, groups):
+    def _fit(self, X, y, sample_weight, validation, groups, group):
         """Fit from scratch, or on from the last fit with `warm_start`."""
         check_parameters(self, self._rules)
         goes_on = self.warm_start and hasattr(self, "net_")
+        if is_stream(X):
+            stream = stream_to_fit(X, ("y", y), ("sample_weight", sample_weight))
+            if not fits_in_memory(stream):
+                return self._fit_stream(stream, y, sample_weight, validation, groups, group)
+            X, (y, sample_weight) = stream.whole(y, sample_weight)
         task = task_of_fit(self, int(self.max_epochs))
-        # A fit from scratch works on a copy, so that one that fails changes nothing.
-        model = self if goes_on else copy.copy(self)
+        model = copy_to_train(self, goes_on)
         rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
         random = random_state_of(self.random_state)
-        checkpoint = self._checkpoint(random, goes_on)
+        group.begin(self, random)
+        checkpoint = self._checkpoint(random, goes_on, group)
         if not goes_on:
             model._start(without_zero_weights(rows), model._target_class, random)
         rows, valid = model._split(rows, validation[0])
@@ -100,22 +72,54 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
         train, valid = model._validation_rows(rows, valid, validation, factors)
         scorer = validation_scorer(self.scoring, valid, model._target)
         tasks = epoch_tasks(task, self, model, X, y, sample_weight)
-        with memory_advice(model, len(train)):
+        with memory_advice(model, len(train), goes_on), adopted(self, model, goes_on) as before:
             model._learn(train, random, goes_on=goes_on)
             model._n_seen = len(train)
-            model._train(
-                train,
-                valid,
+            samples, valid_samples = model._to_samples(train, valid)
+            run_training(
+                model,
+                samples,
+                valid_samples,
                 scorer,
                 self.max_epochs,
                 keep_optimizer=self.warm_start,
+                before=before,
                 tasks=tasks,
                 checkpoint=checkpoint,
+                group=group,
             )
-        self.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
         return self
 
-    def _checkpoint(self, random, goes_on):
+    def _fit_stream(self, stream, y, sample_weight, validation, groups, group):
+        """Fit from scratch to more rows than shall be in memory."""
+        refuse_with_streams(self, groups)
+        task = task_of_fit(self, int(self.max_epochs))
+        model = copy_to_train(self, False)
+        random = random_state_of(self.random_state)
+        group.begin(self, random)
+        checkpoint = self._checkpoint(random, False, group)
+        with Spool(device_of(self.device)) as spool:
+            named = NamedStream(model, stream, y, sample_weight)
+            valid, known = learn_stream(model, named, validation, random, spool)
+            tasks = epoch_tasks(task, self, model, stream, y, sample_weight)
+            with memory_advice(model, len(spool), False), adopted(self, model, False) as before:
+                model.net_ = new_net(model, model._fields, model._target, random=random)
+                model._n_seen = len(spool)
+                run_training(
+                    model,
+                    spool,
+                    valid,
+                    validation_scorer(self.scoring, known, model._target),
+                    self.max_epochs,
+                    keep_optimizer=self.warm_start,
+                    before=before,
+                    tasks=tasks,
+                    checkpoint=checkpoint,
+                    group=group,
+                )
+        return self
+
+    def _checkpoint(self, random, goes_on, group):
         """What writes a file to go on from, if one is asked for."""
         if self.checkpoint is None:
             return None
@@ -124,25 +128,36 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                 f"checkpoint={self.checkpoint!r} needs a fit from scratch, and with warm_start "
                 f"this one goes on with an earlier one. Set one of them back, or fit a clone."
             )
-        return Checkpoint(self.checkpoint, random)
+        return Checkpoint(self.checkpoint, random, group)
 
-    def _partial_fit(self, X, y, sample_weight, target):
+    def _partial_fit(self, X, y, sample_weight, target, group):
         """One pass over the rows; `target` makes sense of y at the first call."""
         check_parameters(self, self._rules)
         goes_on = hasattr(self, "net_")
-        model = self if goes_on else copy.copy(self)
+        model = copy_to_train(self, goes_on)
         rows = without_zero_weights(model._read(X, y, sample_weight, reset=not goes_on))
         random = random_state_of(self.random_state)
+        group.begin(self, random)
         if not goes_on:
             model._start(rows, target, random)
         rows, _ = model._prepare(rows, adds_up=True)
         if goes_on:
             model._target.see(rows)
-        with memory_advice(model, len(rows)):
+        with memory_advice(model, len(rows), goes_on), adopted(self, model, goes_on) as before:
             model._learn(rows, random, goes_on=goes_on)
             model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
-            model._train(rows, None, None, 1, keep_optimizer=True, in_stream=True)
-        self.__dict__ = model.__dict__
+            samples, _ = model._to_samples(rows, None)
+            run_training(
+                model,
+                samples,
+                None,
+                None,
+                1,
+                keep_optimizer=True,
+                before=before,
+                in_stream=True,
+                group=group,
+            )
         return self
 
     def _start(self, rows, target, random):
@@ -183,6 +198,9 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
 
     def _validation_rows(self, rows, valid, validation, factors):
         X_val, y_val, weight_val = validation
+        if is_stream(X_val):
+            stream = stream_like_fitted(self, X_val)
+            X_val, (y_val, weight_val) = stream.whole(y_val, weight_val)
         if X_val is None:
             if y_val is not None or weight_val is not None:
                 raise ValueError("y_val and sample_weight_val need X_val, got X_val=None.")
@@ -229,107 +247,12 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             self.net_.grow_table(source, is_new, fields.slopes)
         self._fields, self.net_.frequencies = fields, fields.frequencies
 
-    def _train(
-        self,
-        train,
-        valid,
-        scorer,
-        n_epochs,
-        *,
-        keep_optimizer,
-        in_stream=False,
-        tasks=(),
-        checkpoint=None,
-    ):
-        net, users = self.net_, [copy_callback(callback) for callback in self.callbacks or ()]
-        warn_of_slow_bfloat16(self.precision, net.device)
-        samples = to_samples(train, self._fields, self._target, net)
-        valid_samples = None
+    def _to_samples(self, train, valid):
+        """Both as tensors; `valid` may be None."""
+        train = to_samples(train, self._fields, self._target, self.net_)
         if valid is not None:
-            valid_samples = to_samples(valid, self._fields, self._target, net, validates=True)
-        net.unseen = unseen_by_members(samples, net.module__n_features)
-        net.callbacks, net.keep_optimizer = users, keep_optimizer
-        net.lr, net.max_epochs, net.precision = self.learning_rate, n_epochs, self.precision
-        net.embedding_l2, net.linear_l2 = penalties(self, self._n_seen, self._target.base_loss)
-        net.weight_decay = float(self.weight_decay)
-        net.ema_epochs = 0.0 if in_stream else float(self.ema_epochs)
-        net.batch_size = batch_size(self, len(train))
-        is_trained = net.initialized_
-        n_epochs_before = len(net.history) if is_trained else 0
-        callbacks = training_callbacks(
-            users,
-            scorer=scorer,
-            has_valid=valid is not None,
-            patience=int(self.n_iter_no_change),
-            stops=bool(self.early_stopping),
-            tol=self.tol,
-            plateau=self.lr_schedule == "plateau",
-            verbose=self.verbose,
-            tasks=list(tasks),
-            before=weights_before(net, samples, valid is not None, is_trained, in_stream),
-        )
-        if checkpoint is not None:
-            net.max_epochs = n_epochs - checkpoint.begin(self, samples, valid_samples)
-            callbacks.insert(0, ("deepfm_checkpoint", checkpoint))
-        net.train(samples, valid_samples, callbacks)
-        net.max_epochs = n_epochs
-        if checkpoint is not None and not net.interrupted_:
-            checkpoint.end()
-        if net.diverged_ is not None:
-            self._report_divergence(n_epochs_before)
-        if net.interrupted_:
-            warnings.warn(
-                f"Training was interrupted after {self.n_iter_} full epochs; the model can be "
-                f"used as it is.",
-                UserWarning,
-                stacklevel=4,
-            )
-
-    def _report_divergence(self, n_epochs_before):
-        """Warn if weights of an epoch of this fit are left, else raise."""
-        if self.n_iter_ == n_epochs_before:
-            raise ValueError(f"{self.net_.diverged_} The model is as it was before this call.")
-        scores = self.validation_scores_
-        if scores is None:
-            left = f"epoch {self.n_iter_}, the last one before"
-        else:
-            scores = scores[n_epochs_before:]
-            left = f"epoch {n_epochs_before + int(np.argmax(scores)) + 1}, the best one before"
-        warnings.warn(
-            f"{self.net_.diverged_} Training stopped; the weights are those of {left}.",
-            UserWarning,
-            stacklevel=5,
-        )
-
-    def embeddings(self, field):
-        """Learned embeddings of a column of codes.
-
-        Parameters
-        ----------
-        field : str or int
-            Name or position of the column.
-
-        Returns
-        -------
-        frame : DataFrame of shape (n_codes, n_members * embed_dim)
-            A row for each code that fit saw, by code, or by category in a column of
-            category dtype. Those of several members stand side by side, divided by the
-            root of their number, so that products of rows are the mean of the members'.
-            `OrdinalFieldEncoder.by_category` puts the categories in the
-            place of codes.
-        """
-        check_is_fitted(self)
-        table = self.module_.table.detach().cpu().numpy()
-        frame = embedding_frame(self._fields, field, table[:, self.module_.n_first :])
-        return frame / np.float32(np.sqrt(self.module_.n_members))
-
-    # Prediction
-
-    def _logits(self, X):
-        """Sum of all terms, float64 of shape (n_samples, n_outputs)."""
-        check_is_fitted(self)
-        net, fields = self.net_, self._fields
-        return predict_logits(net.module_, fields, read_cells(self, X), net.device)
+            valid = to_samples(valid, self._fields, self._target, self.net_, validates=True)
+        return train, valid
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -11,6 +11,8 @@ from sklearn_deepfm._bags import Bags
 
 Batch = tuple[dict[str, Any], Tensor | None]
 
+_TENSORS = "index", "value", "y", "weight", "member"
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -44,17 +46,66 @@ class Samples:
 
     def to(self, device: str) -> "Samples":
         """The samples on a device; a GPU that has no room for them gets each batch anew."""
-        names = ("index", "value", "y", "weight", "member", "bags")
-        parts = {name: getattr(self, name) for name in names}
+        parts = {name: getattr(self, name) for name in (*_TENSORS, "bags")}
         parts = {name: part for name, part in parts.items() if part is not None}
         if device.startswith("cuda") and sum(p.nbytes for p in parts.values()) > _room(device):
             return replace(self, device=device)
         return Samples(**{name: part.to(device) for name, part in parts.items()})
 
-    def tensors(self) -> list[Tensor]:
-        """All that there are."""
-        parts = [self.index, self.value, self.y, self.weight, self.member, *(self.bags or ())]
-        return [part for part in parts if part is not None]
+    def named_tensors(self) -> dict[str, Tensor]:
+        """All that there are, those of the bags under names of their own."""
+        parts = {name: getattr(self, name) for name in _TENSORS}
+        if self.bags is not None:
+            parts |= {f"bags.{name}": part for name, part in self.bags._asdict().items()}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @classmethod
+    def of_named_tensors(cls, tensors: dict[str, Tensor]) -> "Samples":
+        """Samples of what `named_tensors` gives."""
+        of_bags = {name: tensors.get(f"bags.{name}") for name in Bags._fields}
+        bags = None if of_bags["starts"] is None else Bags(**of_bags)  # type: ignore[arg-type]
+        return cls(**{name: tensors.get(name) for name in _TENSORS}, bags=bags)  # type: ignore[arg-type]
+
+    @classmethod
+    def joined(cls, parts: list["Samples"]) -> "Samples":
+        """Samples one after the other."""
+        first = parts[0]
+        tensors = {
+            name: torch.cat([getattr(part, name) for part in parts])
+            for name in _TENSORS
+            if getattr(first, name) is not None
+        }
+        bags = None
+        if first.bags is not None:
+            bags = Bags.joined([part.bags for part in parts if part.bags is not None])
+        return cls(**tensors, bags=bags, device=first.device)
+
+    def rows(self, rows: Tensor | slice) -> "Samples":
+        """Some of the samples."""
+        tensors = {
+            name: _rows(tensor, rows)
+            for name in _TENSORS
+            if (tensor := getattr(self, name)) is not None
+        }
+        bags = None if self.bags is None else self.bags.of_samples(rows, self._n_bags)
+        return Samples(**tensors, bags=bags, device=self.device)
+
+    def few(self, n: int) -> Batch:
+        """Inputs and targets of up to `n` rows, spread over all."""
+        n = min(n, len(self))
+        return self.take(torch.arange(n, device=self.index.device) * len(self) // n)
+
+    def chunks(self) -> Iterator["Samples"]:
+        """All samples, at once."""
+        return iter([self])
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> "Batches":
+        """Batches in their order, or in random order."""
+        return Batches(self, batch_size, generator)
+
+    @property
+    def _n_bags(self) -> int:
+        return 0 if self.bags is None else (len(self.bags.starts) - 1) // len(self)
 
     def take(self, rows: Tensor | slice) -> Batch:
         """Inputs, with the weight among them if there is one, and targets."""
@@ -65,8 +116,7 @@ class Samples:
             if tensor is not None
         }
         if self.bags is not None:
-            n_bags = (len(self.bags.starts) - 1) // len(self)
-            x["bags"] = self._sent(self.bags.of_samples(rows, n_bags))
+            x["bags"] = self._sent(self.bags.of_samples(rows, self._n_bags))
         return x, None if self.y is None else self._sent(_rows(self.y, rows))
 
     def _sent(self, part: Any) -> Any:
@@ -76,6 +126,18 @@ class Samples:
 
 def _rows(tensor: Tensor, rows: Tensor | slice) -> Tensor:
     return tensor[rows] if isinstance(rows, slice) else tensor.index_select(0, rows)
+
+
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch."""
+    x, y = batch
+    part = {}
+    for name, of_all in x.items():
+        if isinstance(of_all, Bags):
+            part[name] = of_all.of_samples(rows, (len(of_all.starts) - 1) // len(x["index"]))
+        else:
+            part[name] = of_all[rows]
+    return part, None if y is None else y[rows]
 
 
 def _room(device: str) -> int:

@@ -6,16 +6,29 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNet
+from skorch import callbacks as skorch_callbacks
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.utils import noop
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from sklearn_deepfm._divergence import WeightsBefore
+from sklearn_deepfm._before import LastEpoch
 from sklearn_deepfm._progress import progress_callbacks
 from sklearn_deepfm._weights_copy import WeightsCopy
 
 MONITOR = "valid_score"
+# Callbacks of skorch that write files, print, or send what they see elsewhere.
+_WRITERS = (
+    skorch_callbacks.Checkpoint,
+    skorch_callbacks.MlflowLogger,
+    skorch_callbacks.NeptuneLogger,
+    skorch_callbacks.PrintLog,
+    skorch_callbacks.ProgressBar,
+    skorch_callbacks.SacredLogger,
+    skorch_callbacks.TensorBoard,
+    skorch_callbacks.TrainEndCheckpoint,
+    skorch_callbacks.WandbLogger,
+)
 
 
 def is_callback(value: Any) -> bool:
@@ -36,7 +49,7 @@ def training_callbacks(
     plateau: bool,
     verbose: int,
     tasks: list[Any],
-    before: WeightsBefore | None = None,
+    writes: bool = True,
 ) -> list[Any]:
     """All callbacks of a fit, in order: scores, the user's, then what ends an epoch.
 
@@ -61,14 +74,15 @@ def training_callbacks(
         1 prints a line per epoch, 2 draws a bar where there is a terminal or a notebook.
     tasks : list of (name, callback)
         What tells scikit-learn's callbacks of the epochs.
-    before : WeightsBefore, default=None
-        What puts weights back if training diverges.
+    writes : bool, default=True
+        Whether this process writes files, prints and tells scikit-learn's callbacks; of
+        those that train together one does.
     """
+    if not writes:
+        users, verbose, tasks = [user for user in users if not _is_a(user, _WRITERS)], 0, []
     scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights())]
-    callbacks = [*scores, *users] if has_valid else list(users)
-    if before is not None:
-        callbacks.insert(0, ("deepfm_before", before))
-    is_scheduled = any(_is_scheduler(user) for user in users)
+    callbacks = [*(scores if has_valid else [("deepfm_last", LastEpoch())]), *users]
+    is_scheduled = any(_is_a(user, LRScheduler) for user in users)
     if has_valid and plateau and not is_scheduled:
         callbacks.append(("deepfm_plateau", _plateau(patience, tol)))
     callbacks += [("deepfm_log", EpochLog()), *progress_callbacks(verbose), *tasks]
@@ -86,10 +100,10 @@ def training_callbacks(
     return callbacks
 
 
-def _is_scheduler(callback: Any) -> bool:
+def _is_a(callback: Any, classes: Any) -> bool:
     callback = callback[1] if isinstance(callback, tuple) else callback
     kind = callback if isinstance(callback, type) else type(callback)
-    return issubclass(kind, LRScheduler)
+    return issubclass(kind, classes)
 
 
 def _plateau(patience: int, tol: float) -> LRScheduler:
@@ -110,6 +124,7 @@ class ValidationScore(Callback):
 
     def __init__(self, scorer: Callable[[np.ndarray], float] | None) -> None:
         self.scorer = scorer
+        self.in_scorer_ = False
         self._logits: list[Tensor] = []
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
@@ -125,7 +140,9 @@ class ValidationScore(Callback):
         if self.scorer is None:
             score = -net.history[-1, "valid_loss"]
         else:
+            self.in_scorer_ = True
             score = float(self.scorer(torch.cat(self._logits).cpu().numpy()))
+            self.in_scorer_ = False
         net.history.record(MONITOR, score)
 
 
@@ -145,8 +162,9 @@ class BestWeights(Callback):
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         score = net.history[-1, MONITOR]
-        if score > self.best_score_:
-            self.best_score_, self._is_last = score, True
+        # While no score says anything, as NaN does not, the last epoch counts as the best.
+        if score > self.best_score_ or self.best_score_ == -np.inf:
+            self.best_score_, self._is_last = float(np.fmax(score, self.best_score_)), True
             self._drop()
 
     def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:

@@ -11,7 +11,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
@@ -21,6 +20,8 @@ from torch import Tensor
 from sklearn_deepfm import _archive
 from sklearn_deepfm._averaging import average_of
 from sklearn_deepfm._batches import Samples
+from sklearn_deepfm._distributed import ALONE, Group
+from sklearn_deepfm._fingerprint import described
 from sklearn_deepfm._net_state import load_optimizer, optimizer_to_plain
 from sklearn_deepfm._plain import FORMAT
 from sklearn_deepfm._weights_copy import WeightsCopy
@@ -32,7 +33,7 @@ _PASSING = (
     "epoch_timer",
     "deepfm_score",
     "deepfm_log",
-    "deepfm_before",
+    "deepfm_last",
     "deepfm_progress",
     "sklearn_callbacks",
 )
@@ -49,6 +50,8 @@ class Checkpoint(Callback):
     path : str or path-like
     random : RandomState
         From which all seeds of the fit are drawn; set to where it was if the file exists.
+    group : Group
+        Of processes that train together the first one reads and writes the file.
 
     Raises
     ------
@@ -56,11 +59,12 @@ class Checkpoint(Callback):
         If the file exists and is no checkpoint.
     """
 
-    def __init__(self, path: Any, random: np.random.RandomState) -> None:
+    def __init__(self, path: Any, random: np.random.RandomState, group: Group = ALONE) -> None:
         self.path = os.fspath(path)
-        self._saved: dict[str, Any] | None = None
-        if os.path.exists(self.path):
-            self._saved = self._read()
+        self._writes = group.rank == 0
+        is_there = self._writes and os.path.exists(self.path)
+        self._saved = group.of_first("checkpoint", self._read() if is_there else None)
+        if self._saved is not None:
             random.set_state(self._saved["random"])
         self._random = random.get_state(legacy=True)
         self._next_write = 0.0
@@ -99,7 +103,7 @@ class Checkpoint(Callback):
 
     def end(self) -> None:
         """Delete the file: the fit is over."""
-        for path in (self.path, _beside(self.path)):
+        for path in (self.path, _beside(self.path)) if self._writes else ():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
@@ -107,7 +111,7 @@ class Checkpoint(Callback):
         if self._saved is not None:
             self._go_on(net, self._saved, kwargs["dataset_train"])
             self._saved = None
-        elif len(net.history) > 1 and time.monotonic() >= self._next_write:
+        elif self._writes and len(net.history) > 1 and time.monotonic() >= self._next_write:
             start = time.monotonic()
             self._write(net)
             end = time.monotonic()
@@ -158,32 +162,13 @@ def _fingerprint(estimator: Any, train: Samples, valid: Samples | None) -> str:
     if not isinstance(params["random_state"], int | np.integer | None):
         others.add("random_state")  # the file says where it was
     for name in sorted(set(params) - others):
-        digest.update(f"{name}={_described(params[name])};".encode())
+        digest.update(f"{name}={described(params[name])};".encode())
     for samples in (train, valid):
-        for part in () if samples is None else samples.tensors():
+        chunks = () if samples is None else samples.chunks()
+        for part in (tensor for chunk in chunks for tensor in chunk.named_tensors().values()):
             digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
             digest.update(part.cpu().contiguous().numpy().reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def _described(value: Any) -> str:
-    """A value, or of an object class and parameters, which are the same in another process."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, np.ndarray | pd.DataFrame):
-        return repr(np.asarray(value).tolist())
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_described, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key!r}: {_described(item)}' for key, item in value.items())}}}"
-    if hasattr(value, "__qualname__"):
-        return f"{value.__module__}.{value.__qualname__}"
-    if isinstance(value, Callback):
-        names = inspect.signature(type(value)).parameters
-        params = {name: getattr(value, name, None) for name in names}
-        return f"{type(value).__qualname__}{_described(params)}"
-    is_plain = value is None or isinstance(value, str | int | float)
-    return repr(value) if is_plain else type(value).__qualname__
 
 
 def _state(net: NeuralNet, own: Checkpoint) -> dict[str, Any]:

@@ -5,10 +5,12 @@ import torch
 from sklearn.base import ClassifierMixin
 
 from sklearn_deepfm._base import BaseDeepFM
+from sklearn_deepfm._distributed import group_of
+from sklearn_deepfm._labels import LabelSets, labels_of
 from sklearn_deepfm._net import DeepFMClassifierNet
 from sklearn_deepfm._parameters import dict_of, one_of, real
 from sklearn_deepfm._sklearn_callbacks import callbacks_of
-from sklearn_deepfm._targets import LabelSets, labels_of
+from sklearn_deepfm._streams import is_stream, stream_like_fitted
 
 
 class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
@@ -157,6 +159,12 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         to 6 times the memory of the weights, and at most a tenth of the time. A fit of
         `warm_start` that goes on with another cannot have one, and `partial_fit` writes
         none.
+    distributed : bool, default=False
+        Whether the processes that torchrun has started train one model together. Each of
+        them calls `fit` with the same parameters and rows and takes its part of every
+        batch, whose size counts all parts; all end with the same model. It is that of one
+        process, up to rounding and to what dropout draws and `batch_norm` sees. The first
+        process prints and writes files. The user guide has a page on it.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and the optimizer's state of the last
         one, with rows added to the table for new codes. The weights are the averaged ones,
@@ -283,6 +291,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         device="cpu",
         callbacks=None,
         checkpoint=None,
+        distributed=False,
         warm_start=False,
         random_state=None,
         verbose=0,
@@ -319,6 +328,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             device=device,
             callbacks=callbacks,
             checkpoint=checkpoint,
+            distributed=distributed,
             warm_start=warm_start,
             random_state=random_state,
             verbose=verbose,
@@ -345,18 +355,20 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers. A data set, or what an encoder makes of one, need not fit in
+            memory; all its columns but those of target and weights are fields.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels), or str or list of str
             Labels of two or more classes, of any sortable type; or a column for each of
-            several labels, 1 where a row has it, else 0.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of at least 0; None: all 1.
-        X_val : data frame or array-like of shape (n_val, n_fields), default=None
-            Validation rows, in the place of a hold-out.
-        y_val : array-like of shape (n_val,), default=None
+            several labels, 1 where a row has it, else 0. Of a data set the names of these
+            columns.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights of at least 0; None: all 1. Of a data set the name of their column.
+        X_val : data frame or array-like of shape (n_val, n_fields), or Dataset, default=None
+            Validation rows, in the place of a hold-out; they are kept in memory.
+        y_val : array-like of shape (n_val,), or str or list of str, default=None
             Their labels.
-        sample_weight_val : array-like of shape (n_val,), default=None
+        sample_weight_val : array-like of shape (n_val,) or str, default=None
             Their weights.
         groups : array-like of shape (n_samples,), default=None
             Group of each row, such as its user, for `validation_split`; without that they
@@ -366,15 +378,16 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         -------
         self : DeepFMClassifier
             The fitted estimator. A fit that raises an error leaves it as it was; with
-            `warm_start`, one that fails amid training keeps the weights it reached.
+            `warm_start`, one that a callback breaks off keeps the steps taken.
 
         Raises
         ------
         ValueError
             If a parameter, a column, a label or a weight is not what it has to be.
         """
-        with callbacks_of(self):
-            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups)
+        validation = X_val, y_val, sample_weight_val
+        with callbacks_of(self), group_of(self) as group:
+            return self._fit(X, y, sample_weight, validation, groups, group)
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Go on with one pass over these rows.
@@ -397,25 +410,30 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Returns
         -------
         self : DeepFMClassifier
-            The estimator, one pass further.
+            The estimator, one pass further. A call that raises an error leaves it as it
+            was; one that a callback breaks off keeps the steps taken.
         """
-        if classes is None and not hasattr(self, "net_"):
-            raise ValueError(
-                "classes must be passed on the first call to partial_fit: all labels that "
-                "any later call may bring, got None."
-            )
-        if classes is not None and hasattr(self, "net_"):
-            self._check_same_classes(np.unique(classes))
+        with group_of(self) as group:
+            if classes is None and not hasattr(self, "net_"):
+                raise ValueError(
+                    "classes must be passed on the first call to partial_fit: all labels that "
+                    "any later call may bring, got None."
+                )
+            if classes is not None and hasattr(self, "net_"):
+                self._check_same_classes(np.unique(classes))
 
-        return self._partial_fit(X, y, sample_weight, lambda y: labels_of(y, np.asarray(classes)))
+            def target(y):
+                return labels_of(y, np.asarray(classes))
+
+            return self._partial_fit(X, y, sample_weight, target, group)
 
     def predict(self, X):
         """Most probable label of each row.
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers, with the columns of fit.
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
 
         Returns
         -------
@@ -431,8 +449,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers, with the columns of fit.
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
 
         Returns
         -------
@@ -448,8 +466,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers, with the columns of fit.
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
 
         Returns
         -------
@@ -464,8 +482,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers, with the columns of fit.
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
 
         Returns
         -------
@@ -474,6 +492,28 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         """
         logits = self._logits(X)
         return self._target.decision(logits)
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of `predict`.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or str or list of str
+            Labels. Of a data set the names of their columns.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights; None: all 1. Of a data set the name of their column.
+
+        Returns
+        -------
+        accuracy : float
+            Share of the rows whose label is right.
+        """
+        if is_stream(X):
+            X = stream_like_fitted(self, X)
+            y, sample_weight = X.column(y), X.column(sample_weight)
+        return super().score(X, y, sample_weight)
 
     def _criterion(self):
         is_sigmoid = self._target.n_outputs == 1 or isinstance(self._target, LabelSets)

@@ -1,14 +1,9 @@
-"""When the loss is no number any more: weights to go back to, and what to tell the user."""
+"""When the loss is no number any more: what to tell the user."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-from skorch import NeuralNet
-from skorch.callbacks import Callback
-from torch import Tensor
-
-from sklearn_deepfm._batches import Samples
-from sklearn_deepfm._weights_copy import WeightsCopy
+import numpy as np
 
 
 class Diverged(ArithmeticError):
@@ -17,78 +12,28 @@ class Diverged(ArithmeticError):
     Attributes
     ----------
     loss : float
+    n_steps : int
+        Steps of the fit that had been taken when the loss was computed.
     """
 
-    def __init__(self, loss: float) -> None:
-        super().__init__(loss)
-        self.loss = loss
+    def __init__(self, loss: float, n_steps: int) -> None:
+        super().__init__(loss, n_steps)
+        self.loss, self.n_steps = loss, n_steps
 
 
-class WeightsBefore(Callback):
-    """Keep the weights from before training, and put them back if it diverges at once.
-
-    Parameters
-    ----------
-    each_epoch : bool
-        Whether to keep those from before each epoch, to go back to wherever it diverges.
-    samples : Samples or None
-        The training rows, where they may hold few rows of the table: no others are kept
-        of a table of which training updates these alone.
-    """
-
-    def __init__(self, each_epoch: bool, samples: Samples | None = None) -> None:
-        self.each_epoch = each_epoch
-        self.samples = samples
-
-    def on_train_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
-        self._n_epochs = len(net.history)
-        self._copy: WeightsCopy | None = None
-        self._rows: Tensor | None = None
-        if self.samples is not None and net.module_.sparse:
-            self._rows = net.module_.rows_of(self.samples.index, self.samples.bags)
-        self.samples = None
-
-    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
-        if self._copy is None or self.each_epoch:
-            self._drop()
-            self._copy = WeightsCopy(self._state(net))
-
-    def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
-        is_first = len(net.history) == self._n_epochs
-        if net.diverged_ is not None and (self.each_epoch or is_first) and self._copy is not None:
-            state = self._state(net)
-            self._copy.restore(state)
-            if self._rows is not None:
-                with torch.no_grad():
-                    net.module_.table.index_copy_(0, self._rows, state["table"])
-                net.refresh_unseen()
-        self._drop()
-
-    def _state(self, net: NeuralNet) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = net.module_.state_dict()
-        return state if self._rows is None else {**state, "table": state["table"][self._rows]}
-
-    def _drop(self) -> None:
-        if self._copy is not None:
-            self._copy.close()
-        self._copy = None
-
-
-def advice(net: Any, loss: float, n_steps: int) -> str:
+def advice(net: Any, error: Diverged) -> str:
     """Where training diverged, and what to do about it.
 
     Parameters
     ----------
     net : DeepFMNet
-    loss : float
-    n_steps : int
-        Steps of this fit before it did.
+    error : Diverged
     """
     where = (
-        f"The training loss became {loss} in epoch {len(net.history)}, "
+        f"The training loss became {error.loss} in epoch {len(net.history)}, "
         f"with learning_rate={net.lr:g}"
     )
-    if n_steps == 0:
+    if error.n_steps == 0:
         return (
             f"{where}, before a step was taken: a number that comes in is extreme. Look at y, "
             f"sample_weight, and the embeddings given as pretrained or learned before."
@@ -97,3 +42,20 @@ def advice(net: Any, loss: float, n_steps: int) -> str:
     if net.precision == "bfloat16":
         cause += ", or precision='bfloat16'"
     return f"{where}: the likely cause is {cause}. Lower learning_rate, to {net.lr / 10:g} say."
+
+
+def weights_left(history: Sequence[dict[str, Any]], n_before: int) -> str:
+    """Which epoch's weights are left where training diverges.
+
+    Parameters
+    ----------
+    history : list of dict
+        One for each epoch, the one that diverged not among them.
+    n_before : int
+        Number of the epochs of earlier fits; fewer than there are.
+    """
+    scores = np.array([epoch.get("valid_score", np.nan) for epoch in history[n_before:]])
+    scores = np.where(np.isnan(scores), -np.inf, scores)
+    if scores.max() == -np.inf:  # none of them says anything
+        return f"epoch {len(history)}, the last one before"
+    return f"epoch {n_before + int(scores.argmax()) + 1}, the best one before"

@@ -11,7 +11,7 @@ from sklearn_deepfm._plain import Damaged, expect
 from sklearn_deepfm._quantities import Bins, Numbers
 from sklearn_deepfm._roles import Role
 from sklearn_deepfm._tables import Column, ListColumn
-from sklearn_deepfm._vocabulary import NOTHING_KNOWN, Vocabulary
+from sklearn_deepfm._vocabulary import NOTHING_KNOWN, Counts, Vocabulary
 
 Field: TypeAlias = Vocabulary | Hashed | Bins | Numbers | Baskets
 
@@ -30,9 +30,9 @@ def learned(encoder: Any, column: Any, role: Role, n_rows: int) -> Field:
         Number of rows so far.
     """
     if isinstance(column, ListColumn):
-        return Baskets(_learned_categories(encoder, column.members, role, n_rows))
+        return Baskets(learned_categories(encoder, Counts.of(column.members), role, n_rows))
     if column.kind is None or column.is_encoded():
-        return _learned_categories(encoder, column, role, n_rows)
+        return learned_categories(encoder, Counts.of(column), role, n_rows)
     if encoder.n_bins is None:
         return Numbers(column.kind)
     return Bins.learned(column, None if encoder.n_bins == "auto" else encoder.n_bins)
@@ -50,17 +50,18 @@ def learned_more(encoder: Any, field: Any, role: Role, column: Any, n_rows: int)
     if not isinstance(field, Vocabulary) or column.kind is None:
         field.encode(column)  # which refuses what it cannot
         return field
-    return field.extended(column.as_categories(), *_limits(encoder, n_rows))
+    return field.extended(Counts.of(column.as_categories()), *_limits(encoder, n_rows))
 
 
-def _learned_categories(
-    encoder: Any, column: Column, role: Role, n_rows: int
+def learned_categories(
+    encoder: Any, counts: Counts, role: Role, n_rows: int
 ) -> Vocabulary | Hashed:
+    """What fit learns of categories, by their counts."""
     if role.hash_dim is not None:
-        return Hashed(column.kind, role.hash_dim)
-    if column.kind is None:
+        return Hashed(counts.kind, role.hash_dim)
+    if counts.kind is None:
         return NOTHING_KNOWN
-    return Vocabulary.empty(column).extended(column, *_limits(encoder, n_rows))
+    return Vocabulary.empty(counts).extended(counts, *_limits(encoder, n_rows))
 
 
 def _limits(encoder: Any, n_rows: int) -> tuple[float, int | None]:

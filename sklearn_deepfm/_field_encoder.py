@@ -1,15 +1,15 @@
 """OrdinalFieldEncoder: a table of categories and quantities as a matrix of small integer codes."""
 
-from numbers import Real
-
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_deepfm._baskets import Baskets
 from sklearn_deepfm._encoder_fields import learned, learned_more, like_fitted, name_of_kind
-from sklearn_deepfm._encoder_output import Output, code_columns
+from sklearn_deepfm._encoder_meaning import MeaningMixin
+from sklearn_deepfm._encoder_output import Output
 from sklearn_deepfm._encoder_state import EncoderState
+from sklearn_deepfm._encoder_stream import learned_of_stream
 from sklearn_deepfm._parameters import (
     Rule,
     check_parameters,
@@ -23,18 +23,17 @@ from sklearn_deepfm._parameters import (
 from sklearn_deepfm._quantities import Numbers
 from sklearn_deepfm._roles import roles_of
 from sklearn_deepfm._sklearn_callbacks import CallbackSupportMixin, one_task
+from sklearn_deepfm._streams import Stream, is_stream, stream_like_fitted, stream_to_fit
 from sklearn_deepfm._tables import (
-    Column,
     Columns,
     ListColumn,
     column_names,
     read_table,
+    refuse_other_containers,
     validate_names,
 )
 from sklearn_deepfm._vocabulary import (
     FIRST_KNOWN,
-    MISSING,
-    Vocabulary,
     warn_if_mostly_unknown,
     warn_if_nearly_unique,
 )
@@ -61,7 +60,12 @@ _PARAMETER_RULES = {
 
 
 class OrdinalFieldEncoder(
-    EncoderState, CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+    MeaningMixin,
+    EncoderState,
+    CallbackSupportMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Encode each column of any table as a field of small integer codes.
 
@@ -206,16 +210,21 @@ class OrdinalFieldEncoder(
         self.separators = separators
         self.member_weights = member_weights
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, *, leave_out=None):
         """Learn the kind of each column, and its categories or bins.
 
         Parameters
         ----------
-        X : {array-like, dataframe} of shape (n_samples, n_features)
-            The table to learn.
+        X : {array-like, dataframe} of shape (n_samples, n_features), or pyarrow.dataset.Dataset
+            The table to learn. A data set is read part by part and need not fit in memory;
+            quantiles of more than 1,048,576 rows are those of a sample of so many.
 
-        y : None, default=None
-            Ignored; here for pipelines.
+        y : str or list of str, default=None
+            Of a data set the column, or columns, of the target, which are no features.
+            Otherwise ignored; here for pipelines.
+
+        leave_out : str or list of str, default=None
+            Of a data set further columns that are no features, such as weights.
 
         Returns
         -------
@@ -231,25 +240,32 @@ class OrdinalFieldEncoder(
             If X is sparse, or a column holds values of several types, nested or complex ones.
         """
         with one_task(self, X, y):
-            self._learn(read_table(X))
+            if is_stream(X):
+                self._learn_stream(X, y, leave_out)
+            else:
+                self._learn(_table(X, leave_out))
         return self
 
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X, y=None, *, leave_out=None):
         """Learn the table and encode it, faster than by `fit` and `transform`.
 
         Parameters
         ----------
-        X : {array-like, dataframe} of shape (n_samples, n_features)
+        X : {array-like, dataframe} of shape (n_samples, n_features), or pyarrow.dataset.Dataset
             The table to learn and encode.
 
-        y : None, default=None
-            Ignored; here for pipelines.
+        y : str or list of str, default=None
+            As in `fit`.
+
+        leave_out : str or list of str, default=None
+            As in `fit`.
 
         Returns
         -------
         codes : ndarray of shape (n_samples, n_fields), dtype=int32
             The codes. A data frame if a field is of lists or numbers, which are columns of
-            type Arrow list<int32> and float64, or if `set_output` asks for one.
+            type Arrow list<int32> and float64, or if `set_output` asks for one. Of a data set
+            a stream of these for the estimators, encoded as it is read.
 
         Raises
         ------
@@ -257,7 +273,9 @@ class OrdinalFieldEncoder(
             As `fit` does.
         """
         with one_task(self, X, y):
-            return self._learn(read_table(X), encodes=True)
+            if is_stream(X):
+                return self._learn_stream(X, y, leave_out).encoded(self.transform)
+            return self._learn(_table(X, leave_out), encodes=True)
 
     def partial_fit(self, X, y=None):
         """Learn more rows; every code given so far keeps its meaning.
@@ -284,6 +302,7 @@ class OrdinalFieldEncoder(
         ValueError, TypeError
             As `fit` and `transform` do.
         """
+        refuse_other_containers(X)
         if not hasattr(self, "_fields"):
             return self.fit(X)
         check_parameters(self, _PARAMETER_RULES)
@@ -301,14 +320,16 @@ class OrdinalFieldEncoder(
 
         Parameters
         ----------
-        X : {array-like, dataframe} of shape (n_samples, n_features)
-            A table with the columns seen by fit, in the same order.
+        X : {array-like, dataframe} of shape (n_samples, n_features), or pyarrow.dataset.Dataset
+            A table with the columns seen by fit, in the same order; a data set with these
+            among its columns.
 
         Returns
         -------
         codes : ndarray of shape (n_samples, n_fields), dtype=int32
             The codes. A data frame if a field is of lists or numbers, which are columns of
-            type Arrow list<int32> and float64, or if `set_output` asks for one.
+            type Arrow list<int32> and float64, or if `set_output` asks for one. Of a data set
+            a stream of these for the estimators, encoded as it is read.
 
         Raises
         ------
@@ -318,6 +339,8 @@ class OrdinalFieldEncoder(
             If X is sparse, or a column holds values of several types, nested or complex ones.
         """
         check_is_fitted(self)
+        if is_stream(X):
+            return stream_like_fitted(self, X).encoded(self.transform)
         table = self._read_like_fitted(X)
         columns, output = Columns(table), Output(table, len(self._fields))
         for j, (field, role) in enumerate(zip(self._fields, self._roles, strict=True)):
@@ -327,81 +350,6 @@ class OrdinalFieldEncoder(
             cells = column.members if isinstance(column, ListColumn) else column
             warn_if_mostly_unknown(cells, n_unseen)
         return output.table(self.get_feature_names_out())
-
-    def inverse_transform(self, X):
-        """Give back the values that codes stand for.
-
-        Parameters
-        ----------
-        X : {array-like, dataframe} of shape (n_samples, n_fields)
-            Codes, as `transform` gives them.
-
-        Returns
-        -------
-        values : ndarray of shape (n_samples, n_fields), dtype=object
-            The categories; for a bin its middle; for missing, unknown and hashed values None;
-            for a list the list of these; numbers as they are.
-
-        Raises
-        ------
-        ValueError
-            If X has not one column per field, or holds something that is no code of its field.
-        """
-        check_is_fitted(self)
-        columns = code_columns(X, len(self._fields))
-        values = np.empty((len(columns[0]), len(columns)), dtype=object)
-        for j, (field, cells) in enumerate(zip(self._fields, columns, strict=True)):
-            meaning = [None] * FIRST_KNOWN + field.representatives.to_pylist()
-            values[:, j] = [self._value(j, cell, meaning) for cell in cells]
-        return values
-
-    def by_code(self, field, frame):
-        """Put codes in the place of categories: for embeddings that a model shall start from.
-
-        Parameters
-        ----------
-        field : str or int
-            Name or position of a column of categories.
-
-        frame : DataFrame
-            A row for each category, which is the frame's index.
-
-        Returns
-        -------
-        frame : DataFrame
-            The rows of the categories that have a code, by that code.
-
-        Raises
-        ------
-        ValueError
-            If the field has no categories, or the index holds another kind of values.
-        """
-        vocabulary = self._vocabulary_of(field)
-        index = Columns(frame.index.to_frame(name=field))[0]
-        codes, _ = vocabulary.encode(like_fitted(vocabulary, index))
-        is_known = codes >= FIRST_KNOWN
-        return frame[is_known].set_axis(codes[is_known])
-
-    def by_category(self, field, frame):
-        """Put categories in the place of codes: for embeddings that a model has learned.
-
-        Parameters
-        ----------
-        field : str or int
-            Name or position of a column of categories.
-
-        frame : DataFrame
-            A row for each code, which is the frame's index.
-
-        Returns
-        -------
-        frame : DataFrame
-            The rows of the codes that stand for a category, by that category.
-        """
-        field = self._vocabulary_of(field)
-        frame = frame[(frame.index >= FIRST_KNOWN) & (frame.index < FIRST_KNOWN + field.n_known)]
-        categories = field.categories.to_numpy(zero_copy_only=False)
-        return frame.set_axis(categories[frame.index - FIRST_KNOWN])
 
     def get_feature_names_out(self, input_features=None):
         """Names of the fields: those of the columns, but for columns of weights.
@@ -433,8 +381,7 @@ class OrdinalFieldEncoder(
         for j, role in enumerate(roles):
             column = role.as_field(role.read(columns))
             field = learned(self, column, role, len(table))
-            if isinstance(field, Vocabulary) and isinstance(column, Column):
-                warn_if_nearly_unique(column, field)
+            warn_if_nearly_unique(column.name, field)
             if encodes:
                 output.add(j, field.encode(like_fitted(field, column))[0])
             fields.append(field)
@@ -443,6 +390,20 @@ class OrdinalFieldEncoder(
         self._roles = roles
         self._remember(fields, len(table))
         return output.table(self.get_feature_names_out()) if encodes else None
+
+    def _learn_stream(self, X, y, leave_out):
+        """Fit on a data set, and return the stream of its features."""
+        check_parameters(self, _PARAMETER_RULES)
+        if isinstance(X, Stream):
+            raise TypeError("X is encoded already: give the pyarrow.dataset.Dataset itself.")
+        stream = stream_to_fit(X, ("y", y), ("leave_out", leave_out))
+        roles, fields, n_rows = learned_of_stream(self, stream)
+        for role, field in zip(roles, fields, strict=True):
+            warn_if_nearly_unique(stream.names[role.position], field)
+        validate_names(self, pd.DataFrame(columns=stream.names), reset=True)
+        self._roles = roles
+        self._remember(fields, n_rows)
+        return stream
 
     def _remember(self, fields, n_rows):
         self._fields = fields
@@ -457,44 +418,18 @@ class OrdinalFieldEncoder(
         validate_names(self, table, reset=False)
         return table
 
-    def _vocabulary_of(self, name):
-        """The vocabulary of a column, or of the members of its lists."""
-        check_is_fitted(self)
-        names = list(getattr(self, "feature_names_in_", range(self.n_features_in_)))
-        position = names.index(name) if name in names else name
-        for field, role in zip(self._fields, self._roles, strict=True):
-            field = getattr(field, "of_members", field)
-            if role.position == position and isinstance(field, Vocabulary):
-                return field
-        raise ValueError(
-            f"field must be a column of categories that are not hashed, got {name!r}. The columns "
-            f"are {names}, their kinds {self.field_kinds_}."
-        )
-
-    def _value(self, j, cell, meaning):
-        """What a cell of field j stands for."""
-        field = self._fields[j]
-        if isinstance(field, Numbers):
-            return cell
-        if not isinstance(field, Baskets):
-            return meaning[self._checked_code(j, cell)]
-        if not isinstance(cell, list | tuple | np.ndarray):
-            raise ValueError(f"Column {j} of X must hold lists of codes, and holds {cell!r}.")
-        members = [member["code"] if isinstance(member, dict) else member for member in cell]
-        return [meaning[self._checked_code(j, member)] for member in members]
-
-    def _checked_code(self, j, code):
-        is_number = isinstance(code, Real) and not isinstance(code, bool)
-        if not is_number or code % 1 != 0 or not MISSING <= code < self.field_dims_[j]:
-            raise ValueError(
-                f"Column {j} of X holds {code}, which is no code of that field: its codes are the "
-                f"whole numbers from 0 to {self.field_dims_[j] - 1}."
-            )
-        return int(code)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = True
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _table(X, leave_out):
+    if leave_out is not None:
+        raise ValueError(
+            f"leave_out={leave_out!r} is for columns of a pyarrow.dataset.Dataset, got a "
+            f"{type(X).__name__} as X. Drop the columns."
+        )
+    return read_table(X)

@@ -3,7 +3,7 @@
 import copy
 from functools import cached_property
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,13 @@ from sklearn_deepfm._index_field import IndexField
 from sklearn_deepfm._number_map import NumberMaps
 from sklearn_deepfm._numeric_field import SLOPE_ROW, NumericField
 from sklearn_deepfm._plain import expect
+
+
+class Layout(NamedTuple):
+    """Where fields begin in the table: those of one code per cell, and the multi-valued ones."""
+
+    cells: np.ndarray
+    bags: np.ndarray
 
 
 class Fields:
@@ -99,6 +106,12 @@ class Fields:
         """First row of each field, an int64 array of shape (n_fields,)."""
         return np.cumsum(self.dims) - self.dims
 
+    @property
+    def layout(self):
+        """First rows of the fields of one code per cell, and of the multi-valued ones."""
+        offsets = self.offsets.astype(np.int32)
+        return Layout(offsets[~self._bags], offsets[self._bags])
+
     @cached_property
     def maps(self):
         """From a matrix of codes to rows of the table at once; None unless all fields allow."""
@@ -181,6 +194,12 @@ class Fields:
         source, is_new = np.repeat(self.offsets, new.dims), np.ones(new.dims.sum(), dtype=bool)
         source[kept], is_new[kept] = np.arange(n_rows), False
         return new, source, is_new
+
+    def without_counts(self):
+        """The same rows of the table, as if no row of the data had been counted."""
+        new = copy.copy(self)
+        new._fields = [field.without_counts() for field in self._fields]
+        return new
 
     def with_own_codes(self, columns):
         """Columns whose categories are numbered as in fit, to be encoded part by part."""

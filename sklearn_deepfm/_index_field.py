@@ -1,5 +1,7 @@
 """A column of codes, each of which has a row in the embedding table."""
 
+import copy
+
 import numpy as np
 import pandas as pd
 
@@ -66,6 +68,12 @@ class IndexField(Plain):
         counts = np.bincount(rows, weights=weight, minlength=n_rows).astype(np.float64)
         counts[: self.n_rows] += self.frequency
         self.frequency = counts
+
+    def without_counts(self):
+        """The same codes and rows, as if no cell had been counted."""
+        new = copy.copy(self)
+        new.frequency = np.zeros_like(self.frequency)
+        return new
 
     def _add_codes(self, new):
         codes = np.concatenate([self.codes, new])

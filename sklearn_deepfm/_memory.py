@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sklearn_deepfm._training import batch_size
+from sklearn_deepfm._training import batch_size, device_of
 
 FLOAT = 4  # bytes
 USABLE = 0.8  # of what is free
@@ -18,7 +18,7 @@ PER_CELL, PER_UNIT = 6, 4
 
 
 @contextlib.contextmanager
-def memory_advice(model: Any, n_rows: int) -> Iterator[None]:
+def memory_advice(model: Any, n_rows: int, goes_on: bool) -> Iterator[None]:
     """Turn whatever is raised where memory runs out into an error that says what would fit.
 
     Parameters
@@ -27,6 +27,8 @@ def memory_advice(model: Any, n_rows: int) -> Iterator[None]:
         Gives the parameters, and the fields once it has them.
     n_rows : int
         Number of training rows.
+    goes_on : bool
+        Whether the model has a net, which is trained further.
 
     Raises
     ------
@@ -41,18 +43,21 @@ def memory_advice(model: Any, n_rows: int) -> Iterator[None]:
         fields = getattr(model, "_fields", None)
         if fields is None:
             raise
+        device = model.net_.device if goes_on else device_of(model.device)
         message = advice(
             model,
+            device,
             n_features=int(fields.dims.sum()),
             n_fields=len(fields),
             n_outputs=model._target.n_outputs,
             n_batch=batch_size(model, n_rows),
-            free=free_bytes(model.device),
+            free=free_bytes(device),
+            goes_on=goes_on,
         )
-        raise MemoryError(message) from error
+        raise MemoryError(f"{message} The model is as it was before this call.") from error
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether that is what an error of NumPy or torch means."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
@@ -62,12 +67,14 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def advice(
     model: Any,
+    device: str,
     *,
     n_features: int,
     n_fields: int,
     n_outputs: int,
     n_batch: int,
     free: float | None,
+    goes_on: bool = False,
 ) -> str:
     """Where the memory goes, and the value of a parameter with which it would be enough."""
     members = int(model.n_members)
@@ -78,7 +85,7 @@ def advice(
     per_sample = FLOAT * members * (n_fields * dim * PER_CELL + sum(model.mlp_dims) * PER_UNIT)
     batch = n_batch * per_sample
     text = (
-        f"Memory of the device {model.device!r} is not enough: the table of {n_features} codes "
+        f"Memory of the device {device!r} is not enough: the table of {n_features} codes "
         f"takes about {_size(table)} with what training keeps beside it, a batch {_size(batch)}"
     )
     text += "." if free is None else f", and {_size(free)} are free."
@@ -91,13 +98,12 @@ def advice(
     text += " Or give rare categories one code, by min_frequency or max_categories of the encoder"
     if model.table_optimizer == "adam":
         text += "; table_optimizer='adagrad' keeps a number per code, Adam two per weight"
-    return f"{text}."
+    return f"{text}. A network that goes on keeps its size: fit a clone." if goes_on else f"{text}."
 
 
 def _copies(model: Any) -> int:
-    """Arrays of the size of the table: itself, gradient or scratch, moments, average, the best."""
-    copies = 2 + (2 if model.table_optimizer == "adam" else 0)
-    return copies + (model.ema_epochs > 0) + (model.early_stopping is not False)
+    """Arrays of the table's size: itself, gradient or scratch, moments, average, an epoch's."""
+    return 3 + (2 if model.table_optimizer == "adam" else 0) + (model.ema_epochs > 0)
 
 
 def _lower(name: str, now: int, fitting: int | None) -> str:

@@ -17,12 +17,15 @@ from sklearn_deepfm._averaging import (
     WeightAverage,
     average_of,
     has_statistics,
+    statistics_of,
     statistics_of_one_batch,
 )
 from sklearn_deepfm._batches import Batches, Samples
+from sklearn_deepfm._distributed import ALONE, Group, Shares, Stopped
 from sklearn_deepfm._divergence import Diverged, advice
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
+from sklearn_deepfm._spool import Spool, SpooledBatches
 from sklearn_deepfm._unseen import fill_unseen
 
 VALID_BATCH_SIZE = 4096
@@ -66,10 +69,12 @@ class DeepFMNet(NeuralNet):
     diverged_: str | None = None  # what to say of it
 
     # Held during a fit alone.
-    _n_steps = 0
+    group: Group = ALONE  # processes that train it together
+    n_steps = 0
+    is_broken_off = False  # by an error of a callback
     average: WeightAverage | None = None
-    _trained_on: Samples | None = None
-    _samples: Samples | None = None
+    _trained_on: Samples | Spool | None = None
+    _samples: Samples | Spool | None = None
 
     def __init__(
         self,
@@ -171,7 +176,7 @@ class DeepFMNet(NeuralNet):
 
     # Training
 
-    def train(self, train: Samples, valid: Samples | None, callbacks: list[Any]) -> None:
+    def train(self, train: Samples | Spool, valid: Samples | None, callbacks: list[Any]) -> None:
         """Run up to `max_epochs` epochs, on from where the last call ended."""
         users: list[Any] = self.callbacks
         self.callbacks: list[Any] = callbacks
@@ -180,14 +185,15 @@ class DeepFMNet(NeuralNet):
         else:
             self.initialize()
         self._restart_optimizer()
-        self._n_steps = 0
         try:
             self.partial_fit((train, valid))
+            self.group.end_training(self.module_)
         finally:
             # What callbacks gathered holds rows of the data.
             self.callbacks = users
             self.callbacks_: list[Any] = []
             self.average = self._trained_on = self._samples = None
+            self.group = ALONE
             self.unseen = []
             self.optimizer_.zero_grad()
             if not self.keep_optimizer or self.diverged_ is not None:
@@ -197,13 +203,17 @@ class DeepFMNet(NeuralNet):
         """Training and validation samples, which come as a pair."""
         return X
 
-    def get_dataset(self, X: Any, y: Any = None) -> Samples:
-        return X if isinstance(X, Samples) else Samples(torch.as_tensor(X, device=self.device))
+    def get_dataset(self, X: Any, y: Any = None) -> Samples | Spool:
+        if isinstance(X, Samples | Spool):
+            return X
+        return Samples(torch.as_tensor(X, device=self.device))
 
-    def get_iterator(self, dataset: Samples, training: bool = False) -> Batches:
+    def get_iterator(
+        self, dataset: Samples | Spool, training: bool = False
+    ) -> Shares | Batches | SpooledBatches:
         if training:
-            return Batches(dataset, self.batch_size, self.order_)
-        return Batches(dataset, max(self.batch_size, VALID_BATCH_SIZE))
+            return Shares(dataset.batches(self.batch_size, self.order_), self.group)
+        return dataset.batches(max(self.batch_size, VALID_BATCH_SIZE) * self.group.size)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Compute output, loss and gradient of a batch.
@@ -216,10 +226,23 @@ class DeepFMNet(NeuralNet):
         x, y = batch
         logits = self._member_logits(x)
         loss = self.get_loss(logits, y, X=x, training=True)
-        if loss.device.type == "cpu" and not math.isfinite(loss.item()):
-            raise Diverged(loss.item())
-        loss.backward()
+        if self.group.size > 1:
+            loss.backward()
+            loss = self.group.merge(self.module_, loss)
+        if _is_at_hand(loss) and not math.isfinite(loss.item()):
+            raise Diverged(loss.item(), self.n_steps)
+        if self.group.size == 1:
+            loss.backward()
         return {"loss": loss / logits.shape[1], "y_pred": logits.detach().mean(1)}
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        """Compute output and loss of a batch, of which each process predicts a part."""
+        x, y = batch
+        part, _ = self.group.part_of(batch)
+        self.module_.eval()
+        with torch.no_grad():
+            logits = self.group.concatenated(self.infer(part), len(x["index"]))
+            return {"loss": self.get_loss(logits, y, X=x), "y_pred": logits}
 
     def infer(self, x: dict[str, Any], **fit_params: Any) -> Tensor:
         """Logits (batch, n_outputs): of the member that has not seen a row, else their mean."""
@@ -229,7 +252,7 @@ class DeepFMNet(NeuralNet):
         return logits.mean(1)
 
     def _member_logits(self, x: dict[str, Any]) -> Tensor:
-        inputs = {name: part for name, part in x.items() if name not in ("weight", "member")}
+        inputs = {name: part for name, part in x.items() if name in ("index", "value", "bags")}
         low = self.precision == "bfloat16" and self.module_.training
         with torch.autocast(x["index"].device.type, torch.bfloat16, enabled=low):
             logits: Tensor = self.module_.member_logits(**inputs)
@@ -240,6 +263,7 @@ class DeepFMNet(NeuralNet):
     ) -> Tensor:
         """Mean over the batch of weight times loss; the weights have mean 1 over the set.
 
+        Of a process's part of a batch it is the part of that mean.
         The loss of several labels or numbers is the sum of theirs, and so is that of
         several members, whose logits are of shape (batch, n_members, n_outputs).
         """
@@ -252,7 +276,8 @@ class DeepFMNet(NeuralNet):
         if "weight" in X:
             weight = X["weight"]
             losses = losses * (weight.unsqueeze(1) if weight.ndim == 1 else weight)
-        return losses.mean(0).sum()
+        mean: Tensor = losses.sum(0) / X["n_rows"] if "n_rows" in X else losses.mean(0)
+        return mean.sum()
 
     def get_all_learnable_params(self) -> Any:
         """Parameters by name; in a row-sparse step the table's touched rows stand for it."""
@@ -272,6 +297,7 @@ class DeepFMNet(NeuralNet):
         if training:
             self._begin_epoch(iterator)
         else:
+            self.group.average(statistics_of(self.module_))
             self._apply_average()
             if iterator is not None:
                 self.refresh_unseen()
@@ -279,12 +305,13 @@ class DeepFMNet(NeuralNet):
         for batch in iterator or ():
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
-            self._n_steps += training
+            self.n_steps += training
             if training and self.average is not None:
                 self.average.update(self.module_.touched)
             loss = step["loss"].detach()
-            self.history.record_batch(name, loss.item() if loss.device.type == "cpu" else loss)
-            self.history.record_batch(f"{prefix}_batch_size", len(batch[0]["index"]))
+            self.history.record_batch(name, loss.item() if _is_at_hand(loss) else loss)
+            n_rows = batch[0].get("n_rows", len(batch[0]["index"]))
+            self.history.record_batch(f"{prefix}_batch_size", n_rows)
             recorded.append(self.history[-1]["batches"][-1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
         on_device = [row for row in recorded if torch.is_tensor(row[name])]
@@ -292,8 +319,10 @@ class DeepFMNet(NeuralNet):
             losses = torch.stack([row[name] for row in on_device]).tolist()
             for row, loss in zip(on_device, losses, strict=True):
                 row[name] = loss
-            if training and not math.isfinite(sum(losses)):
-                raise Diverged(next(loss for loss in losses if not math.isfinite(loss)))
+            strange = [n for n, loss in enumerate(losses) if not math.isfinite(loss)]
+            if training and strange:
+                n_steps = self.n_steps - len(losses) + strange[0]
+                raise Diverged(losses[strange[0]], n_steps)
         if iterator is not None:
             self.history.record(f"{prefix}_batch_count", len(recorded))
         if not training:
@@ -302,19 +331,20 @@ class DeepFMNet(NeuralNet):
     def _check_weights(self) -> None:
         """The last step of an epoch has no loss after it that would tell: predict some rows."""
         samples: Any = self._samples
-        x, _ = samples.take(slice(0, min(len(samples), N_TRIED)))
+        x, _ = samples.few(N_TRIED)
         self.module_.eval()
         with torch.no_grad():
             logits = self._member_logits(x)
         weights = [parameter.detach().square().sum() for parameter in self.module_.parameters()]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights)):
-            raise Diverged(math.nan)
+            raise Diverged(math.nan, self.n_steps)
 
-    def _begin_epoch(self, batches: Batches) -> None:
+    def _begin_epoch(self, batches: Shares) -> None:
         """Go on with the weights in training, which the average has replaced for validation."""
         self._samples = batches.samples
+        self.group.reseed(self)
         # Batches of one row have no statistics: they are normalised as predictions are.
-        has_pairs = len(batches.samples) >= 2 * len(batches)
+        has_pairs = len(batches.samples) >= 2 * len(batches) * self.group.size
         self._trained_on = batches.samples if has_pairs and has_statistics(self.module_) else None
         if self.average is not None:
             self.average.restore()
@@ -326,11 +356,11 @@ class DeepFMNet(NeuralNet):
         samples = self._trained_on
         if self.average is None or not self.average.apply() or samples is None:
             return
-        n = min(len(samples), MOST_ROWS_OF_STATISTICS)
-        x, _ = samples.take(torch.arange(n, device=samples.index.device) * len(samples) // n)
+        x, _ = self.group.part_of(samples.few(MOST_ROWS_OF_STATISTICS))
         random = self.module_.random_state()
         with statistics_of_one_batch(self.module_):
             self._member_logits(x)
+        self.group.average(statistics_of(self.module_))
         self.module_.set_random_state(random)  # training goes on as if nothing had been drawn
 
     def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
@@ -347,6 +377,27 @@ class DeepFMNet(NeuralNet):
         """Set the rows that stand for unseen codes, now that those of the others have changed."""
         fill_unseen(self.module_, self.frequencies, list(self.unseen))
 
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        """Call net and callbacks, and remember whether one of the user's has raised an error.
+
+        Processes that train together end an epoch, or training, alike, and such an error of
+        one of them is a failure of all.
+        """
+        stops, is_shared = False, method_name == "on_epoch_end" and self.group.size > 1
+        try:
+            super().notify(method_name, **kwargs)
+        except KeyboardInterrupt:
+            if not is_shared:
+                raise
+            stops = True
+        except Exception:
+            scores = (getattr(callback, "in_scorer_", False) for _, callback in self.callbacks_)
+            # Processes that train together all go back, since the others do not learn so far.
+            self.is_broken_off = self.group.size == 1 and not any(scores)
+            raise
+        if is_shared:
+            self.group.agree(self, stops)
+
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
         """Train, and remember whether the user broke it off, or it diverged.
 
@@ -356,28 +407,38 @@ class DeepFMNet(NeuralNet):
         self.interrupted_, self.diverged_ = False, None
         try:
             return super().fit_loop(X, y, epochs, **kwargs)
+        except Stopped:
+            raise
         except KeyboardInterrupt:
             callbacks = [callback for _, callback in self.callbacks_]
             stops = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
             is_over = any(callback.misses_ >= callback.patience for callback in stops)
             is_over |= any(getattr(callback, "stopped_", False) for callback in callbacks)
             self.interrupted_ = not is_over
+            if self.group.size > 1:
+                self._break_off()
+                raise RuntimeError("Training was interrupted; it ends in all processes.") from None
             raise
         except Diverged as error:
-            self.diverged_ = advice(self, error.loss, self._n_steps)
+            self.diverged_ = advice(self, error)
             raise KeyboardInterrupt from error  # with which skorch ends training in order
         except Exception:
-            self.on_train_end(self)  # the weights reached can be used
+            self._break_off()
             raise
         finally:
             if self.history_ and "dur" not in self.history_[-1]:
                 self.history_.pop()  # an epoch cut short
 
+    def _break_off(self) -> None:
+        """Make the weights reached usable, without the other processes, which may be gone."""
+        self.group = ALONE
+        self.on_train_end(self)
+
     # Pickling: arrays instead of tensors, so that any device can load them
 
     def __getstate__(self) -> dict[str, Any]:
         built = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
-        of_a_fit = ("average", "_trained_on", "_samples", "_n_steps")
+        of_a_fit = ("group", "average", "_trained_on", "_samples", "n_steps", "is_broken_off")
         left_out = {*built, *of_a_fit}
         state = {name: value for name, value in vars(self).items() if name not in left_out}
         state["unseen"] = []
@@ -435,6 +496,11 @@ class DeepFMRegressorNet(RegressorMixin, DeepFMNet):
         """Standardised target, of shape (n_samples,) or (n_samples, n_outputs)."""
         output: np.ndarray = self.forward(X).detach().numpy()
         return output[:, 0] if output.shape[1] == 1 else output
+
+
+def _is_at_hand(loss: Tensor) -> bool:
+    """Whether its value can be read without waiting for a device."""
+    return loss.device.type == "cpu"
 
 
 def _on_cpu(state: dict[int, Any]) -> dict[int, Any]:

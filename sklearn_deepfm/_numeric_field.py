@@ -1,5 +1,7 @@
 """A column of numbers: a bin of its own range for each, and a slope."""
 
+import copy
+
 import numpy as np
 
 from sklearn_deepfm._index_field import FALLBACK_ROW
@@ -76,6 +78,12 @@ class NumericField(Plain):
         if self.edges is not None:
             scores = self._scores(x, missing)
             self.sum_of_scores += scores.sum() if weight is None else weight @ scores
+
+    def without_counts(self):
+        """The same bins and scores, as if no cell had been counted."""
+        new = copy.copy(self)
+        new.frequency, new.sum_of_scores = np.zeros_like(self.frequency), 0.0
+        return new
 
     def _learn(self, x, weight):
         distinct, position = np.unique(x, return_inverse=True)

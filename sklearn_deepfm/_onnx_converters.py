@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_deepfm._classifier import DeepFMClassifier
 from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
+from sklearn_deepfm._labels import LabelSets
 from sklearn_deepfm._onnx_encoder import (
     MISSING_STRING,
     convert_encoder,
@@ -36,7 +37,6 @@ from sklearn_deepfm._onnx_graph import (
 )
 from sklearn_deepfm._onnx_network import logits_of
 from sklearn_deepfm._regressor import DeepFMRegressor
-from sklearn_deepfm._targets import LabelSets
 
 MOST_BYTES = 2**31 - 2**24  # of a file's arrays: protocol buffers end at 2 GiB
 

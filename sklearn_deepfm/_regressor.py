@@ -3,10 +3,12 @@
 import torch
 from sklearn.base import RegressorMixin
 
+from sklearn_deepfm._amounts import Amount
 from sklearn_deepfm._base import BaseDeepFM
+from sklearn_deepfm._distributed import group_of
 from sklearn_deepfm._net import DeepFMRegressorNet
 from sklearn_deepfm._sklearn_callbacks import callbacks_of
-from sklearn_deepfm._targets import Amount
+from sklearn_deepfm._streams import is_stream, stream_like_fitted
 
 
 class DeepFMRegressor(RegressorMixin, BaseDeepFM):
@@ -147,6 +149,12 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         to 6 times the memory of the weights, and at most a tenth of the time. A fit of
         `warm_start` that goes on with another cannot have one, and `partial_fit` writes
         none.
+    distributed : bool, default=False
+        Whether the processes that torchrun has started train one model together. Each of
+        them calls `fit` with the same parameters and rows and takes its part of every
+        batch, whose size counts all parts; all end with the same model. It is that of one
+        process, up to rounding and to what dropout draws and `batch_norm` sees. The first
+        process prints and writes files. The user guide has a page on it.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and the optimizer's state of the last
         one, with rows added to the table for new codes. The weights are the averaged ones,
@@ -247,17 +255,18 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Numbers.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of at least 0; None: all 1.
-        X_val : data frame or array-like of shape (n_val, n_fields), default=None
-            Validation rows, in the place of a hold-out.
-        y_val : array-like of shape (n_val,), default=None
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers. A data set, or what an encoder makes of one, need not fit in
+            memory; all its columns but those of target and weights are fields.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or str or list of str
+            Numbers. Of a data set the names of their columns.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights of at least 0; None: all 1. Of a data set the name of their column.
+        X_val : data frame or array-like of shape (n_val, n_fields), or Dataset, default=None
+            Validation rows, in the place of a hold-out; they are kept in memory.
+        y_val : array-like of shape (n_val,), or str or list of str, default=None
             Their target.
-        sample_weight_val : array-like of shape (n_val,), default=None
+        sample_weight_val : array-like of shape (n_val,) or str, default=None
             Their weights.
         groups : array-like of shape (n_samples,), default=None
             Group of each row, such as its user, for `validation_split`; without that they
@@ -267,15 +276,16 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         -------
         self : DeepFMRegressor
             The fitted estimator. A fit that raises an error leaves it as it was; with
-            `warm_start`, one that fails amid training keeps the weights it reached.
+            `warm_start`, one that a callback breaks off keeps the steps taken.
 
         Raises
         ------
         ValueError
             If a parameter, a column, the target or a weight is not what it has to be.
         """
-        with callbacks_of(self):
-            return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups)
+        validation = X_val, y_val, sample_weight_val
+        with callbacks_of(self), group_of(self) as group:
+            return self._fit(X, y, sample_weight, validation, groups, group)
 
     def partial_fit(self, X, y, sample_weight=None):
         """Go on with one pass over these rows.
@@ -295,17 +305,19 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         Returns
         -------
         self : DeepFMRegressor
-            The estimator, one pass further.
+            The estimator, one pass further. A call that raises an error leaves it as it
+            was; one that a callback breaks off keeps the steps taken.
         """
-        return self._partial_fit(X, y, sample_weight, Amount)
+        with group_of(self) as group:
+            return self._partial_fit(X, y, sample_weight, Amount, group)
 
     def predict(self, X):
         """Number for each row.
 
         Parameters
         ----------
-        X : data frame or array-like of shape (n_samples, n_fields)
-            Codes and numbers, with the columns of fit.
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
 
         Returns
         -------
@@ -314,6 +326,28 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         """
         logits = self._logits(X)
         return self._target.predict(logits)
+
+    def score(self, X, y, sample_weight=None):
+        """Coefficient of determination of `predict`.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or str or list of str
+            Numbers. Of a data set the names of their columns.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights; None: all 1. Of a data set the name of their column.
+
+        Returns
+        -------
+        r2 : float
+            1 minus the ratio of squared errors to squared deviations from the mean.
+        """
+        if is_stream(X):
+            X = stream_like_fitted(self, X)
+            y, sample_weight = X.column(y), X.column(sample_weight)
+        return super().score(X, y, sample_weight)
 
     def _criterion(self):
         return torch.nn.MSELoss

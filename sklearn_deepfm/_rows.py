@@ -1,11 +1,13 @@
-"""The rows an estimator trains on: weights, repeats merged, a part held out."""
+"""The rows an estimator trains on: target and weights, repeats merged, a part held out."""
 
 import copy
 import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.utils.validation import check_consistent_length
+import pandas as pd
+from scipy.sparse import issparse
+from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 SMALL = 4096
 
@@ -48,6 +50,35 @@ class Rows:
         return Rows(columns, self.y[rows], *(None if a is None else a[rows] for a in others))
 
 
+def check_target(estimator, y, columns):
+    """Target as long as the columns: one-dimensional, or a matrix of several outputs.
+
+    Raises
+    ------
+    ValueError
+        If it is absent, of another length or shape, or has missing values.
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+        )
+    if isinstance(y, str):
+        raise ValueError(
+            f"y={y!r} names a column, which needs a pyarrow.dataset.Dataset as X. Pass the values "
+            f"of the column."
+        )
+    if issparse(y):
+        y = y.toarray()
+    array = np.asarray(y)
+    y = array if array.ndim == 2 and array.shape[1] > 1 else column_or_1d(y, warn=True)
+    check_consistent_length(columns[0], y)
+    if pd.isna(y).any():
+        raise ValueError("Input y contains NaN: drop the rows whose target is missing.")
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise ValueError("Input y contains infinity: drop the rows concerned, or bound the target.")
+    return y
+
+
 def check_weight(weight, y, name="sample_weight"):
     """Weights as float64, None if there are none.
 
@@ -58,6 +89,25 @@ def check_weight(weight, y, name="sample_weight"):
     """
     if weight is None:
         return None
+    weight = weights_of_rows(weight, y, name)
+    if not weight.any():
+        raise ValueError(
+            f"{name} is zero for every sample, which leaves nothing to learn from: at least one "
+            f"weight must be positive."
+        )
+    # Their sums and means shall be finite, and not 0; the scale has no effect.
+    is_extreme = not USUAL_WEIGHTS[0] < weight.max() < USUAL_WEIGHTS[1]
+    return weight / weight.max() if is_extreme else weight
+
+
+def weights_of_rows(weight, y, name):
+    """Weights of some of the rows, which may all be 0, as float64.
+
+    Raises
+    ------
+    ValueError
+        If they are not one finite number of at least 0 for each sample.
+    """
     if np.isscalar(weight):
         weight = np.full(len(y), weight)
     weight = np.asarray(weight, dtype=np.float64)
@@ -67,19 +117,12 @@ def check_weight(weight, y, name="sample_weight"):
             f"got an array of shape {weight.shape}."
         )
     check_consistent_length(y, weight)
-    if not np.isfinite(weight).all() or weight.min() < 0:
+    if len(weight) and (not np.isfinite(weight).all() or weight.min() < 0):
         raise ValueError(
             f"{name} must hold finite numbers of at least 0, got values in "
             f"[{weight.min()}, {weight.max()}]. Drop or mend the rows concerned."
         )
-    if not weight.any():
-        raise ValueError(
-            f"{name} is zero for every sample, which leaves nothing to learn from: at least one "
-            f"weight must be positive."
-        )
-    # Their sums and means shall be finite, and not 0; the scale has no effect.
-    is_extreme = not USUAL_WEIGHTS[0] < weight.max() < USUAL_WEIGHTS[1]
-    return weight / weight.max() if is_extreme else weight
+    return weight
 
 
 def without_zero_weights(rows):

@@ -71,6 +71,7 @@ class Settings(BaseEstimator):
         "callbacks": one_of(None)
         | sequence_of(Rule(is_callback, ""), "a list of skorch callbacks"),
         "checkpoint": one_of(None) | instance((str, os.PathLike), "the path of a file"),
+        "distributed": boolean(),
         "warm_start": boolean(),
         "verbose": boolean() | integer(0),
     }
@@ -109,6 +110,7 @@ class Settings(BaseEstimator):
         device="cpu",
         callbacks=None,
         checkpoint=None,
+        distributed=False,
         warm_start=False,
         random_state=None,
         verbose=0,
@@ -144,6 +146,7 @@ class Settings(BaseEstimator):
         self.device = device
         self.callbacks = callbacks
         self.checkpoint = checkpoint
+        self.distributed = distributed
         self.warm_start = warm_start
         self.random_state = random_state
         self.verbose = verbose

@@ -14,8 +14,10 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from sklearn_deepfm._arrow import is_list, to_arrow
 from sklearn_deepfm._kinds import kind_and_type, of_type
 from sklearn_deepfm._lists import flattened, split
+from sklearn_deepfm._streams import is_stream
 
 # pandas itself, since narwhals would take most of the time that a table of one row needs.
 Table: TypeAlias = pd.DataFrame | nw.DataFrame | np.ndarray
@@ -149,8 +151,13 @@ def refuse_other_containers(X: Any) -> None:
     Raises
     ------
     TypeError
-        If X is a dict, or has still to be computed.
+        If X is a dict, a data set, or has still to be computed.
     """
+    if is_stream(X):
+        raise TypeError(
+            "X must be a data frame or a matrix here, got a data set, which fit, transform and "
+            "the predictions alone take. Give its parts, one by one."
+        )
     is_dict = isinstance(X, dict) and not issparse(X)  # a matrix of SciPy's is one too
     if is_dict or hasattr(X, "collect"):
         need = "collect() it first" if hasattr(X, "collect") else "make it a data frame"
@@ -201,71 +208,22 @@ class Columns:
 
 def _read_column(name: Any, native: pd.Series | nw.Series | np.ndarray) -> Column | ListColumn:
     try:
-        values = _to_arrow(native)
+        values = to_arrow(native)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise TypeError(
             f"Column {name!r} holds {_describe_types(native)}. The cells of one column of the X "
             "argument must be all strings, or all numbers (or booleans, or dates), and missing "
             f"ones None or NaN: convert them. ({error})"
         ) from error
-    if _is_list(values.type):
+    if is_list(values.type):
         return ListColumn._of_arrow(name, values)
     return _column_of_arrow(name, values)
-
-
-def _is_list(type_: pa.DataType) -> bool:
-    types = pa.types
-    return types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_)
 
 
 def _column_of_arrow(name: Any, values: pa.Array) -> Column:
     kind, target = kind_and_type(name, values.type)
     values = of_type(name, values, target)
     return Column(name, None if values.null_count == len(values) else kind, values)
-
-
-def _to_arrow(native: pd.Series | nw.Series | np.ndarray) -> pa.Array:
-    try:
-        if isinstance(native, np.ndarray):
-            values = _from_numpy(native)
-        else:
-            values = _from_pandas(native) if isinstance(native, pd.Series) else native.to_arrow()
-    except OverflowError:
-        # Arrow infers int64 for Python integers: the upper half of uint64 must be asked for.
-        values = pa.array(np.asarray(native), pa.uint64(), from_pandas=True)
-    if isinstance(values, pa.ChunkedArray):
-        values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
-    return values
-
-
-def _from_numpy(values: np.ndarray) -> pa.Array:
-    if values.dtype.kind in "mM":
-        values = _in_units_of_arrow(values)
-    type_ = np.float64 if values.dtype.kind == "f" else values.dtype.newbyteorder("=")
-    return pa.array(values.astype(type_, copy=False), from_pandas=True)
-
-
-def _in_units_of_arrow(times: np.ndarray) -> np.ndarray:
-    """Dates or durations that are counted in hours or years, say, in seconds."""
-    unit, step = np.datetime_data(times.dtype)
-    if unit in ("s", "ms", "us", "ns") and step == 1:
-        return times
-    if unit in ("ps", "fs", "as"):
-        return times.astype(f"{times.dtype.kind}8[ns]")
-    converted = times.astype(f"{times.dtype.kind}8[s]")
-    if ((converted.astype(times.dtype) != times) & ~np.isnat(times)).any():
-        raise ValueError("dates are of the years 1 to 9999")
-    return converted
-
-
-def _from_pandas(values: pd.Series) -> pa.Array | pa.ChunkedArray:
-    """What pyarrow makes of a series, but not as slowly where its type is a usual one."""
-    if isinstance(values.dtype, np.dtype):
-        array = values.values
-        is_usual = array.dtype.isnative and array.dtype != np.longdouble
-        return pa.array(array, from_pandas=True) if is_usual else _from_numpy(array)
-    is_arrow = hasattr(values.array, "__arrow_array__")
-    return pa.array(values.array if is_arrow else values, from_pandas=True)
 
 
 def _describe_types(native: pd.Series | nw.Series | np.ndarray) -> str:

@@ -55,10 +55,17 @@ class DistinctRows:
         slot : Tensor of shape (n_cells,), int64
             Slot of each cell's row in `touched`.
         """
-        find = self._on_host if table.device.type == "cpu" else self._on_device
+        find = self._on_host if _is_on_host(table) else self._on_device
         positions, slot, source = find(len(table), wanted)
         rows = table.detach().index_select(0, positions).requires_grad_()
         return Touched(positions, rows, source), slot
+
+    def in_order(self, n_features: int, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Distinct positions in ascending order, and where each of the wanted ones is in them."""
+        if _is_on_host(wanted):
+            return self._on_host(n_features, wanted)[:2]
+        positions, slot = wanted.unique(return_inverse=True)
+        return positions, slot
 
     def _on_host(self, n_features: int, wanted: Tensor) -> tuple[Tensor, Tensor, None]:
         # NumPy writes in order, so that the outcome does not hang on threads.
@@ -83,9 +90,13 @@ class DistinctRows:
         return wanted, slot, slot
 
 
+def _is_on_host(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
+
+
 def zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Zeros of the type and on the device of another tensor, for rows here and there."""
-    if like.device.type != "cpu":
+    if not _is_on_host(like):
         return like.new_zeros(shape)
     # NumPy asks for large pages: rows are then found, and first written, sooner.
     return torch.from_numpy(np.zeros(shape, dtype=np.float32)).to(like.dtype)

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from dataclasses import replace
 from inspect import signature
 
 import numpy as np
@@ -10,12 +11,10 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.utils import check_random_state
 
 from sklearn_deepfm._batches import Samples
-from sklearn_deepfm._divergence import WeightsBefore
+from sklearn_deepfm._labels import LabelSets
 from sklearn_deepfm._module import COMPONENTS
 from sklearn_deepfm._prediction import bags_of_arrays
 from sklearn_deepfm._pretrained import pretrained_rows
-from sklearn_deepfm._targets import LabelSets
-from sklearn_deepfm._weights_copy import LARGE
 
 STRUCTURE = (
     "embed_dim",
@@ -84,7 +83,7 @@ def new_net(model, fields, target, *, random):
         pretrained=None if pretrained is None else pretrained[:2],
         frequencies=fields.frequencies,
         seed=order_seed,
-        device=_device(model.device),
+        device=device_of(model.device),
     )
 
 
@@ -143,7 +142,13 @@ def _cpu_capability():
 
 
 def to_samples(rows, fields, target, net, *, validates=False):
-    """Tensors of the rows; weights get the mean 1, so that their scale has no effect.
+    """Tensors of the rows; weights get the mean 1, so that their scale has no effect."""
+    samples = samples_of(rows, fields, target, net.module__n_members, validates=validates)
+    return with_mean_weight(samples).to(net.device)
+
+
+def samples_of(rows, fields, target, n_members, *, validates=False):
+    """Tensors of the rows, on the host.
 
     Rows that members hold out are given by `rows.held_by`: in training these weigh
     nothing for that member, in validation it is the one that is asked.
@@ -153,31 +158,24 @@ def to_samples(rows, fields, target, net, *, validates=False):
     if rows.held_by is not None and validates:
         member = torch.from_numpy(rows.held_by)
     elif rows.held_by is not None:
-        learns = rows.held_by[:, np.newaxis] != np.arange(net.module__n_members)
+        learns = rows.held_by[:, np.newaxis] != np.arange(n_members)
         weight = learns if weight is None else weight[:, np.newaxis] * learns
-    if weight is not None:
-        weight = torch.from_numpy((weight / weight.mean(axis=0)).astype(np.float32))
     return Samples(
         torch.from_numpy(index),
         None if value is None else torch.from_numpy(value),
         torch.from_numpy(target.to_network(rows.y)),
-        weight,
+        None if weight is None else torch.from_numpy(weight.astype(np.float64)),
         member,
         None if bags is None else bags_of_arrays(bags),
-    ).to(net.device)
+    )
 
 
-def weights_before(net, samples, has_valid, is_trained, in_stream):
-    """What keeps weights to go back to if training diverges; None where there is no need.
-
-    Without validation rows, which have the best weights kept, those from before each epoch
-    are, unless the table is so large that to copy it takes time.
-    """
-    if in_stream:
-        return WeightsBefore(each_epoch=False, samples=samples) if is_trained else None
-    n_bytes = 4 * net.module__n_features * net.module__n_members * (net.module__embed_dim + 1)
-    each_epoch = not has_valid and n_bytes < LARGE
-    return WeightsBefore(each_epoch) if each_epoch or is_trained else None
+def with_mean_weight(samples):
+    """The same with weights of mean 1, in the precision of the network."""
+    if samples.weight is None:
+        return samples
+    weight = samples.weight / samples.weight.mean(0)
+    return replace(samples, weight=weight.to(torch.float32))
 
 
 def is_scoring(scoring):
@@ -256,7 +254,8 @@ def copy_callback(callback):
     return callback if isinstance(callback, type) else copy.copy(callback)
 
 
-def _device(name):
+def device_of(name):
+    """The device that a parameter names, one that torch can use; "auto" is the fastest."""
     if name != "auto":
         return _usable(name)
     if torch.cuda.is_available():

@@ -15,7 +15,7 @@ def unseen_by_members(samples: Samples, n_features: int) -> list[Tensor]:
 
     Parameters
     ----------
-    samples : Samples
+    samples : Samples or Spool
         The training rows. Members hold out those that weigh nothing for them.
     n_features : int
         Number of rows of the table.
@@ -25,21 +25,30 @@ def unseen_by_members(samples: Samples, n_features: int) -> list[Tensor]:
     unseen : list of Tensor
         Sorted positions for each member; an empty list if no member holds anything out.
     """
-    if samples.weight is None or samples.weight.ndim == 1:
+    seen: Tensor | None = None
+    for chunk in samples.chunks():
+        if chunk.weight is None or chunk.weight.ndim == 1:
+            return []
+        if seen is None:
+            seen = chunk.index.new_zeros(chunk.weight.shape[1] + 1, n_features, dtype=torch.bool)
+        _mark_seen(seen, chunk, (chunk.weight > 0).T)
+    if seen is None:
         return []
-    learns = (samples.weight > 0).T  # (n_members, n_samples)
+    return [(seen[-1] & ~of_member).nonzero().squeeze(1) for of_member in seen[:-1]]
+
+
+def _mark_seen(seen: Tensor, samples: Samples, learns: Tensor) -> None:
+    """Mark the rows that each member learns of, and in the last line those of all samples."""
     parts: list[tuple[Tensor, Tensor | None]] = [(column, None) for column in samples.index.T]
     if samples.bags is not None:
         n_bags = (len(samples.bags.starts) - 1) // len(samples)
         of_bags = samples.bags.bag_of_members().div(n_bags, rounding_mode="floor")
         parts.append((samples.bags.members, of_bags))
-    seen = samples.index.new_zeros(len(learns) + 1, n_features, dtype=torch.bool)
     for rows, sample in parts:
         rows = rows.long()
         seen[-1, rows] = True
         for member, mask in enumerate(learns):
             seen[member, rows[mask if sample is None else mask[sample]]] = True
-    return [(seen[-1] & ~of_member).nonzero().squeeze(1) for of_member in seen[:-1]]
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
 from operator import methodcaller
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,41 @@ _MANY_ROWS_AT_FIT, _NEARLY_UNIQUE = 100, 0.9
 _MANY_ROWS_AT_TRANSFORM, _MOSTLY_UNKNOWN = 20, 0.5
 
 
+class Counts(NamedTuple):
+    """The distinct values of a column, and in how many cells each stands."""
+
+    name: Any
+    kind: str | None
+    values: pa.Array
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, column: Column) -> Counts:
+        """Count a dictionary-encoded column, or one of missing values alone."""
+        if column.kind is None:
+            return cls(column.name, None, pa.nulls(0), np.empty(0, np.int64))
+        indices = column.values.indices.drop_null().to_numpy()
+        counts = np.bincount(indices, minlength=len(column.values.dictionary))
+        in_use = np.flatnonzero(counts)
+        values = column.values.dictionary.take(pa.array(in_use))
+        return cls(column.name, column.kind, values, counts[in_use])
+
+    @classmethod
+    def total(cls, parts: list[Counts]) -> Counts:
+        """Add up the counts of parts of a column, floats among which may be whole in some."""
+        types = {part.values.type for part in parts}
+        type_ = types.pop() if len(types) == 1 else pa.float64()
+        values = pa.concat_arrays([part.values.cast(type_) for part in parts])
+        counts = pa.array(np.concatenate([part.counts for part in parts]))
+        table = (
+            pa.table({"value": values, "count": counts})
+            .group_by("value")
+            .aggregate([("count", "sum")])
+        )
+        total = table["count_sum"].to_numpy()
+        return cls(parts[0].name, parts[0].kind, table["value"].combine_chunks(), total)
+
+
 @dataclass(frozen=True, eq=False)
 class Vocabulary(Plain):
     """The categories of a field, in sorted order, each with its count and its code.
@@ -49,18 +84,15 @@ class Vocabulary(Plain):
     _saved = {"kind": str, "values": pa.Array, "counts": np.int64, "codes": np.int32}
 
     @classmethod
-    def empty(cls, column: Column) -> Vocabulary:
-        """A vocabulary for values such as those of `column`, still without any."""
-        values = column.values.dictionary.slice(0, 0)
-        return cls(column.kind, values, np.empty(0, np.int64), np.empty(0, np.int32))
+    def empty(cls, counts: Counts) -> Vocabulary:
+        """A vocabulary for such values, still without any."""
+        values = counts.values.slice(0, 0)
+        return cls(counts.kind, values, np.empty(0, np.int64), np.empty(0, np.int32))
 
-    def extended(self, column: Column, min_count: float, max_categories: int | None) -> Vocabulary:
-        """Count a dictionary-encoded column; give codes to the categories that earn one now."""
-        indices = column.values.indices.drop_null().to_numpy()
-        counts = np.bincount(indices, minlength=len(column.values.dictionary))
-        in_use = np.flatnonzero(counts)
-        arrived = self._as_own_type(column.name, column.values.dictionary.take(pa.array(in_use)))
-        vocabulary = self._counted(arrived, counts[in_use])
+    def extended(self, more: Counts, min_count: float, max_categories: int | None) -> Vocabulary:
+        """Add to the counts; give codes to the categories that earn one now."""
+        arrived = self._as_own_type(more.name, more.values)
+        vocabulary = self._counted(arrived, more.counts)
         return vocabulary._with_new_codes(min_count, max_categories)
 
     def _as_own_type(self, name: object, values: pa.Array) -> pa.Array:
@@ -214,12 +246,14 @@ def filled(numbers: pa.Array, missing: int) -> np.ndarray:
     return numbers.to_numpy()
 
 
-def warn_if_nearly_unique(column: Column, field: Vocabulary) -> None:
+def warn_if_nearly_unique(name: Any, field: Any) -> None:
     """Warn of a column whose categories new rows will hardly share."""
+    if not isinstance(field, Vocabulary):
+        return
     n_rows = field.counts.sum()
     if n_rows >= _MANY_ROWS_AT_FIT and field.n_known > _NEARLY_UNIQUE * n_rows:
         warnings.warn(
-            f"Column {column.name!r} has {field.n_known} categories in {n_rows} rows: nearly "
+            f"Column {name!r} has {field.n_known} categories in {n_rows} rows: nearly "
             "every row has its own, which new rows will not share, so that their values will be "
             "unknown. Drop the column, or set min_frequency=2 or more so that such values share "
             "code 1, or hash_dims; if it is a quantity, name it in numeric_features.",

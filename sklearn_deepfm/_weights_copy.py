@@ -1,7 +1,8 @@
 """A copy of a module's weights, on disk where they are large."""
 
 import tempfile
-from typing import IO
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -17,26 +18,33 @@ class WeightsCopy:
     ----------
     state : dict of str to Tensor
         What to copy, as ``Module.state_dict`` gives it.
+    rows : dict of str to Tensor, default=None
+        Of some of them, positions of the rows to copy, each once; of others all are.
     """
 
-    def __init__(self, state: dict[str, Tensor]) -> None:
+    def __init__(
+        self, state: Mapping[str, Tensor], rows: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self._rows = rows or {}
         self._copies: dict[str, Tensor | IO[bytes]] = {}
         for name, tensor in state.items():
-            self._copies[name] = _copy(tensor)
+            self._copies[name] = _copy(tensor, self._rows.get(name))
 
     def __del__(self) -> None:
         self.close()  # where an exception has ended training before anybody else did
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Write the copies back into tensors of the same names and shapes."""
-        for name, tensor in state.items():
-            copy = self._copies[name]
-            if torch.is_tensor(copy):
-                tensor.copy_(copy)
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Write the copies back into the tensors of the same names."""
+        for name, copy in self._copies.items():
+            rows = self._rows.get(name)
+            if not torch.is_tensor(copy):
+                _read(copy, state[name], rows)
+            elif rows is None:
+                state[name].copy_(copy)
             else:
-                _read(copy, tensor)
+                state[name].index_copy_(0, rows, copy)
 
-    def tensors(self, like: dict[str, Tensor]) -> dict[str, Tensor]:
+    def tensors(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The copies, as tensors such as those of the same names."""
         tensors = {name: torch.empty_like(tensor) for name, tensor in like.items()}
         self.restore(tensors)
@@ -49,25 +57,38 @@ class WeightsCopy:
                 copy.close()
 
 
-def _copy(tensor: Tensor) -> Tensor | IO[bytes]:
-    if tensor.nbytes < LARGE:
-        return tensor.clone()
+def _copy(tensor: Tensor, rows: Tensor | None) -> Tensor | IO[bytes]:
+    n_elements = tensor.numel() if rows is None else len(rows) * tensor[:1].numel()
+    if n_elements * tensor.element_size() < LARGE or tensor.ndim == 0:
+        return _in_memory(tensor, rows)
     file = None
     try:
         file = tempfile.TemporaryFile()  # noqa: SIM115, closed by close
-        for part in tensor.view(-1).split(N_AT_ONCE):
-            file.write(part.cpu().numpy().data)
+        for part in _parts(tensor, rows):
+            file.write(tensor[part].cpu().numpy().data)
         file.flush()
     except OSError:
         if file is not None:
             file.close()
-        return tensor.clone()
+        return _in_memory(tensor, rows)
     return file
 
 
-def _read(file: IO[bytes], tensor: Tensor) -> None:
+def _in_memory(tensor: Tensor, rows: Tensor | None) -> Tensor:
+    return tensor.clone() if rows is None else tensor.index_select(0, rows)
+
+
+def _parts(tensor: Tensor, rows: Tensor | None) -> Sequence[Any]:
+    """Slices or positions of rows that together are all, each of a bounded number of elements."""
+    n_rows = max(N_AT_ONCE // tensor[:1].numel(), 1)
+    if rows is not None:
+        return rows.split(n_rows)
+    return [slice(start, start + n_rows) for start in range(0, len(tensor), n_rows)]
+
+
+def _read(file: IO[bytes], tensor: Tensor, rows: Tensor | None) -> None:
     file.seek(0)
-    for part in tensor.view(-1).split(N_AT_ONCE):
-        host = part.cpu()  # on the host the part itself
+    for part in _parts(tensor, rows):
+        host = tensor[part].cpu()  # of a slice on the host the part itself
         file.readinto(host.numpy().data)  # type: ignore[attr-defined]
-        part.copy_(host)
+        tensor[part] = host

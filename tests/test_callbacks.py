@@ -27,9 +27,11 @@ from skorch.callbacks import (
     Freezer,
     GradientNormClipping,
     LRScheduler,
+    PrintLog,
 )
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
+from sklearn_deepfm._callbacks import training_callbacks
 
 N_TRAIN = 900
 
@@ -100,6 +102,28 @@ def test_batch_scoring_averages_over_the_validation_batches(fit, data):
     scoring = BatchScoring("accuracy", lower_is_better=False)
     model = fit(callbacks=[scoring], early_stopping=False, scoring="accuracy")
     np.testing.assert_allclose(recorded(model, "accuracy"), model.validation_scores_)
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_of_processes_that_train_together_one_writes(writes):
+    users = [LRScheduler(), Checkpoint, ("log", PrintLog()), EpochScoring("accuracy")]
+    callbacks = training_callbacks(
+        users,
+        scorer=None,
+        has_valid=False,
+        patience=1,
+        stops=False,
+        tol=0,
+        plateau=False,
+        verbose=1,
+        tasks=[("sklearn_callbacks", Callback())],
+        writes=writes,
+    )
+    kept = users if writes else [users[0], users[3]]
+    assert [callback for callback in callbacks if callback in users] == kept
+    names = {callback[0] for callback in callbacks if isinstance(callback, tuple)}
+    assert writes == ({"deepfm_progress", "sklearn_callbacks"} <= names)
+    assert writes or not {"deepfm_progress", "sklearn_callbacks"} & names
 
 
 @pytest.mark.parametrize("sparse_updates", [False, True])

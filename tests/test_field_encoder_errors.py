@@ -329,3 +329,43 @@ def test_dates_of_numpy_that_would_wrap_around_are_refused(unit):
     values = np.array([[0], [2**62]], dtype=f"M8[{unit}]")
     with pytest.raises(TypeError, match="years 1 to 9999"):
         OrdinalFieldEncoder().fit(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [datetime.time(1), 7],
+        [datetime.timedelta(1), 1.5],
+        [datetime.date(2020, 1, 1), 7],
+        [datetime.date(2020, 1, 1), datetime.datetime(2020, 1, 1, 5)],
+        [datetime.datetime(2020, 1, 1), 7],
+        [1.5, True],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("make", [lambda a: pd.DataFrame({"a": a}), lambda a: a.reshape(-1, 1)])
+def test_mixture_that_arrow_would_take_for_one_type_is_refused(values, make):
+    """Else the number 7 would be 7 microseconds, or 7 days after the first of January 1970."""
+    objects = np.empty(len(values) + 1, dtype=object)
+    objects[:-1] = values
+    with pytest.raises(TypeError, match="must be all strings, or all numbers .*these are .* and"):
+        OrdinalFieldEncoder().fit(make(objects))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [datetime.date(2020, 1, 1), None, float("nan")],
+        [datetime.datetime(2020, 1, 1), pd.Timestamp("2021"), pd.NaT],
+        [1, np.float32(2), 3],
+        [True, np.bool_(False), pd.NA],
+    ],
+    ids=str,
+)
+def test_objects_of_one_kind_may_be_of_several_types(values):
+    codes = OrdinalFieldEncoder().fit_transform(
+        pd.DataFrame({"a": pd.Series(values, dtype=object)})
+    )
+    assert len(set(codes.ravel())) == len({v for v in values if not pd.isna(v)}) + any(
+        map(pd.isna, values)
+    )

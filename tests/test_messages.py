@@ -41,6 +41,7 @@ PARAMETERS = [
     ("DeepFMClassifier(class_weight={'maybe': 2}).fit(codes, y)", "class_weight .*maybe"),
     ("DeepFMClassifier(n_members=0).fit(codes, y)", "n_members"),
     ("DeepFMClassifier(device='gpu').fit(codes, y)", "device"),
+    ("DeepFMClassifier(distributed=True).fit(codes, y)", "torchrun"),
     ("DeepFMClassifier(categorical_features=['shop']).fit(df_codes, y)", "shop"),
     ("DeepFMClassifier(validation_split=3).fit(codes, y)", "validation_split"),
     ("DeepFMClassifier(frozen=['city']).fit(df_codes, y)", "frozen .*city"),

@@ -59,6 +59,7 @@ BAD = {
     "device": [None, 0, "", "gpu", "cpu:x"],
     "checkpoint": [3, True, ["file"]],
     "callbacks": [3, [3], ["timer"], EpochTimer(), ("timer", EpochTimer()), [("timer", 3)]],
+    "distributed": [None, 0, 1, "yes"],
     "warm_start": [None, 0, 1, "yes"],
     "verbose": [-1, 0.5, None],
 }
@@ -96,6 +97,7 @@ GOOD = {
     "device": ["auto", np.str_("cpu"), "cpu:0"],
     "checkpoint": [None],
     "callbacks": [[], [EpochTimer], (("timer", EpochTimer()),)],
+    "distributed": [np.bool_(False)],
     "warm_start": [np.bool_(True)],
     "verbose": [np.int64(0), False],
 }

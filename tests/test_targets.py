@@ -11,8 +11,9 @@ from sklearn.metrics import get_scorer, r2_score, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
-from sklearn_deepfm._rows import Rows
-from sklearn_deepfm._targets import Amount, Labels, LabelSets, check_target
+from sklearn_deepfm._amounts import Amount
+from sklearn_deepfm._labels import Labels, LabelSets
+from sklearn_deepfm._rows import Rows, check_target
 
 CLASSES = [
     ["no", "yes"],
@@ -318,3 +319,9 @@ def test_weights_that_leave_one_row_keep_the_target_finite():
     weight = [1.0, 1e-300, 1e-300]
     model = DeepFMRegressor(max_epochs=2).fit([[0], [1], [2]], [1.0, 2.0, 3.0], weight)
     assert np.isfinite(model.predict([[0], [1], [2]])).all()
+
+
+def test_class_whose_share_vanishes_counts_as_one_yet_to_come():
+    X, y = [[0], [1]], [0, 1]
+    model = DeepFMClassifier(max_epochs=1, random_state=0).fit(X, y, [5e-324, 2.0])
+    assert np.isfinite(model.predict_proba(X)).all()

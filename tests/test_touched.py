@@ -38,6 +38,17 @@ def test_slots_of_one_position_name_the_same_source():
     assert (positions[source] == positions).all()
 
 
+@pytest.mark.parametrize("place", ["host", "device"])
+def test_positions_in_order_and_where_each_of_the_wanted_is(place, monkeypatch):
+    monkeypatch.setattr("sklearn_deepfm._touched._is_on_host", lambda tensor: place == "host")
+    wanted = torch.tensor([4, 2, 4, 4, 2, 7])
+    finder = DistinctRows()
+    for _ in range(2):
+        positions, slot = finder.in_order(10, wanted)
+        assert positions.tolist() == [2, 4, 7]
+        assert torch.equal(positions[slot.long()], wanted)
+
+
 def test_scratch_is_not_copied():
     finder = DistinctRows()
     finder.touch(torch.zeros(100_000, 1), torch.tensor([3, 5]))

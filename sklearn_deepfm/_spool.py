@@ -1,0 +1,173 @@
+"""Samples kept in a temporary file, and batches of them in random order."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_deepfm._batches import Batch, Samples
+from sklearn_deepfm._fields import Layout
+
+ROWS_OF_A_CHUNK = 2**12  # that stand together in the file
+ROWS_OF_A_BUFFER = 2**20  # that are in memory, in random order among each other
+FEW_ROWS, FEW_CHUNKS = 2**13, 2**6  # to look at, always in memory
+
+
+class _Chunk(NamedTuple):
+    """Some rows in the file: where, the type and shape of each tensor, and the rows' layout."""
+
+    start: int
+    tensors: dict[str, tuple[np.dtype, tuple[int, ...]]]
+    layout: Layout
+
+
+class Spool:
+    """Samples in a file without a name, which vanishes with the process.
+
+    They come in chunks of neighbours. An epoch reads the chunks in random order into a
+    buffer, whose rows it gives in random order.
+
+    Parameters
+    ----------
+    device : str
+        Where batches go.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115, closed by __exit__
+        self._chunks: list[_Chunk] = []
+        self._n_rows = 0
+        self._weight: Any = 0.0  # sum over the rows, of each member if they have their own
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def add(self, samples: Samples, layout: Layout) -> None:
+        """Write samples to the end of the file.
+
+        Raises
+        ------
+        OSError
+            If there is no room for them.
+        """
+        for start in range(0, len(samples), ROWS_OF_A_CHUNK):
+            part = samples.rows(slice(start, min(start + ROWS_OF_A_CHUNK, len(samples))))
+            arrays = {name: tensor.numpy() for name, tensor in part.named_tensors().items()}
+            self._chunks.append(_Chunk(self._file.tell(), _shapes(arrays), layout))
+            try:
+                for array in arrays.values():
+                    self._file.write(np.ascontiguousarray(array).data)
+            except OSError as error:
+                raise OSError(error.errno, self._no_room()) from error
+        self._n_rows += len(samples)
+        if samples.weight is not None:
+            self._weight = self._weight + samples.weight.sum(0, dtype=torch.float64)
+
+    def _no_room(self) -> str:
+        return (
+            f"The temporary folder {tempfile.gettempdir()!r} has no room for the encoded rows, of "
+            f"which {self._n_rows} are written. Set TMPDIR to a folder that has"
+        )
+
+    def finish(self, layout: Layout) -> None:
+        """Say what the layout of the table has become in the end, when all are added."""
+        self._layout = layout
+        self._file.flush()
+        every = -(-len(self._chunks) // FEW_CHUNKS)
+        chunks = self._chunks[::every]
+        n = FEW_ROWS // len(chunks)
+        parts = [self._read(chunk) for chunk in chunks]
+        self._few = Samples.joined([part.rows(_spread(n, len(part))) for part in parts])
+
+    def few(self, n: int) -> Batch:
+        """Inputs and targets of up to `n` rows, and at most 8,192, spread over all."""
+        few = self._few.to(self._device)
+        return few.take(_spread(n, len(few)).to(self._device))
+
+    def chunks(self) -> Iterator[Samples]:
+        """All samples in their order, some at a time."""
+        return map(self._read, self._chunks)
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> SpooledBatches:
+        """Batches in random order."""
+        return SpooledBatches(self, batch_size, generator)
+
+    def buffers(self, generator: torch.Generator | None) -> Iterator[Samples]:
+        """Chunks in random order, so many at a time that they fill a buffer."""
+        n, at_once = len(self._chunks), max(ROWS_OF_A_BUFFER // ROWS_OF_A_CHUNK, 1)
+        order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
+        for numbers in order.split(at_once):
+            parts = [self._read(self._chunks[number]) for number in numbers]
+            yield Samples.joined(parts).to(self._device)
+
+    def _read(self, chunk: _Chunk) -> Samples:
+        self._file.seek(chunk.start)
+        tensors = {}
+        for name, (dtype, shape) in chunk.tensors.items():
+            array = np.empty(shape, dtype)
+            self._file.readinto(array.data)  # type: ignore[attr-defined]
+            tensors[name] = torch.from_numpy(array)
+        samples = Samples.of_named_tensors(tensors)
+        samples.index.add_(torch.from_numpy(self._layout.cells - chunk.layout.cells))
+        if samples.bags is not None:
+            shift = torch.from_numpy(self._layout.bags - chunk.layout.bags)
+            of_members = samples.bags.bag_of_members().remainder(len(shift))
+            samples.bags.members.add_(shift.index_select(0, of_members))
+        if samples.weight is not None:
+            mean = self._weight / self._n_rows
+            samples = replace(samples, weight=(samples.weight / mean).to(torch.float32))
+        return samples
+
+
+class SpooledBatches:
+    """Batches of nearly equal size of a spool, as :class:`Batches` are of samples in memory."""
+
+    def __init__(
+        self, samples: Spool, batch_size: int, generator: torch.Generator | None = None
+    ) -> None:
+        self.samples = samples
+        self._batch_size = batch_size
+        self._generator = generator
+
+    def __len__(self) -> int:
+        return -(-len(self.samples) // self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        n, n_batches = len(self.samples), len(self)
+        sizes = iter((i + 1) * n // n_batches - i * n // n_batches for i in range(n_batches))
+        size, rest = next(sizes), None
+        for buffer in self.samples.buffers(self._generator):
+            samples = buffer if rest is None else Samples.joined([rest, buffer])
+            order = self._order(len(samples)).to(samples.index.device)
+            while 0 < size <= len(order):
+                yield samples.take(order[:size])
+                order, size = order[size:], next(sizes, 0)
+            rest = samples.rows(order)
+
+    def _order(self, n: int) -> Tensor:
+        if self._generator is None:
+            return torch.arange(n)
+        return torch.randperm(n, generator=self._generator)
+
+
+def _shapes(arrays: dict[str, np.ndarray]) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    return {name: (array.dtype, array.shape) for name, array in arrays.items()}
+
+
+def _spread(n: int, n_rows: int) -> Tensor:
+    """Positions of up to `n` of so many rows, at equal distances."""
+    n = min(n, n_rows)
+    return torch.arange(n) * n_rows // n
