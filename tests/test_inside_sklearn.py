@@ -64,6 +64,7 @@ OTHER_VALUES = {
     "table_optimizer": "adagrad",
     "precision": "bfloat16",
     "device": "auto",
+    "distributed": True,
     "callbacks": [],
     "checkpoint": "file",
     "warm_start": True,

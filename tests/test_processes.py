@@ -15,6 +15,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback
 
 from sklearn_deepfm import DeepFMClassifier
 
@@ -97,6 +98,23 @@ def test_fits_in_threads_are_those_of_one(data):
         np.testing.assert_array_equal(found[seed], alone.predict_proba(X))
 
 
+class Interrupt(Callback):
+    """Ctrl-C amid the third epoch."""
+
+    def on_batch_end(self, net, *, training, **kwargs):
+        if training and net.history[-1]["epoch"] == 3:
+            _thread.interrupt_main()
+
+
+@pytest.mark.parametrize("sparse_updates", [False, True])
+def test_interrupt_in_an_epoch_leaves_a_usable_model(data, sparse_updates):
+    X, y = data
+    model = DeepFMClassifier(sparse_updates=sparse_updates, callbacks=[Interrupt()])
+    with pytest.warns(UserWarning, match="interrupted after 2 full epochs"):
+        model.fit(X, y)
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
 @pytest.mark.parametrize("sparse_updates", [False, True])
 def test_interrupt_at_any_moment_leaves_a_model_as_it_was_or_a_usable_one(data, sparse_updates):
     """Ctrl-C after ever longer times: before training, in it, and at its end."""
@@ -105,7 +123,7 @@ def test_interrupt_at_any_moment_leaves_a_model_as_it_was_or_a_usable_one(data, 
     first = DeepFMClassifier(random_state=0, **params).fit(X, y)
     start = time.monotonic()
     second = DeepFMClassifier(random_state=1, **params).fit(X, y)
-    seconds, outcomes = time.monotonic() - start, set()
+    seconds = time.monotonic() - start
     for share in np.linspace(0, 1, 12):
         model = copy.copy(first).set_params(random_state=1)
         timer = threading.Timer(share * seconds, _thread.interrupt_main)
@@ -119,13 +137,11 @@ def test_interrupt_at_any_moment_leaves_a_model_as_it_was_or_a_usable_one(data, 
             except KeyboardInterrupt:
                 timer.join()
         proba = model.predict_proba(X)
-        outcomes.add("interrupted" if caught else "raised or whole")
         assert np.isfinite(proba).all()
         if not caught:
             wholes = [whole.predict_proba(X) for whole in (first, second)]
             assert any((proba == whole).all() for whole in wholes)
         assert 0 <= model.n_iter_ <= 6
-    assert "interrupted" in outcomes
 
 
 def test_many_fits_and_predictions_leave_nothing_behind(data):

@@ -98,7 +98,10 @@ NAMES = {
 @pytest.mark.parametrize("package", packages())
 def test_listed_licence_is_the_one_installed(package):
     metadata = importlib.metadata.metadata(package)
-    said = [metadata["License-Expression"] or "", (metadata["License"] or "").split("\n")[0]]
+    said = [
+        metadata.get("License-Expression") or "",
+        (metadata.get("License") or "").split("\n")[0],
+    ]
     said = " ".join([*said, *metadata.get_all("Classifier", ())])
     licence = listed()[package].split(";")[0]
     named = [pattern for name, pattern in NAMES.items() if name in licence]
