@@ -18,12 +18,13 @@ def to_onnx(model: Any, X: Any, *, missing_string: str = "<NA>") -> ModelProto:
     Parameters
     ----------
     model : DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder or Pipeline
-        A fitted model. Further steps of a Pipeline, a ColumnTransformer or others that
-        skl2onnx knows are converted by it.
+        A fitted model. Further steps of a Pipeline or a ColumnTransformer get one matrix
+        of float64 and are converted by skl2onnx; of a search, the best model is taken.
     X : {array-like, dataframe} of shape (n_samples, n_features)
         Some rows such as `model` was fitted on; they give the inputs their names and
         types, and are not in the file. Whole numbers become int64 inputs if none is
-        missing in these rows, else float64.
+        missing in these rows, else float64. Where steps of other libraries are in the
+        model, the first 1,000 rows are run through the file, and compared.
     missing_string : str, default="<NA>"
         What is sent in place of a missing string: an ONNX tensor of strings has no
         null. "" is a category like others.
@@ -36,8 +37,9 @@ def to_onnx(model: Any, X: Any, *, missing_string: str = "<NA>") -> ModelProto:
         strings; fractions, and whole numbers among which some are missing, are float64
         with NaN; dates and durations int64 microseconds with NaT as NumPy has it, the
         smallest int64. Lists are matrices as wide as the longest list, filled up with
-        "" or with the smallest int64; their weights, where they have any, are a
-        further float64 input of the same shape.
+        "" or with the smallest int64, and hold the smallest int64 plus 1 for a missing
+        number; their weights, where they have any, are a further float64 input of the
+        same shape.
 
         Columns without a name are "x0", "x1" and so on, by their positions.
 
@@ -46,16 +48,20 @@ def to_onnx(model: Any, X: Any, *, missing_string: str = "<NA>") -> ModelProto:
         `predict` and `predict_proba` up to rounding in float32. An output gets an
         underscore behind its name if a column has that name.
 
+        The metadata "missing_string" and "columns" say what types do not tell.
+
     Raises
     ------
     ImportError
-        If skl2onnx is not installed.
+        If skl2onnx is not installed, or onnxruntime, to compare by, is not.
     TypeError
-        If a column of X holds what no input of an ONNX file can.
+        If a column of X holds what no input of an ONNX file can, or `missing_string` is
+        no string.
     ValueError
-        If a column is hashed or has integers beyond int64 for categories, for which
-        ONNX has no operator, if `missing_string` is a category, if the columns of `X`
-        are not those of fit, or if the table of embeddings is larger than the 2 GiB
+        If a column is hashed, has integers beyond int64 for categories or lists of
+        fractions, for which ONNX has no operator, if `missing_string` is a category, if
+        `model` refuses X, if a step of another library is not converted exactly, or
+        stands around the model, or if the table of embeddings is larger than the 2 GiB
         that a file can hold.
 
     See Also

@@ -118,7 +118,7 @@ class Fields:
         maps = [
             field.map
             for field in self._fields
-            if isinstance(field, IndexField) and field.map and field.categories is None
+            if type(field) is IndexField and field.map and field.categories is None
         ]
         return NumberMaps(maps, self.offsets) if len(maps) == len(self._fields) else None
 

@@ -92,10 +92,10 @@ def _type_of_labels(classes: np.ndarray) -> Any:
         return StringTensorType
     types = {"i": Int64TensorType, "u": Int64TensorType, "b": BooleanTensorType}
     types["f"] = DoubleTensorType
-    if kind not in types:
+    if kind not in types or (kind == "u" and classes.max() > np.iinfo(np.int64).max):
         raise ValueError(
-            f"The classes must be strings, numbers or booleans in an ONNX file, got "
-            f"{classes.tolist()!r}. Convert y before the fit."
+            f"The classes must be strings, numbers that fit int64 or float64, or booleans in an "
+            f"ONNX file, got {classes.tolist()!r}. Convert y before the fit."
         )
     return types[kind]
 

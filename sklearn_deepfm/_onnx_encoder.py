@@ -15,11 +15,13 @@ from sklearn_deepfm._onnx_graph import (
     DOUBLE,
     FLOAT,
     INT64,
+    MISSING_MEMBER,
     NAT,
     STRING,
     Graph,
     Tensor,
     columns_of,
+    missing_string_is_category,
 )
 from sklearn_deepfm._quantities import Numbers
 from sklearn_deepfm._vocabulary import FIRST_KNOWN, MISSING, UNKNOWN, Vocabulary
@@ -66,10 +68,11 @@ def convert_encoder(scope: Any, operator: Any, container: Any) -> None:
     results = []
     for field, role in zip(encoder._fields, encoder._roles, strict=True):
         cells = Cells(graph, names[role.position], columns[role.position], missing)
+        cells.check_form(field, role)
         if isinstance(field, Baskets):
             results.append(cells.members_encoded(field.of_members, role))
             if role.weights is not None:
-                results.append(columns[role.weights].name)
+                results.append(graph.weights(columns[role.weights]))
         else:
             results.append(cells.encoded(field))
     if len(operator.outputs) == 1 and len(results) > 1:
@@ -90,16 +93,21 @@ class Cells:
         The cells, (n, 1), or (n, any number) where they are lists.
     missing_string : str
         What is sent for a missing string.
-    are_lists : bool, default=False
-        Whether the columns of the tensor are the members of lists, of which the shorter
-        ones are filled up by "" or NAT.
     """
 
-    def __init__(
-        self, graph: Graph, name: Any, tensor: Tensor, missing_string: str, are_lists: bool = False
-    ) -> None:
+    def __init__(self, graph: Graph, name: Any, tensor: Tensor, missing_string: str) -> None:
         self._graph, self._name, self._tensor = graph, name, tensor
-        self._missing_string, self._are_lists = missing_string, are_lists
+        self._missing_string = missing_string
+
+    def check_form(self, field: Any, role: Any) -> None:
+        """Refuse lists where fit saw single values, and the reverse."""
+        is_list, forms = self._tensor.is_list, ("single values", "lists")
+        held_lists = isinstance(field, Baskets)
+        if is_list != held_lists and (is_list or role.separator is None):
+            raise ValueError(
+                f"Column {self._name!r} held {forms[held_lists]} when the encoder was fitted, and "
+                f"the input of the ONNX file would hold {forms[is_list]}. Declare it as it was."
+            )
 
     def encoded(self, field: Any) -> str:
         """Codes, int64, or the numbers of a field that passes them on, float64."""
@@ -111,7 +119,7 @@ class Cells:
         self._check_kind(field.kind)
         if isinstance(field, Vocabulary):
             return self._codes(field)
-        x, is_missing = self._quantities()
+        x, is_missing = self._quantities(field.kind)
         if isinstance(field, Numbers):
             return self._graph("Where", is_missing, np.array(np.nan), x)
         bins = self._graph.count_not_above(x, field.edges[1:-1])
@@ -121,7 +129,13 @@ class Cells:
     def members_encoded(self, field: Any, role: Any) -> str:
         """Codes of the members of lists, (n, length of the longest), filled up by NAT."""
         tensor = self._tensor
-        if role.separator is not None and tensor.type == STRING:
+        if tensor.type in (FLOAT, DOUBLE):
+            raise ValueError(
+                f"Column {self._name!r} holds lists of floats, which an ONNX file cannot look up. "
+                f"Make integers or strings of their members before the encoder is fitted."
+            )
+        self._check_missing_string(role)
+        if role.separator is not None and not tensor.is_list:
             if role.weights is not None:
                 raise ValueError(
                     f"Column {self._name!r} holds separated strings whose parts have weights "
@@ -129,9 +143,16 @@ class Cells:
                 )
             flat = self._graph("Reshape", tensor.name, np.array([-1]))
             parts, _ = self._graph.outputs("StringSplit", 2, flat, delimiter=role.separator)
-            tensor = Tensor(parts, STRING)
-        members = Cells(self._graph, self._name, tensor, self._missing_string, are_lists=True)
-        return members.encoded(field)
+            tensor = Tensor(parts, STRING, is_list=True)
+        return Cells(self._graph, self._name, tensor, self._missing_string).encoded(field)
+
+    def _check_missing_string(self, role: Any) -> None:
+        missing, separator = self._missing_string, role.separator
+        if missing == "" or (separator is not None and separator in missing):
+            raise ValueError(
+                f"missing_string must be a string that is not empty and holds no separator, for "
+                f"column {self._name!r} of lists, got {missing!r}. Choose another."
+            )
 
     def _check_kind(self, kind: str | None) -> None:
         kinds = ["strings"] if self._tensor.type == STRING else ["numbers", "booleans", *_DATES]
@@ -145,10 +166,17 @@ class Cells:
         known = self._as_numbers(vocabulary.categories)
         codes = FIRST_KNOWN + np.arange(len(known))
         if self._tensor.type == STRING:
+            self._check_no_category(vocabulary.values)
             return self._codes_of_strings(known.to_pylist(), codes)
         if pa.types.is_floating(known.type):
             return self._codes_of_fractions(known.to_numpy(), codes)
-        return self._codes_of_whole(known.to_pylist(), codes)
+        numbers = known.cast(pa.int64()).to_numpy()
+        special = {NAT: MISSING} if vocabulary.kind in _DATES else {}
+        if self._tensor.is_list:
+            special = {NAT: NAT, MISSING_MEMBER: MISSING}
+        return self._graph.look_up_numbers(
+            self._name, self._tensor, numbers, codes, UNKNOWN, MISSING, special
+        )
 
     def _as_numbers(self, known: pa.Array) -> pa.Array:
         """Categories as strings, int64 or float64."""
@@ -162,46 +190,35 @@ class Cells:
         is_number = is_number or pa.types.is_temporal(type_)
         return known.cast(pa.int64()) if is_number else known
 
+    def _check_no_category(self, values: pa.Array) -> None:
+        """What is sent for something else is none, not even a rare one, which is unknown."""
+        if pc.any(pc.equal(values, self._missing_string)).as_py():
+            raise missing_string_is_category(self._missing_string, self._name)
+        if self._tensor.is_list and pc.any(pc.equal(values, "")).as_py():
+            raise ValueError(
+                f"Column {self._name!r} holds lists with the member '', which in an ONNX file "
+                f"fills up the shorter lists. Replace it before the encoder is fitted."
+            )
+
     def _codes_of_strings(self, known: list[str], codes: np.ndarray) -> str:
         keys, values = [*known, self._missing_string], [*codes, MISSING]
-        if self._missing_string in known:
-            raise ValueError(
-                f"missing_string must be a string that is no category, and "
-                f"{self._missing_string!r} is one of column {self._name!r}. Choose another."
-            )
-        if self._are_lists:
-            if "" in keys:
-                raise ValueError(
-                    f"Column {self._name!r} holds lists with the member '', which in an ONNX file "
-                    f"fills up the shorter lists. Replace it before the encoder is fitted."
-                )
+        if self._tensor.is_list:
             keys, values = [*keys, ""], [*values, NAT]
         return self._graph.look_up(self._tensor.name, keys, values, UNKNOWN)
-
-    def _codes_of_whole(self, known: list[int], codes: np.ndarray) -> str:
-        graph = self._graph
-        if self._tensor.type in (FLOAT, DOUBLE):
-            cells = graph.cast(self._tensor, DOUBLE)
-            whole, is_no_code, is_missing = graph.whole_numbers(cells)
-            found = graph.look_up(whole, known or [0], codes if known else [UNKNOWN], UNKNOWN)
-            found = graph("Where", is_no_code, np.array(UNKNOWN), found)
-            return graph("Where", is_missing, np.array(MISSING), found)
-        keys, values = [*known, NAT], [*codes, NAT if self._are_lists else MISSING]
-        return graph.look_up(graph.cast(self._tensor, INT64), keys, values, UNKNOWN)
 
     def _codes_of_fractions(self, known: np.ndarray, codes: np.ndarray) -> str:
         """By searching, since LabelEncoder knows no float64."""
         graph, order = self._graph, np.argsort(known)
-        x, is_missing = self._quantities()
+        x, is_missing = self._quantities("numbers")
         place = graph("Sub", graph.count_not_above(x, known[order]), np.array(1))
         place = graph("Max", place, np.array(0))
         is_known = graph("Equal", graph("Gather", known[order], place), x)
         found = graph("Where", is_known, graph("Gather", codes[order], place), np.array(UNKNOWN))
         return graph("Where", is_missing, np.array(MISSING), found)
 
-    def _quantities(self) -> tuple[str, str]:
+    def _quantities(self, kind: str | None) -> tuple[str, str]:
         """Cells as float64, dates as microseconds, and where they are missing."""
         graph, cells = self._graph, self._graph.cast(self._tensor, DOUBLE)
-        if self._tensor.type == INT64:
+        if kind in _DATES and self._tensor.type == INT64:
             return cells, graph("Equal", self._tensor.name, np.array(NAT))
         return graph.finite(cells)

@@ -2,59 +2,76 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-import narwhals as nw
 import skl2onnx
 from onnx import GraphProto, ModelProto
-from sklearn.base import is_classifier
+from onnx.helper import set_model_props
+from sklearn.base import is_regressor
+from sklearn.impute import SimpleImputer
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_deepfm._classifier import DeepFMClassifier
-from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
+from sklearn_deepfm._onnx_check import check_file, first_rows, last_method, remedy
+from sklearn_deepfm._onnx_columns import register_columns
 from sklearn_deepfm._onnx_converters import register
 from sklearn_deepfm._onnx_graph import ML_DOMAIN, ML_OPSET, OPSET
-from sklearn_deepfm._onnx_inputs import input_types
-from sklearn_deepfm._regressor import DeepFMRegressor
-
-OWN = DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
+from sklearn_deepfm._onnx_imputer import convert_imputer, shape_of_imputer
+from sklearn_deepfm._onnx_inputs import (
+    free_name,
+    input_types,
+    tensors,
+    units,
+    values_of_inputs,
+)
+from sklearn_deepfm._onnx_steps import OWN, Steps, bare
 
 
 def export(model: Any, X: Any, missing_string: str) -> ModelProto:
     """An ONNX model of `model`, as :func:`to_onnx` documents it."""
+    model = bare(model)
     check_is_fitted(model)
+    if not isinstance(missing_string, str):
+        raise TypeError(
+            f"missing_string must be a string, which is sent in place of a missing one, got "
+            f"{missing_string!r}. A missing number is NaN, without further ado."
+        )
     register()
-    options: dict[Any, dict[str, Any]] = {
-        type_: {"missing_string": missing_string} for type_ in OWN
-    }
-    options[DeepFMClassifier] = {"missing_string": missing_string, "zipmap": False}
-    if is_classifier(model):
-        options[id(model)] = {"zipmap": False}
-    types = input_types(X)
-    _check_names(model, X)
-    onnx_model = skl2onnx.convert_sklearn(
-        model,
-        initial_types=types,
-        target_opset={"": OPSET, ML_DOMAIN: ML_OPSET},
-        options=options,
-    )
-    _name_inputs(onnx_model.graph, [name for name, _ in types])
+    register_columns()
+    values, rows, method = values_of_inputs(X), first_rows(X), last_method(model)
+    expected = getattr(model, method)(rows)  # which refuses another table than fit's
+    steps, types = Steps(), input_types(values)
+    onnx_model = _converted(model, types, missing_string, steps)
+    _name_inputs(onnx_model.graph, list(types))
     onnx_model.producer_name = "sklearn_deepfm"
-    entry = onnx_model.metadata_props.add()
-    entry.key, entry.value = "missing_string", missing_string
+    notes = json.dumps(steps.notes | units(values))
+    set_model_props(onnx_model, {"missing_string": missing_string, "columns": notes})
+    if steps.of_others and (method == "predict_proba" or is_regressor(model)):
+        feed = tensors(values_of_inputs(rows), types, missing_string)
+        check_file(onnx_model, feed, expected, method == "predict_proba", steps.of_others)
     return onnx_model
 
 
-def _check_names(model: Any, X: Any) -> None:
-    """The columns must be those of fit, in their order: a file has nothing else to go by."""
-    names = getattr(model, "feature_names_in_", None)
-    frame = nw.from_native(X, eager_only=True, pass_through=True)
-    if names is None or not isinstance(frame, nw.DataFrame):
-        return
-    if [str(name) for name in frame.columns] != [str(name) for name in names]:
-        raise ValueError(
-            f"X must have the columns of fit in their order, {list(names)}, got {frame.columns}."
+def _converted(model: Any, types: dict[str, Any], missing_string: str, steps: Steps) -> ModelProto:
+    options: dict[Any, dict[str, Any]] = {
+        type_: {"missing_string": missing_string} for type_ in OWN
+    }
+    options[DeepFMClassifier]["zipmap"] = False
+    try:
+        return skl2onnx.convert_sklearn(
+            model,
+            initial_types=list(types.items()),
+            target_opset={"": OPSET, ML_DOMAIN: ML_OPSET},
+            options=options,
+            custom_parsers={type(model): steps.parse},
+            custom_shape_calculators={SimpleImputer: shape_of_imputer},
+            custom_conversion_functions={SimpleImputer: convert_imputer},
         )
+    except (RuntimeError, NotImplementedError) as error:
+        if not steps.of_others:
+            raise
+        raise ValueError(f"skl2onnx: {error}. {remedy(steps.of_others)}") from error
 
 
 def _name_inputs(graph: GraphProto, names: list[str]) -> None:
@@ -67,16 +84,10 @@ def _name_inputs(graph: GraphProto, names: list[str]) -> None:
     others |= {tensor.name for tensor in graph.initializer}
     taken = others | set(names)
     for name in others & set(names):
-        new[name] = _free(name, taken)
+        new[name] = free_name(name, taken)
+        taken.add(new[name])
     for node in graph.node:
         node.input[:] = [new.get(name, name) for name in node.input]
         node.output[:] = [new.get(name, name) for name in node.output]
     for entry in (*graph.input, *graph.output, *graph.initializer):
         entry.name = new.get(entry.name, entry.name)
-
-
-def _free(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    taken.add(name)
-    return name

@@ -12,7 +12,17 @@ from sklearn_deepfm._bag_field import BagField
 from sklearn_deepfm._fields import Fields
 from sklearn_deepfm._index_field import FALLBACK_ROW, IndexField
 from sklearn_deepfm._numeric_field import NumericField
-from sklearn_deepfm._onnx_graph import DOUBLE, FLOAT, INT64, NAT, STRING, Graph, Tensor
+from sklearn_deepfm._onnx_graph import (
+    DOUBLE,
+    FLOAT,
+    INT64,
+    MISSING_MEMBER,
+    NAT,
+    STRING,
+    Graph,
+    Tensor,
+    missing_string_is_category,
+)
 
 
 class FieldNodes:
@@ -41,7 +51,10 @@ class FieldNodes:
             column = next(parts, None)
             if column is None:
                 raise _wrong_number(columns, self._fields)
-            if isinstance(field, BagField):
+            is_bag = isinstance(field, BagField)
+            if is_bag != column.is_list:
+                raise _wrong_form(field, is_bag)
+            if is_bag:
                 bags.append(self._pooled(field, int(offset), column, parts))
             elif isinstance(field, NumericField):
                 index, values[len(cells)] = self._bin_and_score(field, column)
@@ -88,10 +101,11 @@ class FieldNodes:
         """Local row of each cell, int64."""
         if field.categories is not None:
             return self._rows_of_categories(field, column)
-        if column.type == STRING:
+        if column.type == STRING or (column.is_list and column.type != INT64):
             raise ValueError(
                 f"Column {field.name!r} held codes in fit, and the input of the ONNX file would "
-                f"hold strings. Declare it as int64, or as float64 if cells may be missing."
+                f"hold strings or lists of floats. Declare it as int64, or as float64 if single "
+                f"cells may be missing."
             )
         return self._rows_of_numbers(field, column, field.codes, field.rows)
 
@@ -99,7 +113,9 @@ class FieldNodes:
         rows = field.rows_of_index(field.categories)
         categories = field.categories[rows != FALLBACK_ROW]
         rows = rows[rows != FALLBACK_ROW]
-        kind = pd.api.types.infer_dtype(categories)
+        kind = "string" if column.type == STRING else "integer"
+        if len(categories):
+            kind = pd.api.types.infer_dtype(categories)
         if kind not in ("string", "integer", "boolean"):
             raise ValueError(
                 f"Column {field.name!r} holds categories of type {kind!r}; ONNX can look up "
@@ -115,26 +131,15 @@ class FieldNodes:
             codes = categories.astype(np.int64).to_numpy()[order]
             return self._rows_of_numbers(field, column, codes, rows[order])
         if self._missing_string in categories:
-            raise ValueError(
-                f"missing_string must be a string that is no category, and {self._missing_string!r}"
-                f" is one of column {field.name!r}. Choose another."
-            )
+            raise missing_string_is_category(self._missing_string, field.name)
         keys = [*categories, self._missing_string]
         return self._graph.look_up(column.name, keys, [*rows, field.missing_row], FALLBACK_ROW)
 
     def _rows_of_numbers(self, field: Any, column: Tensor, codes: np.ndarray, rows: Any) -> str:
-        graph = self._graph
-        if column.type not in (FLOAT, DOUBLE):
-            return self._looked_up(graph.cast(column, INT64), codes, rows)
-        whole, is_no_code, is_missing = graph.whole_numbers(graph.cast(column, DOUBLE))
-        found = self._looked_up(whole, codes, rows)
-        found = graph("Where", is_no_code, np.array(FALLBACK_ROW), found)
-        return graph("Where", is_missing, np.array(int(field.missing_row)), found)
-
-    def _looked_up(self, cells: str, codes: np.ndarray, rows: np.ndarray) -> str:
-        if not len(codes):
-            codes, rows = np.zeros(1, np.int64), np.full(1, FALLBACK_ROW)
-        return self._graph.look_up(cells, codes.tolist(), rows, FALLBACK_ROW)
+        special = {NAT: FALLBACK_ROW, MISSING_MEMBER: field.missing_row} if column.is_list else {}
+        return self._graph.look_up_numbers(
+            field.name, column, codes, rows, FALLBACK_ROW, field.missing_row, special
+        )
 
     def _bin_and_score(self, field: NumericField, column: Tensor) -> tuple[str, str]:
         """Local row of each cell, int64, and its normal score, float32."""
@@ -174,12 +179,15 @@ class FieldNodes:
         ones = graph("Cast", is_member, to=FLOAT)
         n_members = graph("ReduceSum", ones, np.array([1]), keepdims=1)
         if field.has_weights:
-            weights = graph.cast(next(parts), FLOAT)
+            weights = graph("Cast", graph.weights(next(parts)), to=FLOAT)
             weights = graph("Where", is_member, weights, np.zeros((), np.float32))
             total = graph("ReduceSum", weights, np.array([1]), keepdims=1)
         else:
             weights, total = ones, n_members
         if field.pooling == "mean":
+            if field.has_weights:  # which predict refuses if they are negative
+                is_negative = graph("Less", weights, np.zeros((), np.float32))
+                weights = graph("Where", is_negative, np.array(np.nan, np.float32), weights)
             is_some = graph("Greater", total, np.zeros(1, np.float32))
             total = graph("Where", is_some, total, np.ones(1, np.float32))
             weights = graph("Div", weights, total)
@@ -195,4 +203,12 @@ def _wrong_number(columns: list[Tensor], fields: Fields) -> ValueError:
     return ValueError(
         f"The estimator was fitted on {len(fields)} columns, and the inputs have {len(columns)}. "
         f"Give an input for each column, in their order."
+    )
+
+
+def _wrong_form(field: Any, is_bag: bool) -> ValueError:
+    forms = ("lists", "single values") if is_bag else ("single values", "lists")
+    return ValueError(
+        f"Column {field.name!r} held {forms[0]} in fit, and the input of the ONNX file would hold "
+        f"{forms[1]}. Declare it as it was."
     )

@@ -11,6 +11,7 @@ ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
 OPSET = 20  # the first that splits strings
 LARGEST_WHOLE = 2.0**53  # up to which each whole number is a float64 of its own
 NAT = int(np.iinfo(np.int64).min)  # a missing date, as NumPy has it; fills up shorter lists
+MISSING_MEMBER = NAT + 1  # of a list of whole numbers
 
 STRING, INT64, DOUBLE, FLOAT, BOOL = (
     TensorProto.STRING,
@@ -22,10 +23,11 @@ STRING, INT64, DOUBLE, FLOAT, BOOL = (
 
 
 class Tensor(NamedTuple):
-    """A tensor of the graph: its name, and the type of its elements."""
+    """A tensor of the graph: its name, the type of its elements, whether cells are lists."""
 
     name: str
     type: int
+    is_list: bool = False
 
 
 class Graph:
@@ -91,6 +93,54 @@ class Graph:
             default_int64=int(default),
         )
 
+    def look_up_numbers(
+        self,
+        column: Any,
+        tensor: Tensor,
+        keys: np.ndarray,
+        values: np.ndarray,
+        default: int,
+        missing: int,
+        special: dict[int, int] | None = None,
+    ) -> str:
+        """What each of some whole numbers stands for.
+
+        Parameters
+        ----------
+        column : str or int
+            Its name, for messages.
+        tensor : Tensor
+            The cells.
+        keys, values : ndarray of shape (n_keys,), int64
+            The numbers, and what each stands for.
+        default, missing : int
+            What any other number stands for, and NaN in a tensor of floats.
+        special : dict, default=None
+            What numbers that are sent in place of something else stand for, in a tensor
+            of integers.
+
+        Raises
+        ------
+        ValueError
+            If the tensor cannot hold one of the numbers, or it is a special one.
+        """
+        if tensor.type in (FLOAT, DOUBLE):
+            _refuse_beyond_floats(column, keys)
+            whole, is_no_code, is_missing = self.whole_numbers(self.cast(tensor, DOUBLE))
+            found = self._look_up_any(whole, keys, values, default)
+            found = self("Where", is_no_code, np.array(default), found)
+            return self("Where", is_missing, np.array(missing), found)
+        special = special or {}
+        _refuse_special(column, keys, special)
+        keys = np.append(keys, np.array([*special], np.int64))
+        values = np.append(values, np.array([*special.values()], np.int64))
+        return self._look_up_any(self.cast(tensor, INT64), keys, values, default)
+
+    def _look_up_any(self, cells: str, keys: np.ndarray, values: np.ndarray, default: int) -> str:
+        if not len(keys):  # LabelEncoder has one at least
+            keys, values = np.zeros(1, np.int64), np.array([default])
+        return self.look_up(cells, keys.tolist(), values, default)
+
     def count_not_above(self, cells: str, ascending: np.ndarray) -> str:
         """How many of some float64 are not above each cell of a float64 column, int64 (n, 1)."""
         if not len(ascending):
@@ -98,6 +148,15 @@ class Graph:
         reached = self("GreaterOrEqual", cells, np.asarray(ascending, np.float64)[np.newaxis])
         reached = self("Cast", reached, to=FLOAT)
         return self("Cast", self("ReduceSum", reached, np.array([1]), keepdims=1), to=INT64)
+
+    def weights(self, tensor: Tensor) -> str:
+        """Weights of the members of lists as float64; a missing one, of a missing cell, is 1."""
+        weights = self.cast(tensor, DOUBLE)
+        if tensor.type == INT64:
+            is_missing = self("Equal", tensor.name, np.array(MISSING_MEMBER))
+        else:
+            is_missing = self("IsNaN", weights)
+        return self("Where", is_missing, np.array(1.0), weights)
 
     def finite(self, cells: str) -> tuple[str, str]:
         """Float64 with 0 in place of NaN, and where NaN was."""
@@ -117,7 +176,7 @@ def columns_of(graph: Graph, variables: list) -> list[Tensor]:
     """The columns of some inputs, each (n, 1), or (n, any number) where cells are lists."""
     columns = []
     for variable in variables:
-        tensor = Tensor(variable.full_name, element_type(variable.type))
+        tensor = tensor_of(variable)
         width = width_of(variable)
         if width in (None, 1):
             columns.append(tensor)
@@ -127,6 +186,11 @@ def columns_of(graph: Graph, variables: list) -> list[Tensor]:
             for j in range(width)
         ]
     return columns
+
+
+def tensor_of(variable: Any) -> Tensor:
+    """A variable of skl2onnx as a tensor of the graph."""
+    return Tensor(variable.full_name, element_type(variable.type), width_of(variable) is None)
 
 
 def width_of(variable: Any) -> int | None:
@@ -140,3 +204,29 @@ def element_type(type_: Any) -> int:
     """Type of the elements of a tensor, as ONNX numbers them."""
     element: int = type_.to_onnx_type().tensor_type.elem_type
     return element
+
+
+def missing_string_is_category(missing_string: str, column: Any) -> ValueError:
+    """The error for a string that would mean two things."""
+    return ValueError(
+        f"missing_string must be a string that is no category, and {missing_string!r} is one of "
+        f"column {column!r}. Choose another."
+    )
+
+
+def _refuse_beyond_floats(column: Any, keys: np.ndarray) -> None:
+    if len(keys) and max(-keys.min(), keys.max()) > LARGEST_WHOLE:
+        raise ValueError(
+            f"Column {column!r} has the category {keys[np.abs(keys).argmax()]}, beyond 2**53, and "
+            f"the ONNX file would have floats for it, as it has where cells may be missing. Make "
+            f"strings of its values before the fit."
+        )
+
+
+def _refuse_special(column: Any, keys: np.ndarray, special: dict[int, int]) -> None:
+    clash = np.intersect1d(keys, np.array([*special], np.int64))
+    if len(clash):
+        raise ValueError(
+            f"Column {column!r} holds {clash[0]}, which an ONNX file takes for a missing cell or "
+            f"the end of a list. Replace it before the fit."
+        )

@@ -249,3 +249,9 @@ def test_a_column_keeps_its_form():
         DeepFMClassifier(max_epochs=1).fit(lists, [0, 1]).predict(plain)
     with pytest.raises(ValueError, match="Column 'c' holds lists and held one value per cell"):
         DeepFMClassifier(max_epochs=1).fit(plain, [0, 1]).predict(lists)
+
+
+def test_matrix_of_codes_is_none_of_lists():
+    fields = Fields([bags([[1, 2], [3]])], [True], None)
+    with pytest.raises(ValueError, match="'c' held lists of codes .* one value per cell now"):
+        fields.encode(np.array([[1], [2]]))

@@ -1,6 +1,7 @@
 """An ONNX file gives what the model gives, for every kind of column and target."""
 
 import decimal
+import json
 import sys
 
 import numpy as np
@@ -9,10 +10,9 @@ import onnxruntime
 import pandas as pd
 import pytest
 import skl2onnx
-from sklearn.compose import ColumnTransformer
+from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType, StringTensorType
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from sklearn_deepfm import (
     DeepFMClassifier,
@@ -24,6 +24,7 @@ from sklearn_deepfm import (
 from sklearn_deepfm.datasets import load_flights
 
 NAT = np.iinfo(np.int64).min
+STRING, INT64, DOUBLE = StringTensorType, Int64TensorType, DoubleTensorType
 FAST = {"max_epochs": 2, "random_state": 0, "learning_rate": 0.02}
 
 
@@ -41,7 +42,8 @@ def feed_of(session, X):
     for entry in session.get_inputs():
         if entry.name.endswith("_weights") and entry.name not in X:
             cells = X[entry.name.removesuffix("_weights")]
-            feed[entry.name] = padded([[m["weight"] for m in cell] for cell in cells], 0.0)
+            cells = [[m["weight"] for m in cell] for cell in cells]
+            feed[entry.name] = lists(cells, entry.type)
         elif entry.shape[1] != 1:
             feed[entry.name] = lists(X[entry.name], entry.type)
         else:
@@ -63,10 +65,11 @@ def column(cells, type_):
 
 
 def lists(cells, type_):
-    cells = [list(cell) if cell is not None else None for cell in cells]
-    cells = [[m["code"] if isinstance(m, dict) else m for m in cell or []] for cell in cells]
     filler = {"tensor(string)": "", "tensor(int64)": NAT, "tensor(double)": 0.0}[type_]
-    return padded(cells, filler)
+    missing = {"tensor(string)": "<NA>", "tensor(int64)": NAT + 1, "tensor(double)": np.nan}[type_]
+    cells = [[None] if cell is None else list(cell) for cell in cells]
+    cells = [[m["code"] if isinstance(m, dict) else m for m in cell] for cell in cells]
+    return padded([[missing if m is None else m for m in cell] for cell in cells], filler)
 
 
 def padded(cells, filler):
@@ -184,9 +187,19 @@ def test_numbers_at_the_edges_of_bins():
     assert_equal(model, X)
 
 
+def lists_with_gaps(members, rng):
+    """Lists of some members, None among them, and None in the place of some lists."""
+    members = [*members, None]
+    cells = [[members[i] for i in rng.integers(0, len(members), k % 4)] for k in range(180)]
+    return [*cells, *[None] * 20]
+
+
 LISTS = {
     "strings": lambda rng: [list(letters(rng, k)) for k in rng.integers(0, 4, 200)],
     "integers": lambda rng: [rng.integers(0, 9, k).tolist() for k in rng.integers(0, 4, 200)],
+    "strings, some missing": lambda rng: lists_with_gaps(list(letters(rng, 50)), rng),
+    "integers, some missing": lambda rng: lists_with_gaps(rng.integers(0, 9, 50).tolist(), rng),
+    "booleans": lambda rng: lists_with_gaps([True, False], rng),
     "separated": lambda rng: ["|".join(letters(rng, k)) for k in rng.integers(0, 4, 200)],
     "separated, with gaps": lambda rng: with_gaps(
         ["|".join(letters(rng, k)) for k in rng.integers(0, 4, 200)], rng
@@ -209,18 +222,54 @@ def test_pipeline_with_lists(kind, pooling):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "sum"])
-def test_pipeline_with_lists_of_weighted_members(pooling):
+@pytest.mark.parametrize("weight", [float, int])
+def test_pipeline_with_lists_of_weighted_members(pooling, weight):
     rng = np.random.default_rng(0)
-    X = make_frame(2, n=200, tags=lambda rng, n: LISTS["strings"](rng))
-    X["shares"] = [rng.random(len(cell)).tolist() for cell in X["tags"]]
+    X = make_frame(2, n=200, tags=lambda rng, n: LISTS["strings, some missing"](rng))
+    X["shares"] = [
+        None if cell is None else [weight(9 * share) for share in rng.random(len(cell))]
+        for cell in X["tags"]
+    ]
     model = make_pipeline(
         OrdinalFieldEncoder(member_weights={"tags": "shares"}),
         DeepFMClassifier(pooling=pooling, **FAST),
     )
-    model.fit(X[:150], rng.random(150) < 0.5)
+    model.fit(X[20:], rng.random(180) < 0.5)
     assert_equal(model, X)
     codes = model[0].transform(X)
     assert_equal(model[1], codes)
+
+
+def test_negative_weights_have_no_answer():
+    X = pd.DataFrame({"tags": [["a", "b"]] * 20, "shares": [[1.0, 2.0]] * 20})
+    encoder = OrdinalFieldEncoder(member_weights={"tags": "shares"})
+    session = session_of(to_onnx(fitted(X, encoder), X))
+    feed = feed_of(session, X[:2])
+    feed["shares"][0, 0] = -1  # predict refuses it
+    proba = session.run(None, feed)[1]
+    assert np.isnan(proba[0]).all()
+    assert np.isfinite(proba[1]).all()
+
+
+def test_file_says_what_its_types_do_not():
+    X = pd.DataFrame(
+        {"tags": [["a"]], "shares": [[1.0]], "words": "a b", "day": pd.Timestamp("2026-01-01")}
+    )
+    X = pd.concat([X] * 20, ignore_index=True)
+    encoder = OrdinalFieldEncoder(member_weights={"tags": "shares"}, separators={"words": " "})
+    model = fitted(X, encoder)
+    notes = notes_of(to_onnx(model, X))
+    lists_of = {"shares": {"weights_of": "tags"}, "words": {"separator": " "}}
+    assert notes == {**lists_of, "day": {"unit": "microseconds"}}
+    codes = model[0].transform(X)
+    assert notes_of(to_onnx(model[1], codes)) == {"tags_weights": {"weights_of": "tags"}}
+    codes["tags_weights"] = 1
+    estimator = DeepFMClassifier(**FAST).fit(codes, [0, 1] * 10)
+    assert notes_of(to_onnx(estimator, codes)) == {"tags_weights_": {"weights_of": "tags"}}
+
+
+def notes_of(onnx_model):
+    return json.loads({p.key: p.value for p in onnx_model.metadata_props}["columns"])
 
 
 TARGETS = {
@@ -313,8 +362,10 @@ def test_estimator_alone_on_a_data_frame():
             "price": rng.normal(size=300),
             "tags": [rng.integers(0, 9, k).tolist() for k in rng.integers(0, 4, 300)],
             "nothing": np.nan,
+            "no category": pd.Categorical([None] * 300),
         }
     )
+    X.loc[X.index % 50 == 0, "tags"] = None
     assert_equal(DeepFMClassifier(**FAST).fit(X[:200], np.arange(200) % 2), X)
 
 
@@ -337,15 +388,6 @@ def test_matrix_of_strings_is_one_input():
     np.testing.assert_allclose(proba, model.predict_proba(X), atol=1e-5)
 
 
-def test_beside_transformers_of_scikit_learn():
-    X = make_frame(6, x=KINDS["numbers"], other=KINDS["numbers"])
-    columns = ColumnTransformer(
-        [("codes", OrdinalFieldEncoder(), ["letter"]), ("scaled", StandardScaler(), ["x", "other"])]
-    )
-    estimator = DeepFMClassifier(categorical_features=[0], **FAST)
-    assert_equal(make_pipeline(columns, estimator).fit(X, np.arange(300) % 2), X)
-
-
 def test_found_by_a_search():
     X = make_frame(7)
     pipeline = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**FAST))
@@ -365,20 +407,12 @@ def test_inputs_have_the_names_of_the_columns():
     assert [i.name for i in to_onnx(fitted(X), X).graph.input] == [f"x{j}" for j in range(9)]
 
 
-def test_columns_that_no_step_reads_are_inputs_still():
-    X = make_frame(6, i=KINDS["integers"], unused=KINDS["strings"], x=KINDS["numbers"])
-    for names in (["letter", "x"], ["i", "x", "letter"]):  # of several types
-        columns = ColumnTransformer([("codes", OrdinalFieldEncoder(), names)])
-        model = make_pipeline(columns, DeepFMClassifier(**FAST)).fit(X, np.arange(300) % 2)
-        assert_equal(model, X)
-
-
 def test_converters_serve_skl2onnx_itself():
     X = make_frame(8)
     model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**FAST))
     model.fit(X, np.arange(300) % 2)
     register_onnx_converters()
-    types = [("letter", skl2onnx.common.data_types.StringTensorType([None, 1]))]
+    types = [("letter", STRING([None, 1]))]
     session = session_of(skl2onnx.convert_sklearn(model, initial_types=types, target_opset=20))
     label, proba = session.run(None, {"letter": X[["letter"]].to_numpy(dtype=object)})
     assert label.tolist() == model.predict(X).tolist()
@@ -409,6 +443,9 @@ def test_missing_string_is_a_choice():
     model.fit(X, [0, 1, 0] * 50)
     with pytest.raises(ValueError, match="missing_string must be .* '<NA>' is one of column 'x'"):
         to_onnx(model, X)
+    rare = fitted(X[:149].replace("b", "c"), OrdinalFieldEncoder(min_frequency=80))
+    with pytest.raises(ValueError, match="missing_string must be .* '<NA>' is one of column 'x'"):
+        to_onnx(rare, X)
     session = session_of(to_onnx(model, X, missing_string="?"))
     proba = session.run(None, {"x": np.array([["<NA>"], ["b"], ["?"]], dtype=object)})[1]
     np.testing.assert_allclose(proba, model.predict_proba(X[:3]), atol=1e-5)
@@ -442,46 +479,131 @@ def test_what_no_operator_can_do_is_refused():
         to_onnx(DeepFMClassifier(**FAST).fit(fractions, np.arange(300) % 2), fractions)
     days = pd.to_datetime(np.arange(300) % 2, unit="D").to_numpy()
     model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**FAST)).fit(X, days)
-    with pytest.raises(ValueError, match="classes must be strings, numbers or booleans"):
+    with pytest.raises(ValueError, match="classes must be strings, numbers that fit int64"):
+        to_onnx(model, X)
+    beyond = np.arange(300, dtype=np.uint64) % 2 + np.uint64(2**63)
+    model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**FAST)).fit(X, beyond)
+    with pytest.raises(ValueError, match="classes must be strings, numbers that fit int64"):
         to_onnx(model, X)
 
 
-def test_inputs_that_are_not_those_of_fit_are_refused():
+def test_values_that_no_tensor_can_hold_are_refused():
+    days = pd.DataFrame({"x": [[pd.Timestamp("2026-01-01")]] * 100})
+    encoder = OrdinalFieldEncoder(categorical_features=["x"])
+    with pytest.raises(TypeError, match="'x' of X holds timestamp"):
+        to_onnx(fitted(days, encoder), days)
+    bytes_ = pd.DataFrame({"x": pd.Categorical([b"a", b"b"] * 50)})
+    with pytest.raises(TypeError, match="'x' of X holds binary"):
+        to_onnx(DeepFMClassifier(**FAST).fit(bytes_, [0, 1] * 50), bytes_)
+
+
+def test_lists_that_no_tensor_can_hold_are_refused():
+    X = pd.DataFrame({"x": [[0.5, 1.5], [2.5]] * 50})
+    encoder = OrdinalFieldEncoder(categorical_features=["x"])
+    with pytest.raises(ValueError, match="'x' holds lists of floats"):
+        to_onnx(fitted(X, encoder), X)
+    for member in (NAT, NAT + 1):
+        X = pd.DataFrame({"x": [[member, 3], [4]] * 50})
+        with pytest.raises(ValueError, match=f"'x' holds {member}, which an ONNX file takes for"):
+            to_onnx(fitted(X), X)
+        with pytest.raises(ValueError, match=f"'x' holds {member}, which an ONNX file takes for"):
+            to_onnx(DeepFMClassifier(**FAST).fit(X, [0, 1] * 50), X)
+
+
+def test_ids_beyond_what_floats_name_are_refused_where_cells_may_be_missing():
+    ids = pd.array([2**53 + 2, 2**53 + 4, None, 5] * 50, dtype="Int64")
+    X = pd.DataFrame({"x": ids, "y": 1})
+    for model in (fitted(X), DeepFMClassifier(**FAST).fit(X, [0, 1] * 100)):
+        with pytest.raises(ValueError, match="'x' has the category 9007199254740996, beyond"):
+            to_onnx(model, X)
+    whole = X.dropna().astype({"x": np.int64})
+    assert_equal(fitted(whole), whole)
+
+
+def test_the_least_whole_number_is_a_number():
+    X = pd.DataFrame({"x": [NAT, NAT + 1, 3, 2**63 - 1] * 50})
+    for encoder in (OrdinalFieldEncoder(), OrdinalFieldEncoder(numeric_features=["x"])):
+        assert_equal(fitted(X, encoder), X)
+
+
+def test_table_that_the_model_does_not_take_is_refused():
     X = make_frame(10, x=KINDS["numbers"])
     model = fitted(X)
     for wrong in (X[["x"]], X[["x", "letter"]], X.rename(columns={"x": "z"})):
-        with pytest.raises(ValueError, match="must have the columns of fit in their order"):
+        with pytest.raises(ValueError, match="feature names should match"):
             to_onnx(model, wrong)
-    with pytest.raises(ValueError, match="fitted on 2 columns, and the inputs have 3"):
+    with pytest.raises(ValueError, match="X has 3 features, .* expecting 2"):
         to_onnx(fitted(X.to_numpy()), X.assign(more=1).to_numpy())
-    with pytest.raises(ValueError, match="'letter' held strings .* would hold numbers"):
+    with pytest.raises(ValueError, match="'letter' held strings .* and holds numbers now"):
         to_onnx(model, X.assign(letter=1))
-    with pytest.raises(ValueError, match="'x' held numbers .* would hold strings"):
-        to_onnx(model, X.assign(x="a"))
+    dates = X.assign(x=pd.Timestamp("2026-01-01") + pd.to_timedelta(np.arange(300), "D"))
+    with pytest.raises(ValueError, match="'x' held datetimes .* and holds numbers now"):
+        to_onnx(fitted(dates), X)
     with pytest.raises(TypeError, match="'x' of X must hold cells of one type"):
         to_onnx(model, X.assign(x=[1, "a"] * 150))
-    with pytest.raises(TypeError, match="'x' of X holds binary"):
-        to_onnx(model, X.assign(x=b"a"))
-    with pytest.raises(TypeError, match="'x' of X holds list"):
-        to_onnx(model, X.assign(x=[[[1]]] * 300))
-    with pytest.raises(ValueError, match=r"array of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"ndarray of shape \(3,\)"):
         to_onnx(model, np.zeros(3))
-    numbers = X[["x", "x"]].to_numpy()
-    estimator = DeepFMClassifier(**FAST).fit(numbers, [0, 1] * 150)
-    for wrong in (numbers[:, :1], numbers[:, [0, 1, 0]]):
-        with pytest.raises(ValueError, match="fitted on 2 columns, and the inputs have"):
-            to_onnx(estimator, wrong)
+    search = GridSearchCV(model, {"deepfmclassifier__embed_dim": [2]}, cv=2, refit=False)
+    with pytest.raises(
+        TypeError, match="(?s)model must predict or transform, got GridSearchCV.* refit is True"
+    ):
+        to_onnx(search.fit(X, np.arange(300) % 2), X)
 
 
-def test_columns_of_another_type_than_the_estimator_saw_are_refused():
-    X = pd.DataFrame({"c": pd.Categorical(["a", "b"] * 100), "i": 1, "f": 0.5})
+def test_missing_string_must_be_a_string_that_nothing_else_is():
+    X = pd.DataFrame({"x": ["a|b", "b"] * 50})
+    model = fitted(X, OrdinalFieldEncoder(separators={"x": "|"}))
+    for missing_string in (None, 3, float("nan"), b"a"):
+        with pytest.raises(TypeError, match="missing_string must be a string"):
+            to_onnx(model, X, missing_string=missing_string)
+    for missing_string in ("", "N|A"):
+        with pytest.raises(
+            ValueError, match="missing_string .* holds no separator, for column 'x'"
+        ):
+            to_onnx(model, X, missing_string=missing_string)
+
+
+def converted(model, **types):
+    """The model as skl2onnx converts it when nobody looks at the rows."""
+    register_onnx_converters()
+    types = [(name, type_([None, width])) for name, (type_, width) in types.items()]
+    return skl2onnx.convert_sklearn(model, initial_types=types, target_opset=20)
+
+
+def test_inputs_that_are_declared_as_another_type_are_refused():
+    X = make_frame(10, x=KINDS["numbers"], tags=lambda rng, n: [["a"]] * n)
+    model = fitted(X)
+    right = {"letter": (STRING, 1), "x": (DOUBLE, 1), "tags": (STRING, None)}
+    assert converted(model, **right).graph.input[2].name == "tags"
+    for change, message in (
+        ({"letter": (INT64, 1)}, "'letter' held strings .* would hold numbers"),
+        ({"x": (STRING, 1)}, "'x' held numbers .* would hold strings"),
+        ({"tags": (STRING, 1)}, "'tags' held lists .* would hold single values"),
+        ({"x": (DOUBLE, None)}, "'x' held single values .* would hold lists"),
+        ({"more": (INT64, 1)}, "fitted on 3 columns, and the inputs have 4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            converted(model, **right | change)
+
+
+def test_inputs_that_are_declared_as_an_estimator_did_not_see_them_are_refused():
+    X = pd.DataFrame({"c": pd.Categorical(["a", "b"] * 100), "i": 1, "f": 0.5, "l": [[1]] * 200})
     model = DeepFMClassifier(**FAST).fit(X, [0, 1] * 100)
-    with pytest.raises(ValueError, match="'c' held categories of type 'string'"):
-        to_onnx(model, X.assign(c=1))
-    with pytest.raises(ValueError, match="'i' held codes"):
-        to_onnx(model, X.assign(i="a"))
-    with pytest.raises(ValueError, match="'f' held numbers"):
-        to_onnx(model, X.assign(f="a"))
+    right = {"c": (STRING, 1), "i": (INT64, 1), "f": (DOUBLE, 1), "l": (INT64, None)}
+    assert len(converted(model, **right).graph.input) == 4
+    for change, message in (
+        ({"c": (INT64, 1)}, "'c' held categories of type 'string'"),
+        ({"i": (STRING, 1)}, "'i' held codes"),
+        ({"f": (STRING, 1)}, "'f' held numbers"),
+        ({"l": (DOUBLE, None)}, "'l' held codes"),
+        ({"l": (INT64, 1)}, "'l' held lists in fit, .* would hold single values"),
+        ({"i": (INT64, None)}, "'i' held single values in fit, .* would hold lists"),
+        ({"more": (INT64, 1)}, "fitted on 4 columns, and the inputs have 5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            converted(model, **right | change)
+    with pytest.raises(ValueError, match="fitted on 4 columns, and the inputs have 1"):
+        converted(model, c=(STRING, 1))
 
 
 def test_table_beyond_what_a_file_holds_is_refused(monkeypatch):

@@ -1,8 +1,11 @@
 """The serving example as a real process that has no torch, asked over real connections."""
 
+import contextlib
+import http.client
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import threading
@@ -38,15 +41,22 @@ def data():
             "hour": rng.integers(0, 24, 200),
             "is_new": rng.random(200) < 0.5,
             "tags": [rng.choice(["x", "y", "z"], k).tolist() for k in rng.integers(0, 4, 200)],
+            "codes": [rng.integers(0, 5, k).tolist() for k in rng.integers(0, 4, 200)],
+            "words": rng.choice(["a b", "b", "", "c a"], 200),
+            "day": pd.Timestamp("2026-01-01") + pd.to_timedelta(rng.integers(0, 99, 200), "D"),
         }
     )
+    X["shares"] = [rng.random(len(cell)).tolist() for cell in X["tags"]]
+    for j, name in enumerate(["codes", "words", "day"]):
+        X.loc[X.index % 11 == j, name] = None
+    X.loc[X.index % 13 == 0, ["tags", "shares"]] = None
     return X, np.where(X["hour"] > 12, "late", "early")
 
 
 @pytest.fixture(scope="module")
 def model(data):
-    model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(max_epochs=3, random_state=0))
-    return model.fit(*data)
+    encoder = OrdinalFieldEncoder(member_weights={"tags": "shares"}, separators={"words": " "})
+    return make_pipeline(encoder, DeepFMClassifier(max_epochs=3, random_state=0)).fit(*data)
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +67,27 @@ def environment(tmp_path_factory):
     return {**os.environ, "PYTHONPATH": str(folder)}
 
 
-@pytest.fixture(scope="module")
-def url(model, data, environment, tmp_path_factory):
-    path = tmp_path_factory.mktemp("served") / "model.onnx"
-    path.write_bytes(to_onnx(model, data[0]).SerializeToString())
+@contextlib.contextmanager
+def serving(model, X, environment, folder):
+    """The address at which a process serves the model."""
+    path = folder / "model.onnx"
+    path.write_bytes(to_onnx(model, X).SerializeToString())
     command = [sys.executable, str(SERVER), str(path), "--port", "0"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, env=environment, text=True, **pipes)
     try:
         yield process.stdout.readline().strip()
         assert process.poll() is None  # no request ended it
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        _, complaints = process.communicate()
+    assert complaints == ""
+
+
+@pytest.fixture(scope="module")
+def url(model, data, environment, tmp_path_factory):
+    with serving(model, data[0], environment, tmp_path_factory.mktemp("served")) as url:
+        yield url
 
 
 def post(url, body):
@@ -84,10 +102,15 @@ def post(url, body):
 
 
 def rows_of(X):
-    return [
-        {name: None if value is None or value != value else value for name, value in row.items()}
-        for row in X.to_dict("records")
-    ]
+    return [{name: in_json(value) for name, value in row.items()} for row in X.to_dict("records")]
+
+
+def in_json(value):
+    if isinstance(value, list):
+        return value
+    if value is None or value != value:
+        return None
+    return value.value // 1000 if isinstance(value, pd.Timestamp) else value
 
 
 def test_process_has_no_torch(environment):
@@ -115,7 +138,9 @@ def test_one_row_and_no_row(url, model, data):
 def test_column_left_out_is_missing(url, model, data):
     X = data[0][:1].assign(city=None, price=np.nan)
     rows = rows_of(X)
-    del rows[0]["city"], rows[0]["price"]
+    X = X.assign(day=pd.NaT, words=None, tags=None, shares=None, codes=None)
+    for name in ("city", "price", "day", "words", "tags", "shares", "codes"):
+        del rows[0][name]
     _, answer = post(url, {"rows": rows})
     np.testing.assert_allclose(answer["probabilities"], model.predict_proba(X), atol=1e-5)
 
@@ -123,43 +148,167 @@ def test_column_left_out_is_missing(url, model, data):
 def test_tells_its_columns(url):
     with urllib.request.urlopen(url) as answer:
         assert json.load(answer)["columns"] == {
-            "city": "tensor(string)",
-            "price": "tensor(double)",
-            "hour": "tensor(int64)",
-            "is_new": "tensor(bool)",
-            "tags": "tensor(string)s",
+            "city": "string",
+            "price": "double",
+            "hour": "int64",
+            "is_new": "bool",
+            "tags": "list of string",
+            "codes": "list of int64",
+            "words": "string",
+            "day": "int64, microseconds",
+            "shares": "list of double, weights of 'tags'",
         }
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hour": None}, "'hour' must hold a whole number, got None"),
-        ({"hour": 1.5}, "'hour' must hold a whole number, got 1.5"),
+        ({"hour": None}, "2**63 - 1, got None"),
+        ({"hour": 1.5}, "2**63 - 1, got 1.5"),
         ({"hour": 2**70}, "'hour' must hold a whole number"),
-        ({"city": 3}, "'city' must hold a string or null, got 3"),
+        ({"city": 3}, "which stand for other things, got 3"),
         ({"price": "3"}, "'price' must hold a finite number or null, got '3'"),
         ({"price": True}, "'price' must hold a finite number or null, got True"),
         ({"price": float("inf")}, "'price' must hold a finite number or null, got inf"),
         ({"price": 10**400}, "'price' must hold a finite number or null"),
         ({"city": "half a character: \ud800"}, "surrogates not allowed"),
         ({"is_new": 1}, "'is_new' must hold true or false, got 1"),
-        ({"tags": "x"}, "'tags' must hold lists"),
-        ({"tags": [1]}, "'tags' must hold a string or null, got 1"),
+        ({"city": "<NA>"}, "'city' must hold a string or null, but none of ['<NA>']"),
+        ({"city": ["Oslo"]}, "'city' must hold a string or null"),
+        ({"words": "a <NA>"}, "'words' must hold a string or null, but none of ['<NA>']"),
+        ({"day": "2026-01-01"}, "'day' must hold a whole number"),
+        ({"day": -(2**63)}, "'day' must hold a whole number"),
+        ({"tags": "x"}, "'tags' must hold lists, got 'x'"),
+        ({"tags": [1], "shares": [1]}, "'tags' must hold a string or null"),
+        ({"tags": [""], "shares": [1]}, "none of ['<NA>', '']"),
+        ({"tags": [["x"]], "shares": [1]}, "'tags' must hold a string or null"),
+        ({"codes": [1, -(2**63)]}, "'codes' must hold a whole number"),
+        ({"tags": ["x"], "shares": [1, 2]}, "as many numbers as 'tags' has members"),
+        ({"tags": ["x", "y"], "shares": [1]}, "as many numbers as 'tags' has members"),
+        ({"tags": ["x"], "shares": None}, "as many numbers as 'tags' has members"),
+        ({"tags": ["x"], "shares": [None]}, "as many numbers as 'tags' has members"),
+        ({"tags": ["x"], "shares": 3}, "as many numbers as 'tags' has members"),
+        ({"tags": ["x"], "shares": ["1"]}, "'shares' must hold a finite number"),
+        ({"tags": ["x"], "shares": [-1]}, "no answer for row 0: weights"),
+        ({"tags": ["x"], "shares": [1e300]}, "no answer for row 0: weights"),
         ({"town": "Oslo"}, "no columns ['town']"),
+        ({"hour": [[[]]] * 10**5}, "'hour' must hold a whole number"),
     ],
 )
 def test_bad_cell_is_named(url, data, change, message):
-    status, answer = post(url, {"rows": [rows_of(data[0])[0] | change]})
+    status, answer = post(url, {"rows": [rows_of(data[0])[1] | change]})
     assert status == 400
     assert message in answer["error"]
+    assert len(answer["error"]) < 500
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"\xff", b"[]", b'{"rows": 3}', b'{"rows": [1]}', b"[" * 10**5]
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"\0" * 9,
+        b"[]",
+        b'{"rows": 3}',
+        b'{"rows": [1]}',
+        b'{"rows": [], "more": 1}',
+        b'{"rows": [{"hour": ' + b"9" * 5000 + b"}]}",
+        b"[" * 10**5,
+    ],
 )
 def test_bad_body_is_refused(url, body):
-    assert post(url, body)[0] == 400
+    status, answer = post(url, body)
+    assert status == 400
+    assert answer["error"]
+
+
+def test_too_much_at_once_is_refused(url, data):
+    row = rows_of(data[0])[1]
+    for body, message in (
+        (b" " * 2**23, "must have at most 4194304 bytes"),
+        ({"rows": [{}] * 10_001}, "at most 10000 rows"),
+        ({"rows": [row | {"codes": [1] * 2000}] + [row] * 1000}, "'codes' must hold at most 1000"),
+        ({"rows": [row | {"words": "a " * 2000}] + [row] * 1000}, "'words' must hold at most 100"),
+    ):
+        status, answer = post(url, body)
+        assert status == 413
+        assert message in answer["error"]
+
+
+def ask(url, method, path, headers=None):
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    with contextlib.closing(connection):
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def test_other_paths_and_methods_are_refused(url):
+    assert ask(url, "GET", "/predict")[0] == 404
+    assert ask(url, "POST", "/")[0] == 404
+    for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "NONSENSE"):
+        status, answer = ask(url, method, "/predict")
+        assert status == 405
+        assert method in json.loads(answer)["error"]
+    assert ask(url, "HEAD", "/")[0] == 405
+    for headers in ({"Transfer-Encoding": "chunked"}, {"Content-Length": "-1"}):
+        assert ask(url, "POST", "/predict", headers)[0] == 411
+    assert ask(url, "POST", "/predict", {"Content-Length": "9" * 5000})[0] == 413
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET / HTTP/9.9\r\n\r\n", b""),
+        (b"\x16\x03\x01 no HTTP\r\n\r\n", b""),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b"HTTP/1.1 414"),
+        (b"GET / HTTP/1.1\r\nA: " + b"b" * 70_000 + b"\r\n\r\n", b"HTTP/1.1 431"),
+        (b"POST /predict HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", b"HTTP/1.1 400"),
+    ],
+)
+def test_what_is_no_http_is_refused(url, sent, status):
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as file:
+            answer = file.read()
+    assert answer.startswith(status)
+    assert b'{"error": ' in answer
+
+
+def test_two_requests_in_one_connection(url, data):
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+    with contextlib.closing(connection):
+        for part, status in ((data[0][:1], 200), (data[0][:0], 200)):
+            connection.request("POST", "/predict", json.dumps({"rows": rows_of(part)}))
+            answer = connection.getresponse()
+            assert answer.status == status
+            assert len(json.load(answer)["label"]) == len(part)
+
+
+def test_matrix_is_one_column_of_lists(environment, tmp_path):
+    X = np.where(np.arange(150).reshape(50, 3) % 7 == 0, np.nan, np.arange(150).reshape(50, 3) / 4)
+    model = DeepFMClassifier(max_epochs=2, random_state=0).fit(X, np.arange(50) % 2)
+    with serving(model, X, environment, tmp_path) as url:
+        with urllib.request.urlopen(url) as answer:
+            assert json.load(answer)["columns"] == {"X": "list of length 3 of double"}
+        rows = [{"X": [None if np.isnan(x) else x for x in row]} for row in X.tolist()]
+        _, answer = post(url, {"rows": rows})
+        np.testing.assert_allclose(answer["probabilities"], model.predict_proba(X), atol=1e-5)
+        for row in ({"X": [1.0, 2.0]}, {"X": 1.0}, {"X": None}, {}):
+            status, answer = post(url, {"rows": [row]})
+            assert status == 400
+            assert "'X' must hold lists of length 3" in answer["error"]
+
+
+def test_missing_number_of_an_encoder_is_null(environment, tmp_path):
+    X = pd.DataFrame({"city": ["Oslo", "Rome"] * 20, "price": [0.5, np.nan] * 20})
+    with serving(OrdinalFieldEncoder(n_bins=None).fit(X), X, environment, tmp_path) as url:
+        status, answer = post(url, {"rows": rows_of(X[:2])})
+    assert status == 200
+    assert answer == {"codes_0": [[2], [3]], "codes_1": [[0.5], [None]]}
 
 
 def test_many_requests_at_once(url, model, data):

@@ -6,25 +6,35 @@
     curl localhost:8000/predict --json '{"rows": [{"carrier": "UA", "dest": null, "hour": 7}]}'
 
 The answer is {"label": [...], "probabilities": [[...], ...]}, an item for each row. GET / tells the
-names and types of the columns. A value that is null is missing; so is a column that a row leaves
+columns and what they hold. A value that is null is missing; so is a column that a row leaves
 out, where its type can say so: whole numbers cannot, unless the file was made from rows among which
-some were missing.
+some were missing. Whatever else does not fit is answered by a status of 400 or above, with the
+reason as {"error": ...}.
 """
 
 import argparse
 import json
+import reprlib
+import socket
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import onnxruntime
 
-NOTHING = np.iinfo(np.int64).min  # fills up lists of whole numbers
-LARGEST_BODY = 16 * 2**20  # bytes
+NOTHING = np.iinfo(np.int64).min  # a missing date; fills up lists of whole numbers
+MISSING_MEMBER = NOTHING + 1  # of such a list
+LARGEST_BODY = 4 * 2**20  # bytes
+MOST_ROWS, MOST_MEMBERS = 10_000, 1_000_000  # of a request; the latter with what fills lists up
+SECONDS = 60  # that a client may be silent
 
 
 class BadRequest(ValueError):
     """What came is not what the file takes."""
+
+    def __init__(self, reason, status=400):
+        super().__init__(reason)
+        self.status = status
 
 
 class Model:
@@ -34,99 +44,230 @@ class Model:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # requests run in threads of their own
         self.session = onnxruntime.InferenceSession(path, options)
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        self.missing_string = metadata.get("missing_string", "<NA>")
+        notes = self.session.get_modelmeta().custom_metadata_map
+        missing_string = notes.get("missing_string", "<NA>")
+        of_columns = json.loads(notes.get("columns", "{}"))
+        self.inputs = {
+            entry.name: Input(entry, missing_string, **of_columns.get(entry.name, {}))
+            for entry in self.session.get_inputs()
+        }
 
     def columns(self):
-        """Name and type of each column."""
-        return {i.name: i.type + "s" * (i.shape[1] != 1) for i in self.session.get_inputs()}
+        """What each column holds, in words."""
+        return {name: column.words for name, column in self.inputs.items()}
 
     def predict(self, rows):
         """Outputs by name for a list of dicts."""
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise BadRequest("The body must be {'rows': [...]}, a list of objects.")
-        entries = self.session.get_inputs()
-        if unknown := {name for row in rows for name in row} - {i.name for i in entries}:
-            raise BadRequest(f"There are no columns {sorted(unknown)}. They are {self.columns()}.")
-        feed = {i.name: self._tensor(i, [row.get(i.name) for row in rows]) for i in entries}
+        if len(rows) > MOST_ROWS:
+            raise BadRequest(f"There must be at most {MOST_ROWS} rows, got {len(rows)}.", 413)
+        if unknown := {name for row in rows for name in row} - set(self.inputs):
+            raise BadRequest(
+                f"There are no columns {_short(sorted(unknown))}. They are {self.columns()}."
+            )
+        feed = {name: column.tensor(rows) for name, column in self.inputs.items()}
+        try:
+            results = self.session.run(None, feed)
+        except Exception as error:  # each of its own class
+            raise BadRequest(f"The file does not take these rows: {error}") from error
         names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, map(np.ndarray.tolist, self.session.run(None, feed)), strict=True))
+        return {name: _listed(name, result) for name, result in zip(names, results, strict=True)}
 
-    def _tensor(self, entry, cells):
-        if entry.shape[1] != 1:
-            return self._lists(entry, cells)
-        return np.array(
-            [self._cell(entry, cell) for cell in cells], dtype=_dtype(entry.type)
-        ).reshape(-1, 1)
 
-    def _lists(self, entry, cells):
-        filler = {"tensor(string)": "", "tensor(int64)": NOTHING}.get(entry.type, 0.0)
-        lists = [[None] if cell is None else cell for cell in cells]
-        if not all(isinstance(cell, list) for cell in lists):
-            raise BadRequest(f"Column {entry.name!r} must hold lists.")
-        lists = [[self._cell(entry, member) for member in cell] for cell in lists]
-        width = max(map(len, lists), default=0)
-        lists = [[*cell, *[filler] * (width - len(cell))] for cell in lists]
-        return np.array(lists, dtype=_dtype(entry.type)).reshape(len(lists), width)
+class Input:
+    """One input: makes tensors of the cells of its column.
 
-    def _cell(self, entry, value):
-        if entry.type == "tensor(string)":
-            required, is_right = "a string or null", isinstance(value, str) or value is None
-            result = self.missing_string if value is None else value
-        elif entry.type == "tensor(double)":
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            required = "a finite number or null"
-            is_right = value is None or (is_number and abs(value) <= sys.float_info.max)
-            result = np.nan if value is None else value
-        elif entry.type == "tensor(bool)":
-            required, is_right, result = "true or false", isinstance(value, bool), value
-        else:
-            is_number = isinstance(value, int) and not isinstance(value, bool)
-            required, is_right = "a whole number", is_number and abs(value) < 2**63
-            result = value
-        if not is_right:
-            raise BadRequest(f"Column {entry.name!r} must hold {required}, got {value!r}.")
+    What the file tells of a column is the unit of its numbers, the column of lists of whose
+    members it holds the weights, and what separates the parts of its strings.
+    """
+
+    def __init__(self, entry, missing_string, unit=None, weights_of=None, separator=None):
+        self.name, self.type, self.width = entry.name, entry.type[7:-1], entry.shape[1]
+        self.missing_string, self.separator = missing_string, separator
+        self.unit, self.weights_of = unit, weights_of
+        self.are_lists = not isinstance(self.width, int)
+        words = [self.type, unit, weights_of and f"weights of {weights_of!r}"]
+        self.words = ", ".join(filter(None, words))
+        if self.width != 1:
+            length = "" if self.are_lists else f" of length {self.width}"
+            self.words = f"list{length} of {self.words}"
+
+    def tensor(self, rows):
+        """Cells of this column, a matrix; shorter lists are filled up."""
+        lists = [self._list(row) for row in rows]
+        width = max(map(len, lists), default=0) if self.are_lists else self.width
+        self._check_room(width, lists)
+        filler = {"string": "", "int64": NOTHING}.get(self.type, 0.0)
+        lists = [members + [filler] * (width - len(members)) for members in lists]
+        types = {"double": np.float64, "int64": np.int64, "bool": bool}
+        return np.array(lists, dtype=types.get(self.type, object)).reshape(len(lists), width)
+
+    def _list(self, row):
+        cell = row.get(self.name)
+        if self.width == 1:
+            return [self._cell(cell)]
+        if self.weights_of:
+            cell = self._weights(row, cell)
+        if self.are_lists and cell is None:
+            cell = [None]
+        if not isinstance(cell, list) or (not self.are_lists and len(cell) != self.width):
+            required = "lists" if self.are_lists else f"lists of length {self.width}"
+            raise BadRequest(f"Column {self.name!r} must hold {required}, got {_short(cell)}.")
+        return [self._cell(member) for member in cell]
+
+    def _weights(self, row, weights):
+        """The weights of a missing cell are missing; others must be as many as the members."""
+        members = row.get(self.weights_of)
+        if members is None:
+            return None
+        weights = [] if weights is None else weights
+        lengths = [len(cell) if isinstance(cell, list) else None for cell in (members, weights)]
+        if None in lengths or lengths[0] != lengths[1] or None in weights:
+            raise BadRequest(
+                f"Column {self.name!r} must hold a list of as many numbers as {self.weights_of!r} "
+                f"has members, got {_short(weights)} for {_short(members)}."
+            )
+        return weights
+
+    def _check_room(self, width, lists):
+        """Each list takes the room of the longest."""
+        if self.separator and not self.are_lists:
+            width = max((cell.count(self.separator) + 1 for [cell] in lists), default=0)
+        if width * len(lists) > MOST_MEMBERS:
+            raise BadRequest(
+                f"Column {self.name!r} must hold at most {MOST_MEMBERS} members, where each row "
+                f"counts as the longest does, got {width} times {len(lists)}. Send fewer rows.",
+                413,
+            )
+
+    def _cell(self, value):
+        required, result = getattr(self, f"_{self.type}")(value)
+        if result is None:
+            raise BadRequest(f"Column {self.name!r} must hold {required}, got {_short(value)}.")
         return result
 
+    def _string(self, value):
+        if value is None:
+            return "", self.missing_string
+        taken = [self.missing_string, *([""] if self.are_lists else [])]
+        required = f"a string or null, but none of {taken}, which stand for other things"
+        parts = [value]
+        if isinstance(value, str) and self.separator:
+            parts = value.split(self.separator)
+        is_right = isinstance(value, str) and not any(part in taken for part in parts)
+        return required, value if is_right else None
 
-def _dtype(type_):
-    types = {"tensor(double)": np.float64, "tensor(int64)": np.int64, "tensor(bool)": bool}
-    return types.get(type_, object)
+    def _double(self, value):
+        if value is None:
+            return "", np.nan
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_right = is_number and abs(value) <= sys.float_info.max
+        return "a finite number or null", value if is_right else None
+
+    def _int64(self, value):
+        if value is None and (self.unit or self.are_lists):
+            return "", MISSING_MEMBER if self.are_lists else NOTHING
+        least = MISSING_MEMBER + 1 if self.are_lists else NOTHING + bool(self.unit)
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        is_right = is_number and least <= value < 2**63
+        return f"a whole number from {least} to 2**63 - 1", value if is_right else None
+
+    def _bool(self, value):
+        return "true or false", value if isinstance(value, bool) else None
+
+
+def _short(value):
+    return reprlib.repr(value)
+
+
+def _listed(name, result):
+    """JSON has no NaN: it is a missing number of an encoder, and no answer of a model."""
+    if result.dtype.kind != "f" or np.isfinite(result).all():
+        return result.tolist()
+    if name.startswith("codes_"):
+        return np.where(np.isfinite(result), result.astype(object), None).tolist()
+    row = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
+    raise BadRequest(
+        f"The model has no answer for row {row}: weights of the members of lists must be numbers "
+        f"that are not negative and fit float32."
+    )
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = SECONDS
     model = None
+    leaves_rest = False  # whether what comes next of a connection is not read
 
     def do_GET(self):
-        self._answer(200, {"columns": self.model.columns()})
+        self.leaves_rest = "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
+        if self.path != "/":
+            self._answer(404, {"error": "GET / tells the columns, POST /predict predicts."})
+        else:
+            self._answer(200, {"columns": self.model.columns()})
 
     def do_POST(self):
         try:
-            body = json.loads(self._body())
-            if self.path != "/predict" or not isinstance(body, dict) or set(body) != {"rows"}:
-                raise BadRequest("POST {'rows': [...]} to /predict.")
+            body = self._body()
+            if self.path != "/predict":
+                raise BadRequest("POST {'rows': [...]} to /predict.", 404)
+            body = json.loads(body)
+            if not isinstance(body, dict) or set(body) != {"rows"}:
+                raise BadRequest("The body must be {'rows': [...]}, and hold nothing else.")
             self._answer(200, self.model.predict(body["rows"]))
-        except (ValueError, RecursionError) as error:  # of ours, of json, of half a character
-            self._answer(400, {"error": str(error)})
+        except (ValueError, RecursionError) as error:  # of ours, of json
+            self._answer(getattr(error, "status", 400), {"error": str(error)})
 
     def _body(self):
-        length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > LARGEST_BODY:
-            self.close_connection = True  # for what was sent is not read
-            raise BadRequest(f"Content-Length must be given, and at most {LARGEST_BODY} bytes.")
-        return self.rfile.read(int(length))
+        length, self.leaves_rest = self.headers.get("Content-Length", ""), True
+        is_number = length.isascii() and length.isdigit()
+        if not is_number or "Transfer-Encoding" in self.headers:
+            raise BadRequest("Content-Length must be given.", 411)
+        if len(length) > 20 or int(length) > LARGEST_BODY:
+            raise BadRequest(f"The body must have at most {LARGEST_BODY} bytes.", 413)
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            raise BadRequest("The body ended before its Content-Length.")
+        self.leaves_rest = False
+        return body
 
     def _answer(self, status, content):
         body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if self.leaves_rest:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
+        if self.leaves_rest:
+            self._leave()
+
+    def _leave(self):
+        """Close the connection, but not before a client has sent some more: then it reads."""
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_WR)
+        for _ in range(16):
+            if not self.rfile.read(LARGEST_BODY):
+                return
+
+    def send_error(self, code, message=None, explain=None):
+        """What the base class refuses by itself, such as methods that are not here."""
+        self.leaves_rest = True
+        self._answer({501: 405, 505: 400}.get(code, code), {"error": message or "Bad request."})
 
     def log_message(self, *args):
         """Say nothing about each request."""
+
+
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+    def handle_error(self, request, client_address):
+        """Say nothing of clients that went away."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
 
 def main():
@@ -136,7 +277,7 @@ def main():
     parser.add_argument("--port", type=int, default=8000, help="0: any free one")
     options = parser.parse_args()
     Handler.model = Model(options.path)
-    server = ThreadingHTTPServer((options.host, options.port), Handler)
+    server = Server((options.host, options.port), Handler)
     print(f"http://{options.host}:{server.server_port}", flush=True)
     server.serve_forever()
 
