@@ -46,13 +46,18 @@ def tensors(
     return {name: _tensor(cells, types[name], missing_string) for name, cells in values.items()}
 
 
-def units(values: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """The unit of each input of dates, durations or times of day, by its name."""
-    return {
-        name: {"unit": "microseconds"}
-        for name, cells in values.items()
-        if isinstance(cells, pa.Array) and pa.types.is_temporal(_plain_type(cells))
-    }
+def units(values: dict[str, Any], types: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What the numbers of some inputs are: dates in "microseconds", or "booleans"."""
+    notes = {}
+    for name, cells in values.items():
+        if not isinstance(cells, pa.Array):
+            continue
+        type_ = cells.type.value_type if _is_list(cells.type) else _plain_type(cells)
+        if pa.types.is_temporal(type_):
+            notes[name] = {"unit": "microseconds"}
+        elif pa.types.is_boolean(type_) and not isinstance(types[name], BooleanTensorType):
+            notes[name] = {"unit": "booleans"}
+    return notes
 
 
 def as_table(X: Any) -> nw.DataFrame | np.ndarray:

@@ -256,11 +256,13 @@ def test_file_says_what_its_types_do_not():
         {"tags": [["a"]], "shares": [[1.0]], "words": "a b", "day": pd.Timestamp("2026-01-01")}
     )
     X = pd.concat([X] * 20, ignore_index=True)
+    X["is_new"], X["is_late"] = pd.array([True, None] * 10, dtype="boolean"), True
     encoder = OrdinalFieldEncoder(member_weights={"tags": "shares"}, separators={"words": " "})
     model = fitted(X, encoder)
     notes = notes_of(to_onnx(model, X))
     lists_of = {"shares": {"weights_of": "tags"}, "words": {"separator": " "}}
-    assert notes == {**lists_of, "day": {"unit": "microseconds"}}
+    units = {"day": {"unit": "microseconds"}, "is_new": {"unit": "booleans"}}
+    assert notes == lists_of | units
     codes = model[0].transform(X)
     assert notes_of(to_onnx(model[1], codes)) == {"tags_weights": {"weights_of": "tags"}}
     codes["tags_weights"] = 1
