@@ -35,7 +35,7 @@ def export(model: Any, X: Any, missing_string: str) -> ModelProto:
     if not isinstance(missing_string, str):
         raise TypeError(
             f"missing_string must be a string, which is sent in place of a missing one, got "
-            f"{missing_string!r}. A missing number is NaN, without further ado."
+            f"{missing_string!r}. Missing numbers are sent as NaN."
         )
     register()
     register_columns()
