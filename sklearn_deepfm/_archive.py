@@ -6,6 +6,7 @@ Written whole or not at all: to a file beside it, which takes its place in one s
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -61,6 +62,10 @@ def read(path: str | os.PathLike) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(archive)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place in the file that there cannot be
+            raise
+        raise _damaged(path, error) from error
     except (
         Damaged,
         EOFError,
@@ -73,10 +78,14 @@ def read(path: str | os.PathLike) -> Any:
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise Damaged(
-            f"{os.fspath(path)!r} is no file that sklearn_deepfm has written, or it is damaged: "
-            f"{error}. Take another copy of it."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str | os.PathLike, error: Exception) -> Damaged:
+    return Damaged(
+        f"{os.fspath(path)!r} is no file that sklearn_deepfm has written, or it is damaged: "
+        f"{error}. Take another copy of it."
+    )
 
 
 @contextlib.contextmanager

@@ -8,8 +8,6 @@ import narwhals as nw
 import numpy as np
 from onnx import ModelProto
 
-from sklearn_deepfm._onnx_inputs import as_table
-
 MOST_ROWS = 1000
 TOLERANCE, RELATIVE = 1e-5, 1e-6
 
@@ -26,10 +24,9 @@ def last_method(model: Any) -> str:
 
 def first_rows(X: Any) -> Any:
     """As many rows as are tried out."""
-    table = as_table(X)
-    if isinstance(table, nw.DataFrame):
-        return table.head(MOST_ROWS).to_native()
-    return table[:MOST_ROWS]
+    frame = nw.from_native(X, eager_only=True, pass_through=True)
+    is_frame = isinstance(frame, nw.DataFrame)
+    return frame.head(MOST_ROWS).to_native() if is_frame else X[:MOST_ROWS]
 
 
 def check_file(

@@ -35,7 +35,7 @@ def export(model: Any, X: Any, missing_string: str) -> ModelProto:
     if not isinstance(missing_string, str):
         raise TypeError(
             f"missing_string must be a string, which is sent in place of a missing one, got "
-            f"{missing_string!r}. A missing number is NaN, without further ado."
+            f"{missing_string!r}. Missing numbers are sent as NaN."
         )
     register()
     register_columns()
@@ -45,7 +45,7 @@ def export(model: Any, X: Any, missing_string: str) -> ModelProto:
     onnx_model = _converted(model, types, missing_string, steps)
     _name_inputs(onnx_model.graph, list(types))
     onnx_model.producer_name = "sklearn_deepfm"
-    notes = json.dumps(steps.notes | units(values))
+    notes = json.dumps(steps.notes | units(values, types))
     set_model_props(onnx_model, {"missing_string": missing_string, "columns": notes})
     if steps.of_others and (method == "predict_proba" or is_regressor(model)):
         feed = tensors(values_of_inputs(rows), types, missing_string)

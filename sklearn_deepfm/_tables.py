@@ -203,18 +203,35 @@ class Columns:
         self._names = column_names(table)
 
     def __getitem__(self, position: int) -> Column | ListColumn:
-        return _read_column(self._names[position], self._natives[position])
+        return column_of_arrow(self._names[position], self.arrow(position))
+
+    def arrow(self, position: int) -> pa.Array:
+        """The values of a column, in whatever type they have.
+
+        Raises
+        ------
+        TypeError
+            If they have several.
+        """
+        native = self._natives[position]
+        try:
+            return to_arrow(native)
+        except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+            raise TypeError(
+                f"Column {self._names[position]!r} holds {_describe_types(native)}. The cells of "
+                "one column of the X argument must be all strings, or all numbers (or booleans, "
+                f"or dates), and missing ones None or NaN: convert them. ({error})"
+            ) from error
 
 
-def _read_column(name: Any, native: pd.Series | nw.Series | np.ndarray) -> Column | ListColumn:
-    try:
-        values = to_arrow(native)
-    except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-        raise TypeError(
-            f"Column {name!r} holds {_describe_types(native)}. The cells of one column of the X "
-            "argument must be all strings, or all numbers (or booleans, or dates), and missing "
-            f"ones None or NaN: convert them. ({error})"
-        ) from error
+def column_of_arrow(name: Any, values: pa.Array) -> Column | ListColumn:
+    """A column of these values, in one of few types.
+
+    Raises
+    ------
+    TypeError
+        If they are of a kind that no column holds.
+    """
     if is_list(values.type):
         return ListColumn._of_arrow(name, values)
     return _column_of_arrow(name, values)

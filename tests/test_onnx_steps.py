@@ -71,6 +71,7 @@ def assert_equal(model, X):
 
 def feed_of(session, X):
     types = {"tensor(int64)": np.int64, "tensor(double)": np.float64, "tensor(bool)": bool}
+    X = pd.DataFrame(X) if isinstance(X, list) else X
     if not isinstance(X, pd.DataFrame):
         return {i.name: np.asarray(X, types[i.type]) for i in session.get_inputs()}
     X = X.set_axis([i.name for i in session.get_inputs()], axis=1)
@@ -300,6 +301,15 @@ def test_file_that_onnxruntime_cannot_run_is_refused(X, y):
     model = make_pipeline(encoder, estimator()).fit(cities, y)
     with pytest.raises(ValueError, match="(?s)onnxruntime cannot run the file: .*OneHotEncoder"):
         to_onnx(model, cities)
+
+
+def test_rows_tried_out_may_all_miss_a_column(X, y):
+    X, y = pd.concat([X] * 10, ignore_index=True), np.tile(y, 10)
+    X.loc[:1000, ["city", "tags"]] = None
+    steps = [encoder_of("city", "tags"), ("scaled", StandardScaler(), ["price"])]
+    columns = ColumnTransformer(steps).set_output(transform="pandas")
+    model = make_pipeline(columns, estimator()).fit(X, y)
+    assert len(to_onnx(model, X).graph.input) == 5
 
 
 def test_without_onnxruntime_the_error_says_how_to_get_it(numbers, y, monkeypatch):

@@ -46,6 +46,8 @@ def data():
             "day": pd.Timestamp("2026-01-01") + pd.to_timedelta(rng.integers(0, 99, 200), "D"),
         }
     )
+    X["is_paid"] = X["is_new"].astype("boolean").where(X.index % 7 > 0, None)
+    X["answers"] = [[True, False, None][: k % 4] for k in range(200)]
     X["shares"] = [rng.random(len(cell)).tolist() for cell in X["tags"]]
     for j, name in enumerate(["codes", "words", "day"]):
         X.loc[X.index % 11 == j, name] = None
@@ -108,7 +110,7 @@ def rows_of(X):
 def in_json(value):
     if isinstance(value, list):
         return value
-    if value is None or value != value:
+    if value is None or value is pd.NA or value != value:
         return None
     return value.value // 1000 if isinstance(value, pd.Timestamp) else value
 
@@ -156,6 +158,8 @@ def test_tells_its_columns(url):
             "codes": "list of int64",
             "words": "string",
             "day": "int64, microseconds",
+            "is_paid": "double, booleans",
+            "answers": "list of int64, booleans",
             "shares": "list of double, weights of 'tags'",
         }
 
@@ -173,6 +177,8 @@ def test_tells_its_columns(url):
         ({"price": 10**400}, "'price' must hold a finite number or null"),
         ({"city": "half a character: \ud800"}, "surrogates not allowed"),
         ({"is_new": 1}, "'is_new' must hold true or false, got 1"),
+        ({"is_paid": 1}, "'is_paid' must hold true or false, got 1"),
+        ({"answers": [1]}, "'answers' must hold true or false, got 1"),
         ({"city": "<NA>"}, "'city' must hold a string or null, but none of ['<NA>']"),
         ({"city": ["Oslo"]}, "'city' must hold a string or null"),
         ({"words": "a <NA>"}, "'words' must hold a string or null, but none of ['<NA>']"),

@@ -78,7 +78,7 @@ class Model:
 class Input:
     """One input: makes tensors of the cells of its column.
 
-    What the file tells of a column is the unit of its numbers, the column of lists of whose
+    What the file tells of a column is what its numbers are, the column of lists of whose
     members it holds the weights, and what separates the parts of its strings.
     """
 
@@ -142,7 +142,10 @@ class Input:
             )
 
     def _cell(self, value):
-        required, result = getattr(self, f"_{self.type}")(value)
+        if self.unit == "booleans" and value is not None:
+            required, result = self._bool(value)
+        else:
+            required, result = getattr(self, f"_{self.type}")(value)
         if result is None:
             raise BadRequest(f"Column {self.name!r} must hold {required}, got {_short(value)}.")
         return result
@@ -166,9 +169,10 @@ class Input:
         return "a finite number or null", value if is_right else None
 
     def _int64(self, value):
-        if value is None and (self.unit or self.are_lists):
+        are_dates = self.unit == "microseconds"
+        if value is None and (are_dates or self.are_lists):
             return "", MISSING_MEMBER if self.are_lists else NOTHING
-        least = MISSING_MEMBER + 1 if self.are_lists else NOTHING + bool(self.unit)
+        least = MISSING_MEMBER + 1 if self.are_lists else NOTHING + are_dates
         is_number = isinstance(value, int) and not isinstance(value, bool)
         is_right = is_number and least <= value < 2**63
         return f"a whole number from {least} to 2**63 - 1", value if is_right else None
