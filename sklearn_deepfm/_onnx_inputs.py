@@ -15,6 +15,7 @@ from skl2onnx.common.data_types import (
     StringTensorType,
 )
 
+from sklearn_deepfm._arrow import is_list
 from sklearn_deepfm._lists import flattened, lists_of
 from sklearn_deepfm._onnx_graph import MISSING_MEMBER, NAT
 from sklearn_deepfm._tables import (
@@ -23,7 +24,6 @@ from sklearn_deepfm._tables import (
     ListColumn,
     column_names,
     column_of_arrow,
-    is_list,
     read_table,
 )
 
