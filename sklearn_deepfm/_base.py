@@ -15,6 +15,7 @@ from sklearn_deepfm._parameters import check_parameters
 from sklearn_deepfm._rows import (
     Rows,
     check_target,
+    check_validation,
     check_weight,
     hold_out,
     merge_repeats,
@@ -53,6 +54,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
     def _fit(self, X, y, sample_weight, validation, groups, group):
         """Fit from scratch, or on from the last fit with `warm_start`."""
         check_parameters(self, self._rules)
+        check_validation(*validation)
         goes_on = self.warm_start and hasattr(self, "net_")
         if is_stream(X):
             stream = stream_to_fit(X, ("y", y), ("sample_weight", sample_weight))
@@ -199,11 +201,10 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
     def _validation_rows(self, rows, valid, validation, factors):
         X_val, y_val, weight_val = validation
         if is_stream(X_val):
-            stream = stream_like_fitted(self, X_val)
+            named = ("y_val", y_val), ("sample_weight_val", weight_val)
+            stream = stream_like_fitted(self, X_val, *named)
             X_val, (y_val, weight_val) = stream.whole(y_val, weight_val)
         if X_val is None:
-            if y_val is not None or weight_val is not None:
-                raise ValueError("y_val and sample_weight_val need X_val, got X_val=None.")
             if valid is not None:
                 return rows, valid.with_target(self._target.encode(valid.y)).weighed(factors)
             stops = self.early_stopping
@@ -224,8 +225,6 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
                     f"or pass validation rows as X_val and y_val."
                 )
             return train, valid
-        if y_val is None:
-            raise ValueError("X_val needs y_val, the target of the validation rows, got None.")
         valid = self._read(X_val, y_val, weight_val, reset=False, weight_name="sample_weight_val")
         valid = without_zero_weights(valid)
         return rows, valid.with_target(self._target.encode(valid.y)).weighed(factors)

@@ -151,7 +151,7 @@ class Batches:
 
     Parameters
     ----------
-    samples : Samples
+    samples : Samples or Spool
     batch_size : int
         Largest number of rows in a batch; sizes differ by at most 1.
     generator : torch.Generator or None
@@ -159,7 +159,7 @@ class Batches:
     """
 
     def __init__(
-        self, samples: Samples, batch_size: int, generator: torch.Generator | None = None
+        self, samples: Any, batch_size: int, generator: torch.Generator | None = None
     ) -> None:
         self.samples = samples
         self._batch_size = batch_size
@@ -168,11 +168,15 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.samples) // self._batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def _parts(self) -> list[slice]:
+        """Where each batch begins and ends."""
         n, n_batches = len(self.samples), len(self)
+        return [slice(i * n // n_batches, (i + 1) * n // n_batches) for i in range(n_batches)]
+
+    def __iter__(self) -> Iterator[Batch]:
         order = None
         if self._generator is not None:
-            order = torch.randperm(n, generator=self._generator).to(self.samples.index.device)
-        for i in range(n_batches):
-            part = slice(i * n // n_batches, (i + 1) * n // n_batches)
+            order = torch.randperm(len(self.samples), generator=self._generator)
+            order = order.to(self.samples.index.device)
+        for part in self._parts():
             yield self.samples.take(part if order is None else order[part])

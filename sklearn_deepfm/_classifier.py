@@ -511,7 +511,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             Share of the rows whose label is right.
         """
         if is_stream(X):
-            X = stream_like_fitted(self, X)
+            X = stream_like_fitted(self, X, ("y", y), ("sample_weight", sample_weight))
             y, sample_weight = X.column(y), X.column(sample_weight)
         return super().score(X, y, sample_weight)
 

@@ -25,7 +25,7 @@ from sklearn_deepfm._distributed import ALONE, Group, Shares, Stopped
 from sklearn_deepfm._divergence import Diverged, advice
 from sklearn_deepfm._module import DeepFM
 from sklearn_deepfm._optim import RowSparseAdam, resize_rows
-from sklearn_deepfm._spool import Spool, SpooledBatches
+from sklearn_deepfm._spool import Spool
 from sklearn_deepfm._unseen import fill_unseen
 
 VALID_BATCH_SIZE = 4096
@@ -208,9 +208,7 @@ class DeepFMNet(NeuralNet):
             return X
         return Samples(torch.as_tensor(X, device=self.device))
 
-    def get_iterator(
-        self, dataset: Samples | Spool, training: bool = False
-    ) -> Shares | Batches | SpooledBatches:
+    def get_iterator(self, dataset: Samples | Spool, training: bool = False) -> Shares | Batches:
         if training:
             return Shares(dataset.batches(self.batch_size, self.order_), self.group)
         return dataset.batches(max(self.batch_size, VALID_BATCH_SIZE) * self.group.size)

@@ -345,7 +345,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
             1 minus the ratio of squared errors to squared deviations from the mean.
         """
         if is_stream(X):
-            X = stream_like_fitted(self, X)
+            X = stream_like_fitted(self, X, ("y", y), ("sample_weight", sample_weight))
             y, sample_weight = X.column(y), X.column(sample_weight)
         return super().score(X, y, sample_weight)
 

@@ -79,6 +79,20 @@ def check_target(estimator, y, columns):
     return y
 
 
+def check_validation(X_val, y_val, weight_val):
+    """Rows to validate on come with their target, and nothing else comes without them.
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
+    if X_val is None and (y_val is not None or weight_val is not None):
+        raise ValueError("y_val and sample_weight_val need X_val, got X_val=None.")
+    if X_val is not None and y_val is None:
+        raise ValueError("X_val needs y_val, the target of the validation rows, got None.")
+
+
 def check_weight(weight, y, name="sample_weight"):
     """Weights as float64, None if there are none.
 

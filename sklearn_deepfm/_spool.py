@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_deepfm._batches import Batch, Samples
+from sklearn_deepfm._batches import Batch, Batches, Samples
 from sklearn_deepfm._fields import Layout
 
 ROWS_OF_A_CHUNK = 2**12  # that stand together in the file
@@ -132,22 +132,11 @@ class Spool:
         return samples
 
 
-class SpooledBatches:
-    """Batches of nearly equal size of a spool, as :class:`Batches` are of samples in memory."""
-
-    def __init__(
-        self, samples: Spool, batch_size: int, generator: torch.Generator | None = None
-    ) -> None:
-        self.samples = samples
-        self._batch_size = batch_size
-        self._generator = generator
-
-    def __len__(self) -> int:
-        return -(-len(self.samples) // self._batch_size)
+class SpooledBatches(Batches):
+    """Batches of a spool, in random order as :class:`Spool` has it."""
 
     def __iter__(self) -> Iterator[Batch]:
-        n, n_batches = len(self.samples), len(self)
-        sizes = iter((i + 1) * n // n_batches - i * n // n_batches for i in range(n_batches))
+        sizes = iter([part.stop - part.start for part in self._parts()])
         size, rest = next(sizes), None
         for buffer in self.samples.buffers(self._generator):
             samples = buffer if rest is None else Samples.joined([rest, buffer])

@@ -219,7 +219,7 @@ def _rows_to_validate(model: Any, validation: Any, factors: Any) -> Iterator[Row
     """The rows given as X_val, with the target encoded."""
     X, y, weight = validation
     if is_stream(X):
-        stream = stream_like_fitted(model, X)
+        stream = stream_like_fitted(model, X, ("y_val", y), ("sample_weight_val", weight))
         parts = NamedStream(model, stream, y, weight, "sample_weight_val").parts()
     else:
         parts = iter([model._read(X, y, weight, reset=False, weight_name="sample_weight_val")])

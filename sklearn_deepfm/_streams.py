@@ -128,11 +128,13 @@ def stream_to_fit(X: Any, *others: Any) -> Stream:
     Raises
     ------
     ValueError
-        If one of them names no column, or no column is left, or two are of one name.
+        If one of them names no column, or one that an encoder took for a feature, or no column
+        is left, or two are of one name.
     """
     names = (X.dataset if isinstance(X, Stream) else X).schema.names
     taken = {name for parameter, value in others for name in named_columns(parameter, value, names)}
     if isinstance(X, Stream):
+        _refuse_features(X, others)
         return X
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -143,14 +145,27 @@ def stream_to_fit(X: Any, *others: Any) -> Stream:
     return Stream(X, features)
 
 
-def stream_like_fitted(estimator: Any, X: Any) -> Stream:
+def _refuse_features(stream: Stream, others: Sequence[tuple[str, Any]]) -> None:
+    """Target or weights must not have been encoded as features: the model would be told them."""
+    for parameter, value in others:
+        if told := [name for name in _as_list(value) if name in stream.names]:
+            raise ValueError(
+                f"{parameter} names {told}, which the encoder took for features. Name them in its "
+                f"fit too, as y or leave_out; behind a Pipeline, encoder__leave_out={told}."
+            )
+
+
+def stream_like_fitted(estimator: Any, X: Any, *others: tuple[str, Any]) -> Stream:
     """A stream of the columns that fit saw; others are left alone.
 
     Raises
     ------
     ValueError
-        If the data set lacks some of them, or fit saw a table without names.
+        If the data set lacks some of them, or what `others` name, which is as in
+        `stream_to_fit`, or fit saw a table without names.
     """
+    for parameter, value in others:
+        named_columns(parameter, value, (X.dataset if isinstance(X, Stream) else X).schema.names)
     if isinstance(X, Stream):
         return X
     names = getattr(estimator, "feature_names_in_", None)

@@ -268,6 +268,53 @@ def test_checkpoint_of_a_stream_is_gone_on_with(streams, dataset, tmp_path, monk
     assert not path.exists()
 
 
+def encoded(dataset, leave_out="w"):
+    return OrdinalFieldEncoder().fit(dataset, TARGETS, leave_out=leave_out).transform(dataset)
+
+
+@pytest.mark.parametrize("in_memory", [0, 10**6])
+def test_target_or_weight_among_the_features_is_refused(streams, dataset, monkeypatch, in_memory):
+    """The model would be told what it shall learn."""
+    monkeypatch.setattr(_stream_fit, "IN_MEMORY", in_memory)
+    with pytest.raises(
+        ValueError, match=r"sample_weight names \['w'\], which the encoder took for"
+    ):
+        pipeline().fit(dataset, "label", deepfmclassifier__sample_weight="w")
+    codes = OrdinalFieldEncoder().fit(dataset).transform(dataset)
+    with pytest.raises(ValueError, match=r"y names \['label'\], .*encoder__leave_out=\['label'\]"):
+        DeepFMClassifier().fit(codes, "label")
+
+
+@pytest.mark.parametrize("in_memory", [0, 10**6])
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"y_val": "label"}, "y_val and sample_weight_val need X_val"),
+        ({"X_val": True}, "X_val needs y_val"),
+        ({"X_val": True, "y_val": "lable"}, "y_val must name a column .* got 'lable'"),
+        (
+            {"X_val": True, "y_val": "label", "sample_weight_val": "v"},
+            "sample_weight_val must name a column of the data set, .* got 'v'",
+        ),
+    ],
+    ids=str,
+)
+def test_validation_rows_come_with_their_target(
+    streams, dataset, monkeypatch, in_memory, params, message
+):
+    monkeypatch.setattr(_stream_fit, "IN_MEMORY", in_memory)
+    codes = encoded(dataset)
+    params = {name: codes if value is True else value for name, value in params.items()}
+    with pytest.raises(ValueError, match=message):
+        DeepFMClassifier().fit(codes, "label", **params)
+
+
+def test_score_names_columns_of_the_data_set(streams, dataset):
+    model = fit(pipeline(max_epochs=1), dataset, "label")
+    with pytest.raises(ValueError, match="y must name a column of the data set, .* got 'lable'"):
+        model.score(dataset, "lable")
+
+
 @pytest.mark.parametrize(
     ("params", "target", "weight", "message"),
     [
@@ -281,7 +328,7 @@ def test_checkpoint_of_a_stream_is_gone_on_with(streams, dataset, tmp_path, monk
 )
 def test_what_is_wrong_is_said(streams, dataset, params, target, weight, message):
     model = pipeline(**params)
-    codes = OrdinalFieldEncoder().fit(dataset).transform(dataset)
+    codes = encoded(dataset, leave_out=["w", "user"])
     with pytest.raises(ValueError, match=message):
         model[-1].fit(codes, target, sample_weight=weight)
     assert not hasattr(model[-1], "net_")
@@ -290,7 +337,7 @@ def test_what_is_wrong_is_said(streams, dataset, params, target, weight, message
 def test_what_needs_all_rows_is_refused(streams, dataset):
     from sklearn.model_selection import ShuffleSplit
 
-    codes = OrdinalFieldEncoder().fit(dataset).transform(dataset)
+    codes = encoded(dataset)
     model = DeepFMClassifier(max_epochs=1, warm_start=True)
     with pytest.raises(ValueError, match="validation_split and groups need all rows in memory"):
         clone(model).set_params(validation_split=ShuffleSplit(1)).fit(codes, "label")
@@ -303,7 +350,7 @@ def test_what_needs_all_rows_is_refused(streams, dataset):
 
 def test_no_row_is_an_error(streams, dataset):
     few = dataset.filter(pads.field("item") > 99)
-    codes = OrdinalFieldEncoder().fit(dataset).transform(few)
+    codes = OrdinalFieldEncoder().fit(dataset, TARGETS).transform(few)
     with pytest.raises(ValueError, match="The data set has no row"):
         DeepFMClassifier().fit(codes, "label")
 
