@@ -119,7 +119,7 @@ def tables(draw, scheme, least=0):
             parts = [reordered(part) for part in parts]
         frame = pd.concat(parts, axis=1) if parts else pd.DataFrame(index=range(n))
         frame.columns = pd.Index(names, tupleize_cols=False)
-        with contextlib.suppress(Exception):  # of the other library
+        with contextlib.suppress(Exception, pl.exceptions.PanicException):  # of other libraries
             return CONTAINERS[container](frame)
     return frame
 
