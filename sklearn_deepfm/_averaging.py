@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sklearn_deepfm._layers import BatchNorm
 from sklearn_deepfm._module import DeepFM
+from sklearn_deepfm._tensors import to_numpy
 from sklearn_deepfm._touched import Touched, zeros
 
 N_AT_ONCE = 2**22  # elements exchanged at a time
@@ -113,11 +114,10 @@ class WeightAverage:
 
     def to_plain(self) -> dict[str, Any]:
         """All of it as numbers and arrays."""
-        last = self._last_step
         return {
-            "averages": [_to_numpy(average) for average in self._averages],
-            "aside": [_to_numpy(statistic) for statistic in self._aside],
-            "last_step": None if last is None else _to_numpy(last),
+            "averages": [to_numpy(average) for average in self._averages],
+            "aside": [to_numpy(statistic) for statistic in self._aside],
+            "last_step": to_numpy(self._last_step),
             "n_calls": self._n_calls,
             "step": self._step,
             "is_applied": self._is_applied,
@@ -166,10 +166,6 @@ class WeightAverage:
             weight.copy_(average)
             average.copy_(kept)
         self._is_applied = not self._is_applied
-
-
-def _to_numpy(tensor: Tensor) -> Any:
-    return tensor.cpu().numpy()
 
 
 def average_of(module: DeepFM, epochs: float, n_batches: int) -> WeightAverage:

@@ -1,5 +1,7 @@
 """What classifier and regressor share: from a table and a target to a trained net."""
 
+from contextlib import nullcontext
+
 import numpy as np
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
@@ -66,30 +68,30 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
         random = random_state_of(self.random_state)
         group.begin(self, random)
-        checkpoint = self._checkpoint(random, goes_on, group)
-        if not goes_on:
-            model._start(without_zero_weights(rows), model._target_class, random)
-        rows, valid = model._split(rows, validation[0])
-        rows, factors = model._prepare(rows)
-        train, valid = model._validation_rows(rows, valid, validation, factors)
-        scorer = validation_scorer(self.scoring, valid, model._target)
-        tasks = epoch_tasks(task, self, model, X, y, sample_weight)
-        with memory_advice(model, len(train), goes_on), adopted(self, model, goes_on) as before:
-            model._learn(train, random, goes_on=goes_on)
-            model._n_seen = len(train)
-            samples, valid_samples = model._to_samples(train, valid)
-            run_training(
-                model,
-                samples,
-                valid_samples,
-                scorer,
-                self.max_epochs,
-                keep_optimizer=self.warm_start,
-                before=before,
-                tasks=tasks,
-                checkpoint=checkpoint,
-                group=group,
-            )
+        with self._checkpoint(random, goes_on, group) as checkpoint:
+            if not goes_on:
+                model._start(without_zero_weights(rows), model._target_class, random)
+            rows, valid = model._split(rows, validation[0])
+            rows, factors = model._prepare(rows)
+            train, valid = model._validation_rows(rows, valid, validation, factors)
+            scorer = validation_scorer(self.scoring, valid, model._target)
+            tasks = epoch_tasks(task, self, model, X, y, sample_weight)
+            with memory_advice(model, len(train), goes_on), adopted(self, model, goes_on) as before:
+                model._learn(train, random, goes_on=goes_on)
+                model._n_seen = len(train)
+                samples, valid_samples = model._to_samples(train, valid)
+                run_training(
+                    model,
+                    samples,
+                    valid_samples,
+                    scorer,
+                    self.max_epochs,
+                    keep_optimizer=self.warm_start,
+                    before=before,
+                    tasks=tasks,
+                    checkpoint=checkpoint,
+                    group=group,
+                )
         return self
 
     def _fit_stream(self, stream, y, sample_weight, validation, groups, group):
@@ -99,8 +101,8 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         model = copy_to_train(self, False)
         random = random_state_of(self.random_state)
         group.begin(self, random)
-        checkpoint = self._checkpoint(random, False, group)
-        with Spool(device_of(self.device)) as spool:
+        writer = self._checkpoint(random, False, group)
+        with writer as checkpoint, Spool(device_of(self.device)) as spool:
             named = NamedStream(model, stream, y, sample_weight)
             valid, known = learn_stream(model, named, validation, random, spool)
             tasks = epoch_tasks(task, self, model, stream, y, sample_weight)
@@ -122,9 +124,9 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         return self
 
     def _checkpoint(self, random, goes_on, group):
-        """What writes a file to go on from, if one is asked for."""
+        """What writes a file to go on from, if one is asked for, else None, once entered."""
         if self.checkpoint is None:
-            return None
+            return nullcontext()
         if goes_on:
             raise ValueError(
                 f"checkpoint={self.checkpoint!r} needs a fit from scratch, and with warm_start "

@@ -8,14 +8,15 @@ import inspect
 import os
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.history import History
-from torch import Tensor
 
 from sklearn_deepfm import _archive
 from sklearn_deepfm._averaging import average_of
@@ -24,10 +25,13 @@ from sklearn_deepfm._distributed import ALONE, Group
 from sklearn_deepfm._fingerprint import described
 from sklearn_deepfm._net_state import load_optimizer, optimizer_to_plain
 from sklearn_deepfm._plain import FORMAT
+from sklearn_deepfm._tensors import to_numpy, to_torch
 from sklearn_deepfm._weights_copy import WeightsCopy
 
 TIME_BETWEEN = 9  # times what it takes to write: at most a tenth of the time goes into it
 _KEY = "checkpoint"
+_ENTRIES = {_KEY, "key", "random", "history", "module", "is_trained", "dropout", "order"}
+_ENTRIES |= {"optimizer", "lr", "average", "callbacks"}
 # What starts afresh with each epoch, or tells of progress.
 _PASSING = (
     "epoch_timer",
@@ -45,6 +49,8 @@ _OF_AN_EPOCH = "y_trues_", "y_preds_"  # what EpochScoring gathers
 class Checkpoint(Callback):
     """Write all that training goes on with at the begin of an epoch; go on from it once.
 
+    To be used in a `with` statement, within which no other fit may name the file.
+
     Parameters
     ----------
     path : str or path-like
@@ -56,27 +62,82 @@ class Checkpoint(Callback):
     Raises
     ------
     ValueError
-        If the file exists and is no checkpoint.
+        If the file exists and is no checkpoint, if another fit writes it, or none can be
+        written there.
     """
 
     def __init__(self, path: Any, random: np.random.RandomState, group: Group = ALONE) -> None:
         self.path = os.fspath(path)
         self._writes = group.rank == 0
-        is_there = self._writes and os.path.exists(self.path)
-        self._saved = group.of_first("checkpoint", self._read() if is_there else None)
-        if self._saved is not None:
-            random.set_state(self._saved["random"])
+        self._lock = FileLock(_beside(self.path, "lock"), timeout=0)
+        if self._writes:
+            self._hold()
+        try:
+            is_there = self._writes and os.path.exists(self.path)
+            self._saved = group.of_first("checkpoint", self._read() if is_there else None)
+            if self._saved is not None:
+                with self._expecting_sense():
+                    random.set_state(self._saved["random"])
+        except BaseException:
+            self._lock.release()
+            raise
         self._random = random.get_state(legacy=True)
         self._next_write = 0.0
 
     def _read(self) -> dict[str, Any]:
         content = _archive.read(self.path)
-        if not isinstance(content, dict) or content.get(_KEY) != FORMAT:
+        is_one = isinstance(content, dict) and content.get(_KEY) == FORMAT
+        if not is_one or set(content) != _ENTRIES:
             raise ValueError(
                 f"checkpoint must name a file that a fit has written as such, or one that does not "
                 f"exist, and {self.path!r} is another, or of another version. Name another file."
             )
         return content
+
+    def _hold(self) -> None:
+        """Keep other fits from the file, also where a kill leaves no time to give it back."""
+        folder = os.path.dirname(os.path.abspath(self.path))
+        if not os.path.isdir(folder):
+            raise ValueError(
+                f"checkpoint {self.path!r} is in a folder that does not exist. Make the folder "
+                f"first, or name a file in another."
+            )
+        if os.path.isdir(self.path):
+            raise ValueError(
+                f"checkpoint must name a file, and {self.path!r} is a folder. Name a file in it."
+            )
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise ValueError(
+                f"checkpoint {self.path!r} is in use by another fit. Give each fit a file of its "
+                f"own: in a search or a cross-validation no two fits at a time may have one."
+            ) from error
+        except NotImplementedError:
+            pass  # this file system has no locks
+        except OSError as error:
+            raise ValueError(
+                f"checkpoint {self.path!r} cannot be written: {error}. Name a file in another "
+                f"folder."
+            ) from error
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *of_error: Any) -> None:
+        self._lock.release()
+
+    @contextlib.contextmanager
+    def _expecting_sense(self) -> Iterator[None]:
+        """Say that the file is damaged if something in it cannot be used."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"checkpoint {self.path!r} is damaged: {error}. Delete it to fit anew."
+            ) from error
 
     def begin(self, estimator: Any, train: Samples, valid: Samples | None) -> int:
         """Compare the rows and parameters with those of the file.
@@ -103,13 +164,15 @@ class Checkpoint(Callback):
 
     def end(self) -> None:
         """Delete the file: the fit is over."""
-        for path in (self.path, _beside(self.path)) if self._writes else ():
-            with contextlib.suppress(FileNotFoundError):
+        beside = _beside(self.path, "part"), _beside(self.path, "lock")
+        for path in (self.path, *beside) if self._writes else ():
+            with contextlib.suppress(FileNotFoundError, PermissionError):
                 os.unlink(path)
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         if self._saved is not None:
-            self._go_on(net, self._saved, kwargs["dataset_train"])
+            with self._expecting_sense():
+                self._go_on(net, self._saved, kwargs["dataset_train"])
             self._saved = None
         elif self._writes and len(net.history) > 1 and time.monotonic() >= self._next_write:
             start = time.monotonic()
@@ -120,7 +183,7 @@ class Checkpoint(Callback):
     def _write(self, net: NeuralNet) -> None:
         content = {_KEY: FORMAT, "key": self._key, "random": self._random, **_state(net, self)}
         try:
-            _archive.write(self.path, content, beside=_beside(self.path))
+            _archive.write(self.path, content, beside=_beside(self.path, "part"))
         except OSError as error:
             warnings.warn(
                 f"checkpoint {self.path!r} could not be written after epoch "
@@ -134,7 +197,9 @@ class Checkpoint(Callback):
         epochs = [{**epoch, "batches": []} for epoch in saved["history"]]
         begun = {**net.history[-1], "epoch": len(epochs) + 1}
         net.history_ = History([*epochs, begun])
-        net.module_.load_state_dict(_to_torch(saved["module"]))
+        net.module_.load_state_dict(_all(to_torch, saved["module"]))
+        for name, parameter in net.module_.named_parameters():
+            parameter.requires_grad_(saved["is_trained"][name])
         net.module_.set_random_state(saved["dropout"])
         net.order_.set_state(torch.from_numpy(saved["order"]))
         load_optimizer(net.optimizer_, saved["optimizer"])
@@ -149,9 +214,9 @@ class Checkpoint(Callback):
                 _load_callback(callback, saved["callbacks"][name])
 
 
-def _beside(path: str) -> str:
+def _beside(path: str, what: str) -> str:
     folder, name = os.path.split(os.path.abspath(path))
-    return os.path.join(folder, f".{name}.part")
+    return os.path.join(folder, f".{name}.{what}")
 
 
 def _fingerprint(estimator: Any, train: Samples, valid: Samples | None) -> str:
@@ -177,7 +242,8 @@ def _state(net: NeuralNet, own: Checkpoint) -> dict[str, Any]:
             {name: value for name, value in epoch.items() if name != "batches"}
             for epoch in net.history[:-1]  # the last one is about to begin
         ],
-        "module": _to_numpy(net.module_.state_dict()),
+        "module": _all(to_numpy, net.module_.state_dict()),
+        "is_trained": {name: p.requires_grad for name, p in net.module_.named_parameters()},
         "dropout": net.module_.random_state(),
         "order": net.order_.get_state().numpy(),
         "optimizer": optimizer_to_plain(net.optimizer_),
@@ -200,7 +266,7 @@ def _callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
         if isinstance(value, type):
             continue
         if isinstance(value, WeightsCopy):
-            state[attribute] = {"weights": _to_numpy(value.tensors(net.module_.state_dict()))}
+            state[attribute] = {"weights": _all(to_numpy, value.tensors(net.module_.state_dict()))}
         elif hasattr(value, "load_state_dict"):
             state[attribute] = {"state": dict(value.state_dict())}
         elif not callable(value):
@@ -211,16 +277,12 @@ def _callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
 def _load_callback(callback: Any, state: dict[str, Any]) -> None:
     for attribute, kept in state.items():
         if "weights" in kept:
-            setattr(callback, attribute, WeightsCopy(_to_torch(kept["weights"])))
+            setattr(callback, attribute, WeightsCopy(_all(to_torch, kept["weights"])))
         elif "state" in kept:
             getattr(callback, attribute).load_state_dict(kept["state"])
         else:
             setattr(callback, attribute, kept["value"])
 
 
-def _to_numpy(state: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    return {name: np.asarray(tensor.cpu().numpy()) for name, tensor in state.items()}
-
-
-def _to_torch(state: dict[str, np.ndarray]) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.array(array)) for name, array in state.items()}
+def _all(change: Callable[[Any], Any], values: dict[str, Any]) -> dict[str, Any]:
+    return {name: change(value) for name, value in values.items()}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from skorch.history import History
 
 from sklearn_deepfm._net import DeepFMNet
 from sklearn_deepfm._plain import Damaged, expect
+from sklearn_deepfm._tensors import to_numpy, to_torch
 
 SETTINGS = (
     "embedding_l2",
@@ -85,14 +85,14 @@ def load_optimizer(optimizer: torch.optim.Optimizer, plain: dict[str, Any]) -> N
 
 def _to_plain(moments: dict[int, Any]) -> dict[str, Any]:
     return {
-        str(number): {name: _to_numpy(value) for name, value in values.items()}
+        str(number): {name: to_numpy(value) for name, value in values.items()}
         for number, values in moments.items()
     }
 
 
 def _of_plain(plain: dict[str, Any]) -> dict[int, Any]:
     return {
-        int(number): {name: _to_torch(value) for name, value in values.items()}
+        int(number): {name: to_torch(value) for name, value in values.items()}
         for number, values in plain.items()
     }
 
@@ -131,11 +131,3 @@ def _without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 def _without_batches(epoch: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in epoch.items() if name != "batches"}
-
-
-def _to_numpy(value: Any) -> Any:
-    return np.asarray(value.cpu().numpy()) if torch.is_tensor(value) else value
-
-
-def _to_torch(value: Any) -> Any:
-    return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value

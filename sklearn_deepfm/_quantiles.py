@@ -7,6 +7,8 @@ from scipy.special import ndtri
 
 _MAX_BINS, _MAX_KNOTS = 255, 256
 _ROWS_PER_BIN, _BINS_OF_FEW_ROWS = (20, 100), 20
+# Between knots no smaller and no larger than these, float64 holds every difference and every slope.
+_SMALLEST_KNOT, _LARGEST_KNOT = 2.0**-900, 2.0**1022
 
 
 def auto_n_bins(n_rows: int) -> int:
@@ -53,10 +55,14 @@ def normal_scores(distinct: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray,
     Returns
     -------
     knots : ndarray of shape (n_knots,)
-        At most 256 of the distinct values, the first and the last among them.
+        At most 256 of the distinct values, the first and the last among them. Those below
+        1e-271 in size count as 0, those above 4e307 as that.
     scores : ndarray of shape (n_knots,)
         0 if there is a single value.
     """
+    tame = np.where(np.abs(distinct) < _SMALLEST_KNOT, 0.0, distinct)
+    distinct, position = np.unique(tame.clip(-_LARGEST_KNOT, _LARGEST_KNOT), return_inverse=True)
+    counts = np.bincount(position, weights=counts)
     rank = (np.cumsum(counts) - counts / 2) / counts.sum()
     position = np.arange(len(distinct))
     if len(distinct) > _MAX_KNOTS:

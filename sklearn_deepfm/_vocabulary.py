@@ -155,7 +155,7 @@ class Vocabulary(Plain):
 
     def _codes_of(self, values: pa.Array) -> np.ndarray:
         """The code of each value, _NOT_FOUND for missing ones and those that fit never saw."""
-        if not len(self.values):
+        if not len(self.values) or values.null_count == len(values):
             return np.full(len(values), _NOT_FOUND, np.int32)
         if pa.types.is_dictionary(values.type):
             # A slice of a category column still carries all categories of the whole.

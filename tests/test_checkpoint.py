@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from skorch.callbacks import Callback, EpochScoring, LRScheduler
+from sklearn.model_selection import cross_val_score
+from skorch.callbacks import Callback, EpochScoring, Freezer, LRScheduler, Unfreezer
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, _archive, _checkpoint
 
@@ -31,6 +32,7 @@ VARIANTS = {
     "scores": {"callbacks": [EpochScoring("roc_auc", name="auc", lower_is_better=False)]},
     "roc_auc": {"scoring": "roc_auc"},
     "no seed": {"random_state": None},
+    "frozen": {"callbacks": [Freezer("mlps*"), Unfreezer("mlps*0.weight", at=5)]},
 }
 
 
@@ -281,3 +283,65 @@ def test_writing_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
     X, y = data()
     classifier(tmp_path / "file", max_epochs=40, early_stopping=False).fit(X, y)
     assert 2 <= len(writes) <= 6  # a write takes 1 second here, as an epoch does
+
+
+# Several fits, and files that say something else
+
+
+def test_two_fits_at_a_time_cannot_have_one_file(tmp_path):
+    X, y = data()
+    path = tmp_path / "file"
+
+    class FitsToo(Callback):
+        def on_epoch_begin(self, net, *args, **kwargs):
+            if len(net.history) == 2:
+                classifier(path).fit(X, y)
+
+    with pytest.raises(ValueError, match="checkpoint .* is in use by another fit"):
+        classifier(path, callbacks=[FitsToo()]).fit(X, y)
+    with pytest.raises(ValueError, match="left by a fit of other rows"):
+        classifier(path).fit(X, y)  # the first one has given it back, and left its file
+    path.unlink()
+    classifier(path).fit(X, y)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fits_of_a_cross_validation_may_have_one_file_one_after_the_other(tmp_path):
+    X, y = data()
+    scores = cross_val_score(classifier(tmp_path / "file"), X, y, error_score="raise")
+    np.testing.assert_array_equal(scores, cross_val_score(classifier(), X, y))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder / "none" / "file", "in a folder that does not exist. Make the"),
+        (lambda folder: folder, "must name a file, and .* is a folder"),
+    ],
+)
+def test_checkpoint_that_cannot_be_written_is_refused_at_once(make, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        classifier(make(tmp_path)).fit(*data())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="root may write anywhere")
+def test_folder_that_is_read_only_is_refused_at_once(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match="cannot be written: .*Permission denied"):
+        classifier(tmp_path / "file").fit(*data())
+
+
+@pytest.mark.parametrize("entry", ["random", "history", "module", "is_trained", "dropout", "order"])
+@pytest.mark.parametrize("value", [None, {}, [], ["x"], 7, np.zeros(3)], ids=repr)
+def test_checkpoint_that_holds_something_else_is_an_error(entry, value, left):
+    content = _archive.read(left)
+    _archive.write(left, {**content, entry: value})
+    with pytest.raises(ValueError, match="checkpoint .* is damaged: .* Delete it to fit anew"):
+        classifier(left, callbacks=[Kill()]).fit(*data())
+    _archive.write(left, {name: part for name, part in content.items() if name != entry})
+    with pytest.raises(ValueError, match="written as such, .* or of another version"):
+        classifier(left, callbacks=[Kill()]).fit(*data())
+    _archive.write(left, content)
+    expected = classifier(callbacks=[Kill()]).fit(*data())
+    assert_same(classifier(left, callbacks=[Kill()]).fit(*data()), expected, data()[0])

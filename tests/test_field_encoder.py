@@ -544,6 +544,15 @@ def test_code_of_a_float_does_not_depend_on_the_other_rows():
     assert alone == [1, 3, 2, 1, 0, 1, 1]
 
 
+@pytest.mark.parametrize("kind", ["datetime64[us]", "timedelta64[us]", "object", "float64"])
+@pytest.mark.parametrize("later", [[False, True], ["a", "b"], [1, 2]], ids=str)
+def test_column_of_missing_cells_is_that_whatever_it_turns_out_to_hold(kind, later):
+    nothing = pd.DataFrame({"x": np.array([None, None], dtype=kind)})
+    encoder = OrdinalFieldEncoder().fit(nothing).partial_fit(pd.DataFrame({"x": later}))
+    assert encoder.transform(nothing).tolist() == [[0], [0]]
+    assert encoder.transform(pd.DataFrame({"x": later})).tolist() == [[2], [3]]
+
+
 def test_partial_fit_refuses_what_transform_would(rng):
     encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"x": rng.normal(size=50)}))
     with pytest.raises(ValueError, match="'x' holds infinity"):

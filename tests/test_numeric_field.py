@@ -1,5 +1,7 @@
 """Columns of numbers: bins and normal scores, against sorting and counting."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -45,6 +47,37 @@ def test_score_is_interpolated_between_numbers_and_bounded_by_their_ends():
     _, scores = encoded(field, [-1e300, 0, 0.5, 1, 2.5, 3, 1e300])
     expected = [low, low, (low + middle) / 2, middle, middle + 0.75 * (high - middle), high, high]
     assert_allclose(scores, expected, rtol=1e-6)
+
+
+EXTREMES = [
+    -1.7e308,
+    -1e308,
+    -1e17,
+    -1.0,
+    -1e-116,
+    -1e-300,
+    -5e-324,
+    -0.0,
+    5e-324,
+    2.3e-309,
+    1e-290,
+]
+EXTREMES += [1.1e-271, 1e-9, 1.0, 1 + 2**-52, 4.6e307, 1.7e308]
+
+
+@pytest.mark.parametrize("known", itertools.combinations(EXTREMES, 3), ids=str)
+def test_scores_of_any_numbers_are_finite_and_ascend(known):
+    rows, scores = encoded(fitted(numbers(known)), EXTREMES)
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores) >= 0).all()
+    assert (np.diff(rows) >= 0).all()
+
+
+def test_numbers_near_zero_share_a_score_but_not_a_bin():
+    x = np.logspace(-320, -280, 41)
+    rows, scores = encoded(fitted(numbers(x), n_bins=10), x)
+    assert len(set(rows)) == 10
+    assert_array_equal(scores, 0)
 
 
 def test_scores_of_many_numbers_are_standard_normal(rng):
