@@ -24,7 +24,7 @@ from sklearn_deepfm._batches import Samples
 from sklearn_deepfm._distributed import ALONE, Group
 from sklearn_deepfm._fingerprint import described
 from sklearn_deepfm._net_state import load_optimizer, optimizer_to_plain
-from sklearn_deepfm._plain import FORMAT
+from sklearn_deepfm._plain import FORMAT, expect
 from sklearn_deepfm._tensors import to_numpy, to_torch
 from sklearn_deepfm._weights_copy import WeightsCopy
 
@@ -135,8 +135,9 @@ class Checkpoint(Callback):
         except torch.OutOfMemoryError:
             raise
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            said = " ".join(str(error).split())
             raise ValueError(
-                f"checkpoint {self.path!r} is damaged: {error}. Delete it to fit anew."
+                f"checkpoint {self.path!r} is damaged: {said}. Delete it to fit anew."
             ) from error
 
     def begin(self, estimator: Any, train: Samples, valid: Samples | None) -> int:
@@ -160,6 +161,8 @@ class Checkpoint(Callback):
                 f"checkpoint {self.path!r} was left by a fit of other rows or other parameters. "
                 f"Delete it to fit anew, or name another file."
             )
+        with self._expecting_sense():
+            expect(isinstance(self._saved["history"], list) and self._saved["history"], "history")
         return len(self._saved["history"])
 
     def end(self) -> None:

@@ -325,15 +325,14 @@ def test_checkpoint_that_cannot_be_written_is_refused_at_once(make, message, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(os.name == "nt" or os.getuid() == 0, reason="root may write anywhere")
-def test_folder_that_is_read_only_is_refused_at_once(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(ValueError, match="cannot be written: .*Permission denied"):
+def test_folder_that_takes_no_file_is_refused_at_once(tmp_path):
+    (tmp_path / ".file.lock").mkdir()  # as where the user may not write, but for root too
+    with pytest.raises(ValueError, match="cannot be written: .*Is a directory"):
         classifier(tmp_path / "file").fit(*data())
 
 
 @pytest.mark.parametrize("entry", ["random", "history", "module", "is_trained", "dropout", "order"])
-@pytest.mark.parametrize("value", [None, {}, [], ["x"], 7, np.zeros(3)], ids=repr)
+@pytest.mark.parametrize("value", [None, [], ["x"], 7, np.zeros(3)], ids=repr)
 def test_checkpoint_that_holds_something_else_is_an_error(entry, value, left):
     content = _archive.read(left)
     _archive.write(left, {**content, entry: value})
