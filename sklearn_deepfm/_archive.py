@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_deepfm._plain import Damaged
+from sklearn_deepfm._plain import Damaged, objects
 
 _TREE = "content.json"
 _SCALARS = str, int, float, bool, type(None)
@@ -61,7 +61,7 @@ def read(path: str | os.PathLike) -> Any:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read(archive)
+            return _read(archive, os.path.getsize(path))
     except OSError as error:
         if error.errno != errno.EINVAL:  # a place in the file that there cannot be
             raise
@@ -161,17 +161,23 @@ def _at(where: str, key: Any) -> str:
     return f"{where}.{key}" if where else str(key)
 
 
-def _read(archive: zipfile.ZipFile) -> Any:
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+def _read(archive: zipfile.ZipFile, size: int) -> Any:
+    entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise Damaged("its parts are compressed")
+    if sum(entry.file_size for entry in entries) > size:
+        raise Damaged("its parts overlap")
     tree = json.loads(archive.read(_TREE))
     if not isinstance(tree, dict) or set(tree) != {_KEY}:
         raise Damaged("it holds something else")
-    return _decoded(tree[_KEY], archive)
+    return _decoded(tree[_KEY], archive, set())
 
 
-def _array(archive: zipfile.ZipFile, number: Any, dtype: Any, shape: Any) -> np.ndarray:
-    """An array whose bytes are as many as it takes, before it takes memory."""
+def _array(archive: zipfile.ZipFile, taken: set, number: Any, dtype: Any, shape: Any) -> np.ndarray:
+    """An array, which nothing has taken before, whose bytes are as many as it needs."""
+    if type(number) is not int or number in taken:
+        raise Damaged(f"array {number} stands in two places")
+    taken.add(number)
     if dtype not in _DTYPES or not all(type(n) is int and n >= 0 for n in shape):
         raise Damaged("it holds an array of another type")
     n_bytes = np.dtype(dtype).itemsize * math.prod(shape)
@@ -185,31 +191,26 @@ def _array(archive: zipfile.ZipFile, number: Any, dtype: Any, shape: Any) -> np.
     return np.frombuffer(content, dtype).reshape(shape)
 
 
-def _decoded(value: Any, archive: zipfile.ZipFile) -> Any:
+def _decoded(value: Any, archive: zipfile.ZipFile, taken: set) -> Any:
+    """Data of a tree, with the arrays that it names; `taken` is those taken already."""
     if isinstance(value, list):
-        return [_decoded(item, archive) for item in value]
+        return [_decoded(item, archive, taken) for item in value]
     if not isinstance(value, dict):
         return value
     kind = next(iter(value), None)
     content = value.get(kind)
     if kind == "array":
-        return _array(archive, content, value["dtype"], value["shape"])
+        return _array(archive, taken, content, value["dtype"], value["shape"])
     if not isinstance(content, list):
         raise Damaged("it holds something else")
     if kind == "dict":
-        return {_decoded(key, archive): _decoded(item, archive) for key, item in content}
-    items = [_decoded(item, archive) for item in content]
+        return {
+            _decoded(key, archive, taken): _decoded(item, archive, taken) for key, item in content
+        }
+    items = [_decoded(item, archive, taken) for item in content]
     if kind == "objects":
-        array = np.empty(len(items), dtype=_dtype_of_objects(value.get("dtype")))
-        array[:] = items
-        return array
+        return objects(items, value.get("dtype"), kind)
     kinds = {"tuple": tuple, "set": set, "frozenset": frozenset}
     if kind not in kinds:
         raise Damaged("it holds something else")
     return kinds[kind](items)
-
-
-def _dtype_of_objects(dtype: Any) -> np.dtype:
-    if not isinstance(dtype, str) or dtype[1:2] not in "OU":
-        raise Damaged("it holds something else")
-    return np.dtype(dtype)

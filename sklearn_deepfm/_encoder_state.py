@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sklearn_deepfm._encoder_fields import field_of_plain, field_to_plain
-from sklearn_deepfm._plain import expect, opened, sealed
+from sklearn_deepfm._plain import check_names, expect, opened, sealed
 from sklearn_deepfm._roles import Role
 
 
@@ -37,6 +37,7 @@ class EncoderState:
             fields = [field_of_plain(field) for field in learned["fields"]]
             positions = [role.position for role in self._roles]
             positions += [role.weights for role in self._roles if role.weights is not None]
-            expect(sorted(positions) == list(range(self.n_features_in_)), "roles")
+            check_names(attributes, len(positions))
+            expect(sorted(positions) == list(range(len(positions))), "roles")
             expect(len(fields) == len(self._roles), "roles")
             self._remember(fields, learned["n_samples_seen"])

@@ -8,7 +8,7 @@ from sklearn_deepfm._amounts import Amount
 from sklearn_deepfm._fields import Fields
 from sklearn_deepfm._labels import Labels, LabelSets
 from sklearn_deepfm._net_state import net_of_plain, net_to_plain
-from sklearn_deepfm._plain import expect, opened, sealed
+from sklearn_deepfm._plain import check_names, expect, opened, sealed
 
 _TARGETS: dict[str, Any] = {"labels": Labels, "label sets": LabelSets, "amount": Amount}
 _LEARNED = "_target", "_fields", "_is_index", "_structure", "_split_seed", "_n_seen", "net_"
@@ -52,6 +52,7 @@ class EstimatorState:
         expect(kind in _TARGETS, "target")
         self._target = _TARGETS[kind].of_plain(target)
         self._fields = Fields.of_plain(learned["fields"])
+        check_names(attributes, len(self._fields))
         self._is_index = learned["is_index"]
         expect(len(self._is_index) == len(self._fields), "is_index")
         self._structure = learned["structure"]

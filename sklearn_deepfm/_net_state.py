@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -99,16 +100,26 @@ def _of_plain(plain: dict[str, Any]) -> dict[int, Any]:
 
 def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
     """What the network is built by must be what its weights have, before it takes memory."""
+    for name in ("n_fields", "n_features", "n_outputs", "n_members", "embed_dim"):
+        expect(type(module[name]) is int and module[name] > 0, name)
     expect(module["n_fields"] == len(fields), "n_fields")
-    expect(module["n_features"] == fields.dims.sum() == len(weights["table"]), "n_features")
+    expect(module["n_features"] == fields.dims.sum(), "n_features")
     expect(module["n_outputs"] == target.n_outputs, "n_outputs")
     expect(module["slopes"] == fields.slopes, "slopes")
-    expect(module["n_members"] * module["n_outputs"] == len(weights["bias"]), "n_members")
-    if {"fm", "deep"} & set(module["components"]):
-        expect(module["n_members"] * module["embed_dim"] <= weights["table"].shape[1], "embed_dim")
-    if "deep" in module["components"]:
-        widths = {len(weight) for weight in weights.values() if weight.ndim}
-        expect(set(module["mlp_dims"]) <= widths, "mlp_dims")
+    components, embed_dim = set(module["components"]), module["embed_dim"]
+    n_logits = module["n_members"] * module["n_outputs"]
+    width = n_logits if "linear" in components else 0
+    width += module["n_members"] * embed_dim if {"fm", "deep"} & components else 0
+    expect(weights["bias"].shape == (n_logits,), "n_members")
+    expect(weights["table"].shape == (module["n_features"], width), "embed_dim")
+    if "fm" in components and module["n_outputs"] > 1:
+        expect(weights["fm_scale"].shape == (n_logits, embed_dim), "embed_dim")
+    if "deep" in components:
+        dims = [module["n_fields"] * embed_dim, *module["mlp_dims"], module["n_outputs"]]
+        n_layers = module["n_members"] * (len(dims) - 1)
+        layers = [weight.shape[::-1] for weight in weights.values() if weight.ndim == 2][-n_layers:]
+        expect(len(layers) == n_layers, "mlp_dims")
+        expect(layers == [*pairwise(dims)] * module["n_members"], "mlp_dims")
 
 
 def _of_a_trained_net(plain: dict[str, Any], net: DeepFMNet) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +27,8 @@ _ARROW = {
         pa.time64("us"),
     )
 }
+_SCALARS = {str, int, float, bool}
+_MOST_FOR_SHORT_STRINGS, _MOST_BYTES_PER_CHARACTER = 2**20, 64
 _Self = TypeVar("_Self", bound="Plain")
 
 
@@ -105,6 +108,22 @@ def opened(estimator: Any, state: Any) -> tuple[dict[str, Any], dict[str, Any] |
     return {**type(estimator)().get_params(deep=False), **attributes}, state.get("learned")
 
 
+def check_names(attributes: dict[str, Any], n_features: int) -> None:
+    """Compare what is said of the columns with their number.
+
+    Raises
+    ------
+    Damaged
+        If they contradict each other.
+    """
+    n_features_in = attributes.get("n_features_in_")
+    expect(type(n_features_in) is int and n_features_in == n_features, "n_features_in_")
+    names = attributes.get("feature_names_in_")
+    if names is not None:
+        expect(isinstance(names, np.ndarray) and names.shape == (n_features,), "feature_names_in_")
+        expect(all(isinstance(name, str) for name in names), "feature_names_in_")
+
+
 def to_plain(value: Any, kind: Any) -> Any:
     """A value of some kind as plain data."""
     if value is None:
@@ -114,9 +133,7 @@ def to_plain(value: Any, kind: Any) -> Any:
     if kind is pa.DataType:
         return str(value)
     if kind is pd.Index:
-        if isinstance(value.dtype, pd.api.extensions.ExtensionDtype) and value.dtype != "str":
-            return value  # intervals, periods and the like
-        return {"dtype": str(value.dtype), "values": scalars_to_plain(value.to_numpy())}
+        return _of_index(value)
     if kind is np.ndarray:
         return scalars_to_plain(value)
     if isinstance(kind, type) and issubclass(kind, np.generic):
@@ -171,14 +188,57 @@ def scalars_of_plain(value: Any, name: str) -> np.ndarray:
         return value
     expect(isinstance(value, dict) and set(value) == {"dtype", "values"}, name)
     dtype, values = value["dtype"], value["values"]
-    expect(isinstance(dtype, str) and dtype[1:2] in "mMUSO", name)
     if isinstance(values, np.ndarray):
-        expect(values.dtype == np.int64, name)
+        expect(values.dtype == np.int64 and isinstance(dtype, str), name)
+        expect(re.fullmatch(r"[<>]?[mM]8(\[\w+\])?", dtype), name)
         return values.astype(dtype)
     expect(isinstance(values, list), name)
-    array = np.empty(len(values), dtype=np.dtype(dtype))
+    return objects(values, dtype, name)
+
+
+def objects(values: list, dtype: Any, name: str) -> np.ndarray:
+    """An array of strings or of anything.
+
+    Raises
+    ------
+    Damaged
+        If the type is another, or takes far more memory than the values.
+    """
+    expect(isinstance(dtype, str) and re.fullmatch(r"[<>|]?[OSU]\d*", dtype), name)
+    kind = np.dtype(dtype)
+    n_characters = sum(len(value) for value in values if isinstance(value, str | bytes))
+    most = _MOST_FOR_SHORT_STRINGS + _MOST_BYTES_PER_CHARACTER * (n_characters + len(values))
+    expect(kind.itemsize * len(values) <= most, name)
+    array = np.empty(len(values), dtype=kind)
     array[:] = values
     return array
+
+
+def _of_index(index: pd.Index) -> Any:
+    """Type and values; the index itself where they would not make the same one again."""
+    dtype, values = str(index.dtype), index
+    if isinstance(index.dtype, pd.StringDtype) and index.dtype.na_value is pd.NA:
+        dtype = f"string[{index.dtype.storage}]"
+    if isinstance(index.dtype, pd.DatetimeTZDtype):
+        values = index.tz_convert(None)
+    plain = {"dtype": dtype, "values": scalars_to_plain(values.to_numpy())}
+    if isinstance(index.dtype, pd.api.extensions.ExtensionDtype):  # periods and intervals are some
+        try:
+            again = _index(plain, "index")
+        except (TypeError, ValueError):
+            return index
+        if (
+            not _are_scalars(plain["values"])
+            or again.dtype != index.dtype
+            or not again.equals(index)
+        ):
+            return index
+    return plain
+
+
+def _are_scalars(plain: Any) -> bool:
+    values = plain["values"] if isinstance(plain, dict) else plain
+    return isinstance(values, np.ndarray) or set(map(type, values)) <= _SCALARS
 
 
 def _of_arrow(array: pa.Array) -> dict[str, Any]:
@@ -242,6 +302,9 @@ def _index(state: Any, name: str) -> pd.Index:
     expect(isinstance(state, dict) and set(state) == {"dtype", "values"}, name)
     values = scalars_of_plain(state["values"], name)
     try:
-        return pd.Index(values, dtype=state["dtype"])
+        dtype = pd.api.types.pandas_dtype(state["dtype"])
+        if isinstance(dtype, pd.DatetimeTZDtype):
+            return pd.DatetimeIndex(values).tz_localize("UTC").tz_convert(dtype.tz)
+        return pd.Index(values, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise Damaged(f"the entry {name!r} is no index: {error}") from error

@@ -1,17 +1,20 @@
 """Files of models: the same model comes back, and nothing else that a file may hold does harm."""
 
 import contextlib
+import copy
 import json
 import os
 import pathlib
 import pickle
 import re
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -161,6 +164,32 @@ def test_file_holds_no_training_rows(tmp_path):
         )
         sizes.append((tmp_path / "model").stat().st_size)
     assert abs(sizes[1] - sizes[0]) < 2_000
+
+
+CATEGORIES = {
+    "string": pd.Index(["a", "b", "c"], dtype="string"),
+    "Int64": pd.Index([3, 1, 2**60], dtype="Int64"),
+    "Float64": pd.Index([0.5, 1.5, -1.0], dtype="Float64"),
+    "boolean": pd.Index([False, True], dtype="boolean"),
+    "Arrow": pd.Index([5, 6, 7], dtype="int64[pyarrow]"),
+    "dates": pd.date_range("2026-01-01", periods=3),
+    "zoned": pd.date_range("2026-10-25", periods=3, freq="h", tz="Europe/Oslo"),
+    "offset": pd.date_range("2026-01-01", periods=3, tz="+02:00"),
+    "durations": pd.timedelta_range("1h", periods=3),
+    "mixed": pd.Index([1.5, "a", True], dtype=object),
+}
+
+
+@pytest.mark.parametrize("kind", CATEGORIES)
+def test_categories_of_any_type_come_back(kind, round_trip):
+    values = CATEGORIES[kind]
+    X = pd.DataFrame({"x": pd.Categorical(values[np.arange(60) % len(values)])})
+    model = DeepFMClassifier(**FAST).fit(X, np.arange(60) % 2)
+    loaded = round_trip(model)
+    assert_same(model, loaded, X)
+    index = loaded.embeddings("x").index
+    assert index.dtype == model.embeddings("x").index.dtype
+    assert index.equals(model.embeddings("x").index)
 
 
 def test_categories_that_no_file_can_hold_can_be_pickled(tmp_path):
@@ -349,6 +378,112 @@ def test_array_that_says_to_be_huge_takes_no_memory(path):
     rewritten(path, change)
     with pytest.raises(ValueError, match="array 0 has another size than it says"):
         load_model(path)
+
+
+def members(tree):
+    """Every dict that was saved, as the list of its items."""
+    if isinstance(tree, dict):
+        if isinstance(tree.get("dict"), list):
+            yield tree["dict"]
+        for part in tree.values():
+            yield from members(part)
+    elif isinstance(tree, list):
+        for part in tree:
+            yield from members(part)
+
+
+def with_entry(name, change):
+    """A change of a tree: each entry of a name becomes something else."""
+
+    def changed(tree):
+        found = [item for items in members(tree) for item in items if item[0] == name]
+        assert found
+        for item in found:
+            item[1] = change(item[1])
+
+    return changed
+
+
+HOSTILE = {
+    "array in many places": (with_entry("weights", lambda value: [value] * 3), "in two places"),
+    "wide strings": (
+        with_entry("name", lambda _: {"objects": ["x"], "dtype": "<U100000000"}),
+        "'objects' is not what it must be",
+    ),
+    "wide classes": (
+        with_entry(
+            "classes", lambda _: {"dict": [["dtype", "<U100000000"], ["values", ["a", "b"]]]}
+        ),
+        "'classes' is not what it must be",
+    ),
+    "numbers as wide strings": (
+        with_entry(
+            "classes",
+            lambda value: {"dict": [["dtype", "<U100000000"], ["values", value]]},
+        ),
+        "'classes' is not what it must be",
+    ),
+    "many layers": (with_entry("mlp_dims", lambda _: {"tuple": [4] * 100_000}), "'mlp_dims' is"),
+    "wide layers": (with_entry("mlp_dims", lambda _: {"tuple": [10**9]}), "'mlp_dims' is"),
+    "long embeddings": (with_entry("embed_dim", lambda _: 10**9), "'embed_dim' is"),
+    "members": (with_entry("n_members", lambda _: 10**9), "'n_members' is"),
+    "columns": (with_entry("n_features_in_", lambda _: 10**12), "'n_features_in_' is"),
+    "depth": (
+        lambda tree: json.loads('{"sklearn_deepfm": ' + "[" * 500 + "]" * 500 + "}"),
+        "'content' is",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_file_that_asks_for_memory_gets_none(what, path):
+    change, message = HOSTILE[what]
+    rewritten(path, change)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message):
+            load_model(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
+
+
+def test_tree_too_deep_to_read_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model", "w") as archive:
+        archive.writestr("content.json", "[" * 10**6)
+    with pytest.raises(ValueError, match="is no file that sklearn_deepfm has written"):
+        load_model(tmp_path / "model")
+
+
+def test_parts_that_overlap_are_refused(path):
+    with zipfile.ZipFile(path, "a") as archive:
+        (first,) = (entry for entry in archive.infolist() if entry.filename == "content.json")
+        for number in range(100, 200):
+            again = copy.copy(first)
+            again.filename = again.orig_filename = str(number)
+            archive.filelist.append(again)
+        archive._didModify = True
+    with pytest.raises(ValueError, match="its parts overlap"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("model", [OrdinalFieldEncoder(), DeepFMClassifier(**FAST)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"feature_names_in_": np.array(["a"], dtype=object)},
+        {"feature_names_in_": np.array(["a", 7], dtype=object)},
+        {"feature_names_in_": ["a", "b"]},
+        {"n_features_in_": 3},
+        {"n_features_in_": "2"},
+    ],
+    ids=str,
+)
+def test_columns_that_contradict_each_other_are_refused(model, wrong):
+    X = pd.DataFrame({"a": [0, 1] * 20, "b": [0, 0, 1, 1] * 10})
+    state = clone(model).fit(X, np.arange(40) % 2).__getstate__()
+    with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' is not what it must be"):
+        type(model)().__setstate__({**state, **wrong})
 
 
 def test_file_cannot_put_anything_in_the_place_of_a_method(path):
