@@ -430,7 +430,7 @@ HOSTILE = {
     "columns": (with_entry("n_features_in_", lambda _: 10**12), "'n_features_in_' is"),
     "depth": (
         lambda tree: json.loads('{"sklearn_deepfm": ' + "[" * 500 + "]" * 500 + "}"),
-        "'content' is",
+        "damaged",
     ),
 }
 
