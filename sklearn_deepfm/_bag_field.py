@@ -46,15 +46,30 @@ class BagField(IndexField):
     def grow(self, column, weight):
         """Add rows for members not seen before, and count all of them."""
         self.has_weights |= column.weights is not None
-        super().grow(column.members, None if weight is None else np.repeat(weight, column.lengths))
+        self._count(column.members, None if weight is None else np.repeat(weight, column.lengths))
         empty = column.lengths == 0
         if empty.any():
-            if self.empty_row == FALLBACK_ROW:
-                self.empty_row = self.n_rows
-                self.frequency = np.append(self.frequency, 0.0)
-            n_empty = empty.sum() if weight is None else weight[empty].sum()
-            self.frequency[self.empty_row] += n_empty
+            self._count_empty(empty.sum() if weight is None else weight[empty].sum())
         self._add_to_average(column, weight)
+
+    def absorb(self, other):
+        """Add the codes and counts of another field; as that of IndexField."""
+        rows = super().absorb(other)
+        self.has_weights |= other.has_weights
+        if other.empty_row != FALLBACK_ROW:
+            self._count_empty(other.frequency[other.empty_row])
+            rows[other.empty_row] = self.empty_row
+        pooled = np.bincount(rows, weights=other._pooled, minlength=self.n_rows)
+        pooled[: len(self._pooled)] += self._pooled
+        self._pooled = pooled
+        self._n_cells += other._n_cells
+        return rows
+
+    def _count_empty(self, n):
+        if self.empty_row == FALLBACK_ROW:
+            self.empty_row = self.n_rows
+            self.frequency = np.append(self.frequency, 0.0)
+        self.frequency[self.empty_row] += n
 
     def without_counts(self):
         """The same codes and rows, as if no cell had been counted."""

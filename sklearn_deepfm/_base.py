@@ -60,9 +60,16 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         goes_on = self.warm_start and hasattr(self, "net_")
         if is_stream(X):
             stream = stream_to_fit(X, ("y", y), ("sample_weight", sample_weight))
-            if not fits_in_memory(stream):
+            if not fits_in_memory(stream, group):
                 return self._fit_stream(stream, y, sample_weight, validation, groups, group)
             X, (y, sample_weight) = stream.whole(y, sample_weight)
+        elif group.has_shards:
+            raise ValueError(
+                f"distributed={self.distributed!r} needs a pyarrow.dataset.Dataset as X, of the "
+                f"rows of this process, got a {type(X).__name__}. Make one by "
+                f"pyarrow.dataset.dataset(table), or set distributed=True and give all processes "
+                f"the same rows."
+            )
         task = task_of_fit(self, int(self.max_epochs))
         model = copy_to_train(self, goes_on)
         rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
@@ -104,11 +111,11 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         writer = self._checkpoint(random, False, group)
         with writer as checkpoint, Spool(device_of(self.device)) as spool:
             named = NamedStream(model, stream, y, sample_weight)
-            valid, known = learn_stream(model, named, validation, random, spool)
+            valid, known = learn_stream(model, named, validation, random, spool, group)
             tasks = epoch_tasks(task, self, model, stream, y, sample_weight)
             with memory_advice(model, len(spool), False), adopted(self, model, False) as before:
                 model.net_ = new_net(model, model._fields, model._target, random=random)
-                model._n_seen = len(spool)
+                model._n_seen = spool.n_in_all
                 run_training(
                     model,
                     spool,
@@ -138,6 +145,11 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         """One pass over the rows; `target` makes sense of y at the first call."""
         check_parameters(self, self._rules)
         goes_on = hasattr(self, "net_")
+        if group.has_shards:
+            raise ValueError(
+                f"distributed={self.distributed!r} is for fit, of a data set. Set distributed=True "
+                f"and give all processes the same rows."
+            )
         model = copy_to_train(self, goes_on)
         rows = without_zero_weights(model._read(X, y, sample_weight, reset=not goes_on))
         random = random_state_of(self.random_state)

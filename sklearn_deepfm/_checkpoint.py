@@ -156,7 +156,7 @@ class Checkpoint(Callback):
         self._key = _fingerprint(estimator, train, valid)
         if self._saved is None:
             return 0
-        if self._saved["key"] != self._key:
+        if self._writes and self._saved["key"] != self._key:
             raise ValueError(
                 f"checkpoint {self.path!r} was left by a fit of other rows or other parameters. "
                 f"Delete it to fit anew, or name another file."

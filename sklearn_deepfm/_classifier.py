@@ -159,12 +159,14 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         to 6 times the memory of the weights, and at most a tenth of the time. A fit of
         `warm_start` that goes on with another cannot have one, and `partial_fit` writes
         none.
-    distributed : bool, default=False
+    distributed : bool or "shards", default=False
         Whether the processes that torchrun has started train one model together. Each of
         them calls `fit` with the same parameters and rows and takes its part of every
         batch, whose size counts all parts; all end with the same model. It is that of one
-        process, up to rounding and to what dropout draws and `batch_norm` sees. The first
-        process prints and writes files. The user guide has a page on it.
+        process, up to rounding and to what dropout draws and `batch_norm` sees. With
+        "shards" each of them gives rows of its own, as a data set of Arrow, and reads and
+        keeps no others. The first process prints and writes files. The user guide has a
+        page on it.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and the optimizer's state of the last
         one, with rows added to the table for new codes. The weights are the averaged ones,

@@ -17,6 +17,7 @@ from sklearn_deepfm._fingerprint import described, fingerprint
 from sklearn_deepfm._processes import Processes, joined
 from sklearn_deepfm._touched import DistinctRows, Touched
 
+SHARDS = "shards"  # of the rows, one for each process
 _OF_A_PROCESS = {"checkpoint", "device", "verbose"}  # parameters that may differ
 
 
@@ -25,11 +26,24 @@ class Stopped(KeyboardInterrupt):
 
 
 class Group(Processes):
-    """The processes of a fit, whose modules are the same, bit for bit, after every step."""
+    """The processes of a fit, whose modules are the same, bit for bit, after every step.
 
-    def __init__(self, group: Any = None) -> None:
+    Parameters
+    ----------
+    group : ProcessGroup or None
+        None: this process, which is alone.
+    has_shards : bool, default=False
+        Whether each of them has rows of its own, as opposed to the same ones.
+    """
+
+    def __init__(self, group: Any = None, has_shards: bool = False) -> None:
         super().__init__(group)
+        self.has_shards = has_shards
         self._distinct = DistinctRows()
+
+    def of_shards(self, step: str, value: Any) -> list[Any]:
+        """What is known of all rows: a part of each process if they have shards, else one."""
+        return self.exchange(step, value) if self.has_shards else [value]
 
     # Before, between and after epochs
 
@@ -49,7 +63,7 @@ class Group(Processes):
         if self.size == 1:
             return
         parts = {
-            "training rows": _prints(train),
+            "training rows": None if self.has_shards else _prints(train),
             "validation rows": None if valid is None else _prints(valid),
             "fields": estimator._fields.to_plain(),
             "target": estimator._target.to_plain(),
@@ -76,6 +90,13 @@ class Group(Processes):
         if any(stops for _, _, stops in given):
             raise Stopped
 
+    def agrees(self, flag: bool, device: torch.device) -> bool:
+        """Whether all processes say yes."""
+        if self.size == 1:
+            return flag
+        (said,) = self.add_up([torch.tensor([float(flag)], device=device)])
+        return int(said) == self.size
+
     def end_training(self, module: nn.Module) -> None:
         """End with the same weights, those of the first process where a callback made others."""
         if self.size == 1:
@@ -83,6 +104,13 @@ class Group(Processes):
         first, *others = self.exchange("weights", _sums_of(module))
         if any(other != first for other in others):
             self.take_over(list(module.state_dict().values()))
+
+    def seen_in_shards(self, seen: Tensor) -> Tensor:
+        """What any process has seen, of a mask of what this one has."""
+        if not self.has_shards:
+            return seen
+        (n,) = self.add_up([seen.to(torch.int32)])
+        return n > 0
 
     # In each step
 
@@ -119,12 +147,8 @@ class Group(Processes):
             return batch
         n = len(batch[0]["index"])
         own = self._own(n)
-        if own.start < own.stop:
-            x, y = rows_of(batch, own)
-        else:  # the module wants a row: one that weighs nothing
-            x, y = rows_of(batch, slice(0, 1))
-            x = {**x, "weight": torch.zeros(1, device=x["index"].device)}
-        return {**x, "n_rows": n}, y
+        part = rows_of(batch, own) if own.start < own.stop else _weightless(batch)
+        return {**part[0], "n_rows": n}, part[1]
 
     def concatenated(self, tensor: Tensor, n: int) -> Tensor:
         """What all processes have made of their parts of `n` rows, in the order of ranks."""
@@ -147,13 +171,16 @@ class Group(Processes):
         """Let dropout draw other units in each process, for the epoch that begins.
 
         Its number says which, so that a fit that goes on from a checkpoint draws the same.
+        So it is with the order of rows of its own.
         """
         if self.size == 1:
             return
         device, entropy = net.module_.table.device, [net.module__seed, len(net.history), self.rank]
-        (seed,) = np.random.SeedSequence(entropy).generate_state(1)
+        seed, of_order = np.random.SeedSequence(entropy).generate_state(2)
         generator = torch.Generator(device).manual_seed(int(seed))
         net.module_.set_random_state({str(device): generator.get_state().numpy()})
+        if self.has_shards:
+            net.order_.manual_seed(int(of_order))
 
 
 ALONE = Group()
@@ -165,10 +192,12 @@ def group_of(estimator: Any) -> Iterator[Group]:
 
     However a process leaves, none of the others goes on waiting for it.
     """
-    if not isinstance(estimator.distributed, bool | np.bool_) or not estimator.distributed:
+    has_shards = isinstance(estimator.distributed, str) and estimator.distributed == SHARDS
+    is_asked = isinstance(estimator.distributed, bool | np.bool_) and estimator.distributed
+    if not has_shards and not is_asked:  # which is checked by the fit
         yield ALONE
         return
-    group = Group(joined(estimator.device))
+    group = Group(joined(estimator.device, estimator.distributed), has_shards)
     try:
         yield group
         group.exchange("end")
@@ -185,7 +214,7 @@ class Shares:
     Parameters
     ----------
     batches : Batches or SpooledBatches
-        In the same order in all processes.
+        In the same order in all processes; of shards their own.
     group : Group
     """
 
@@ -197,7 +226,31 @@ class Shares:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        return map(self._group.part_of, self._batches)
+        if not self._group.has_shards:
+            yield from map(self._group.part_of, self._batches)
+            return
+        sizes = self._batches.sizes_in_all()
+        for batch, n in zip(self._batches, sizes, strict=True):
+            x, y = batch if len(batch[0]["index"]) else _weightless(self.samples.few(1))
+            yield {**x, "n_rows": n}, y
+
+    @property
+    def have_pairs(self) -> bool:
+        """Whether a process's part of a batch has two rows at least."""
+        if self._group.has_shards:
+            return bool(min(self.samples.shares) >= 2 * len(self))
+        return len(self.samples) >= 2 * len(self) * self._group.size
+
+    def few(self, n: int) -> dict[str, Any]:
+        """Inputs of up to `n` rows, of which each process takes its part."""
+        batch: Batch = self.samples.few(n)
+        return (batch if self._group.has_shards else self._group.part_of(batch))[0]
+
+
+def _weightless(batch: Batch) -> Batch:
+    """A row of a batch that weighs nothing: the module wants one."""
+    x, y = rows_of(batch, slice(0, 1))
+    return {**x, "weight": torch.zeros(1, device=x["index"].device)}, y
 
 
 def _sums_of(module: nn.Module) -> list[float]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from sklearn import get_config
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -274,6 +275,7 @@ class OrdinalFieldEncoder(
         """
         with one_task(self, X, y):
             if is_stream(X):
+                self._refuse_output()
                 return self._learn_stream(X, y, leave_out).encoded(self.transform)
             return self._learn(_table(X, leave_out), encodes=True)
 
@@ -340,6 +342,7 @@ class OrdinalFieldEncoder(
         """
         check_is_fitted(self)
         if is_stream(X):
+            self._refuse_output()
             return stream_like_fitted(self, X).encoded(self.transform)
         table = self._read_like_fitted(X)
         columns, output = Columns(table), Output(table, len(self._fields))
@@ -404,6 +407,15 @@ class OrdinalFieldEncoder(
         self._roles = roles
         self._remember(fields, n_rows)
         return stream
+
+    def _refuse_output(self):
+        own = getattr(self, "_sklearn_output_config", {})
+        container = own.get("transform", get_config()["transform_output"])
+        if container != "default":
+            raise ValueError(
+                f"set_output(transform={container!r}) asks for a table, and a data set is encoded "
+                f"as it is read, to no table. Set it to 'default', or transform tables."
+            )
 
     def _remember(self, fields, n_rows):
         self._fields = fields

@@ -195,6 +195,38 @@ class Fields:
         source[kept], is_new[kept] = np.arange(n_rows), False
         return new, source, is_new
 
+    def absorbing(self, others):
+        """Fields of all rows that these and others, grown from the same ones, have seen.
+
+        Parameters
+        ----------
+        others : list of Fields
+
+        Returns
+        -------
+        fields : Fields
+            A new object; these stay as they are.
+
+        Raises
+        ------
+        ValueError
+            If they are not grown from the same ones.
+        """
+        new = copy.copy(self)
+        new._fields = [copy.copy(field) for field in self._fields]
+        for other in others:
+            for field, of_other in zip(new, other, strict=True):
+                field.absorb(of_other)
+        return new
+
+    def rows_in(self, others):
+        """Row of other fields, which have absorbed these, for each row of these."""
+        parts = [
+            copy.copy(other).absorb(field) + offset
+            for field, other, offset in zip(self, others, others.offsets, strict=True)
+        ]
+        return np.concatenate(parts).astype(np.int32)
+
     def without_counts(self):
         """The same rows of the table, as if no row of the data had been counted."""
         new = copy.copy(self)

@@ -54,6 +54,9 @@ class IndexField(Plain):
 
         Arrays are replaced, never changed: a shallow copy taken before stays valid.
         """
+        self._count(column, weight)
+
+    def _count(self, column, weight):
         values, missing, _ = self._codes_of(column, learn=True)
         known = values if missing is None else values[~missing]
         if len(self.codes):
@@ -74,6 +77,30 @@ class IndexField(Plain):
         new = copy.copy(self)
         new.frequency = np.zeros_like(self.frequency)
         return new
+
+    def absorb(self, other):
+        """Add the codes and counts of another field that has learned other rows.
+
+        Returns
+        -------
+        rows : ndarray of shape (other.n_rows,), int32
+            Where each of its rows is in this field.
+        """
+        cells, of_cells = other.distinct_cells()
+        self._count(cells, other.frequency[of_cells])
+        rows = np.zeros(other.n_rows, np.int32)
+        rows[of_cells] = self.encode(cells)[0]
+        return rows
+
+    def distinct_cells(self):
+        """A column of one cell for each code and for a missing one, and the rows of these."""
+        rows, codes, missing = self.rows, self.codes, None
+        if self.missing_row != FALLBACK_ROW:
+            rows = np.append(rows, np.int32(self.missing_row))
+            codes = np.append(codes, -1 if self.categories is not None else 0)
+            missing = np.arange(len(codes)) == len(codes) - 1
+        missing = None if self.categories is not None else missing
+        return Column(self.name, codes, missing, self.categories), rows
 
     def _add_codes(self, new):
         codes = np.concatenate([self.codes, new])

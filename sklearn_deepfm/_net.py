@@ -73,7 +73,7 @@ class DeepFMNet(NeuralNet):
     n_steps = 0
     is_broken_off = False  # by an error of a callback
     average: WeightAverage | None = None
-    _trained_on: Samples | Spool | None = None
+    _trained_on: Shares | None = None
     _samples: Samples | Spool | None = None
 
     def __init__(
@@ -334,7 +334,8 @@ class DeepFMNet(NeuralNet):
         with torch.no_grad():
             logits = self._member_logits(x)
         weights = [parameter.detach().square().sum() for parameter in self.module_.parameters()]
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights)):
+        is_well = all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights))
+        if not self.group.agrees(is_well, logits.device):
             raise Diverged(math.nan, self.n_steps)
 
     def _begin_epoch(self, batches: Shares) -> None:
@@ -342,8 +343,8 @@ class DeepFMNet(NeuralNet):
         self._samples = batches.samples
         self.group.reseed(self)
         # Batches of one row have no statistics: they are normalised as predictions are.
-        has_pairs = len(batches.samples) >= 2 * len(batches) * self.group.size
-        self._trained_on = batches.samples if has_pairs and has_statistics(self.module_) else None
+        has_pairs = batches.have_pairs and has_statistics(self.module_)
+        self._trained_on = batches if has_pairs else None
         if self.average is not None:
             self.average.restore()
         elif self.ema_epochs:
@@ -351,10 +352,10 @@ class DeepFMNet(NeuralNet):
 
     def _apply_average(self) -> None:
         """Put the averaged weights into the module, with the statistics of their hidden units."""
-        samples = self._trained_on
-        if self.average is None or not self.average.apply() or samples is None:
+        batches = self._trained_on
+        if self.average is None or not self.average.apply() or batches is None:
             return
-        x, _ = self.group.part_of(samples.few(MOST_ROWS_OF_STATISTICS))
+        x = batches.few(MOST_ROWS_OF_STATISTICS)
         random = self.module_.random_state()
         with statistics_of_one_batch(self.module_):
             self._member_logits(x)

@@ -79,6 +79,32 @@ class NumericField(Plain):
             scores = self._scores(x, missing)
             self.sum_of_scores += scores.sum() if weight is None else weight @ scores
 
+    def absorb(self, other):
+        """Add the counts of another field of the same bins; as that of IndexField.
+
+        Raises
+        ------
+        ValueError
+            If the bins are others.
+        """
+        if (self.edges is None) != (other.edges is None) or (
+            self.edges is not None and not np.array_equal(self.edges, other.edges)
+        ):
+            raise ValueError(
+                f"Column {self.name!r} holds a number in so few rows that the sample had none: "
+                f"drop the column, or make it one of codes."
+            )
+        rows = np.arange(other.n_rows, dtype=np.int32)
+        if other.missing_row != FALLBACK_ROW:
+            if self.missing_row == FALLBACK_ROW:
+                self.missing_row = self.n_rows
+                self.frequency = np.append(self.frequency, 0.0)
+            rows[other.missing_row] = self.missing_row
+        more = np.bincount(rows, weights=other.frequency, minlength=self.n_rows)
+        self.frequency = self.frequency + more
+        self.sum_of_scores += other.sum_of_scores
+        return rows
+
     def without_counts(self):
         """The same bins and scores, as if no cell had been counted."""
         new = copy.copy(self)

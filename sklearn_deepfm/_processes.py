@@ -12,7 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-TIMEOUT = timedelta(minutes=10)  # for which processes wait for each other
+TIMEOUT = "SKLEARN_DEEPFM_TIMEOUT"  # environment variable: seconds to wait for each other
+_DEFAULT_TIMEOUT, _MOST_SECONDS = "600", 10**7
 _BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 _OF_TORCHRUN = "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"
 _REFUSED = "refused"  # the step of a process that an error has ended
@@ -151,14 +152,42 @@ class Processes:
             is_late = "timed out" in str(error).lower()
             raise RuntimeError(
                 f"Process {self.rank} of {self.size} ends its fit, since another one "
-                f"{f'has not answered for {TIMEOUT}' if is_late else 'has ended'}: look at what "
+                f"{f'has not answered for {timeout()}' if is_late else 'has ended'}: look at what "
                 f"that one said before; if nothing, it was killed, or hangs. torch.distributed "
                 f"says: {str(error).splitlines()[0]}"
             ) from error
 
 
-def joined(device: Any) -> Any:
+def timeout() -> timedelta:
+    """How long processes wait for each other.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable that says so is no number of seconds.
+    """
+    said = os.environ.get(TIMEOUT, _DEFAULT_TIMEOUT)
+    try:
+        seconds = float(said)
+        if not 0 < seconds <= _MOST_SECONDS:
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"The environment variable {TIMEOUT} must be a number of seconds greater than 0, for "
+            f"which processes wait for each other, and at most {_MOST_SECONDS}, got {said!r}."
+        ) from None
+    return timedelta(seconds=seconds)
+
+
+def joined(device: Any, asked: Any = True) -> Any:
     """A group of the processes that torchrun has started, which can be left without leaving others.
+
+    Parameters
+    ----------
+    device : str
+        Where the tensors are.
+    asked : True or "shards"
+        What asks for it.
 
     Raises
     ------
@@ -170,18 +199,18 @@ def joined(device: Any) -> Any:
     missing = [name for name in _OF_TORCHRUN if name not in os.environ]
     if missing and not dist.is_initialized():
         raise ValueError(
-            f"distributed=True needs a process that torchrun has started, which sets "
+            f"distributed={asked!r} needs a process that torchrun has started, which sets "
             f"{', '.join(missing)}. Run `torchrun --nproc-per-node 2 program.py`, or set "
             f"distributed=False."
         )
     backend = _backend(device)
     try:
         if not dist.is_initialized():
-            dist.init_process_group(backend, timeout=TIMEOUT)
-        return dist.new_group(backend=backend, timeout=TIMEOUT)
+            dist.init_process_group(backend, timeout=timeout())
+        return dist.new_group(backend=backend, timeout=timeout())
     except RuntimeError as error:
         raise RuntimeError(
-            f"Not all processes have called fit within {TIMEOUT}, or they cannot reach each "
+            f"Not all processes have called fit within {timeout()}, or they cannot reach each "
             f"other. torch.distributed says: {str(error).splitlines()[0]}"
         ) from error
 

@@ -71,7 +71,7 @@ class Settings(BaseEstimator):
         "callbacks": one_of(None)
         | sequence_of(Rule(is_callback, ""), "a list of skorch callbacks"),
         "checkpoint": one_of(None) | instance((str, os.PathLike), "the path of a file"),
-        "distributed": boolean(),
+        "distributed": boolean() | one_of("shards"),
         "warm_start": boolean(),
         "verbose": boolean() | integer(0),
     }

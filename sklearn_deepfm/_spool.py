@@ -82,15 +82,41 @@ class Spool:
             f"which {self._n_rows} are written. Set TMPDIR to a folder that has"
         )
 
-    def finish(self, layout: Layout) -> None:
-        """Say what the layout of the table has become in the end, when all are added."""
+    @property
+    def total(self) -> tuple[int, Any]:
+        """Number of the rows that were added, and the sum of their weights."""
+        return self._n_rows, self._weight
+
+    def finish(
+        self, layout: Layout, totals: list[tuple[int, Any]] | None = None, rows: Any = None
+    ) -> None:
+        """Say what the table has become in the end, when all are added.
+
+        Parameters
+        ----------
+        layout : Layout
+        totals : list of tuple, default=None
+            As `total`, of the spools of all processes; None if there is but this one.
+        rows : ndarray of shape (n_rows_of_the_layout,), int32, default=None
+            Where each row of the table is in the one that all processes share; None if it
+            is the same one.
+        """
         self._layout = layout
+        self._rows = None if rows is None else torch.from_numpy(rows)
+        numbers, weights = zip(*(totals or [self.total]), strict=True)
+        self.shares = list(numbers)
+        self._mean_weight = sum(weights) / sum(numbers)
         self._file.flush()
         every = -(-len(self._chunks) // FEW_CHUNKS)
         chunks = self._chunks[::every]
         n = FEW_ROWS // len(chunks)
         parts = [self._read(chunk) for chunk in chunks]
         self._few = Samples.joined([part.rows(_spread(n, len(part))) for part in parts])
+
+    @property
+    def n_in_all(self) -> int:
+        """Number of the rows of all processes."""
+        return sum(self.shares)
 
     def few(self, n: int) -> Batch:
         """Inputs and targets of up to `n` rows, and at most 8,192, spread over all."""
@@ -126,30 +152,56 @@ class Spool:
             shift = torch.from_numpy(self._layout.bags - chunk.layout.bags)
             of_members = samples.bags.bag_of_members().remainder(len(shift))
             samples.bags.members.add_(shift.index_select(0, of_members))
+        if self._rows is not None:
+            samples = self._in_shared_table(samples, self._rows)
         if samples.weight is not None:
-            mean = self._weight / self._n_rows
-            samples = replace(samples, weight=(samples.weight / mean).to(torch.float32))
+            weight = (samples.weight / self._mean_weight).to(torch.float32)
+            samples = replace(samples, weight=weight)
         return samples
+
+    def _in_shared_table(self, samples: Samples, rows: Tensor) -> Samples:
+        samples = replace(samples, index=rows[samples.index])
+        if samples.bags is None:
+            return samples
+        return replace(samples, bags=samples.bags._replace(members=rows[samples.bags.members]))
 
 
 class SpooledBatches(Batches):
-    """Batches of a spool, in random order as :class:`Spool` has it."""
+    """Batches of a spool, in random order as :class:`Spool` has it.
+
+    Where processes have spools of their own, as many batches as all rows need: one has this
+    spool's part of it, which may be empty.
+    """
+
+    def __len__(self) -> int:
+        return -(-self.samples.n_in_all // self._batch_size)
+
+    def sizes_in_all(self) -> list[int]:
+        """Number of rows of each batch, of all processes together."""
+        of_shares = [_sizes(n, len(self)) for n in self.samples.shares]
+        return np.sum(of_shares, axis=0).tolist()
 
     def __iter__(self) -> Iterator[Batch]:
-        sizes = iter([part.stop - part.start for part in self._parts()])
-        size, rest = next(sizes), None
+        sizes, rest = _sizes(len(self.samples), len(self))[::-1], None
         for buffer in self.samples.buffers(self._generator):
             samples = buffer if rest is None else Samples.joined([rest, buffer])
             order = self._order(len(samples)).to(samples.index.device)
-            while 0 < size <= len(order):
+            while sizes and sizes[-1] <= len(order):
+                size = sizes.pop()
                 yield samples.take(order[:size])
-                order, size = order[size:], next(sizes, 0)
+                order = order[size:]
             rest = samples.rows(order)
 
     def _order(self, n: int) -> Tensor:
         if self._generator is None:
             return torch.arange(n)
         return torch.randperm(n, generator=self._generator)
+
+
+def _sizes(n_rows: int, n_batches: int) -> list[int]:
+    """Sizes of so many batches of nearly equal size."""
+    ends = np.arange(n_batches + 1) * n_rows // n_batches
+    return np.diff(ends).tolist()
 
 
 def _shapes(arrays: dict[str, np.ndarray]) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,9 @@ import pandas as pd
 from sklearn.base import is_classifier
 
 from sklearn_deepfm._batches import Samples
+from sklearn_deepfm._distributed import ALONE, Group
 from sklearn_deepfm._fields import Fields
+from sklearn_deepfm._fingerprint import fingerprint
 from sklearn_deepfm._rows import Rows, weights_of_rows, without_zero_weights
 from sklearn_deepfm._spool import Spool
 from sklearn_deepfm._streams import Stream, is_stream, joined, rows_of, stream_like_fitted
@@ -37,15 +40,25 @@ class NamedStream(NamedTuple):
         for X, (y, weight) in self.stream.parts(self.y, self.weight):
             yield self._read(X, y, weight)
 
-    def sample(self, hold_out: "HoldOut", seed: int) -> tuple[Rows, np.ndarray]:
-        """Some of the training rows, and a target that lacks no class.
+    def sample(
+        self, hold_out: "HoldOut", seed: int, n_rows: int, group: Group
+    ) -> tuple[Rows, np.ndarray]:
+        """Some of the training rows of all processes, and a target that lacks no class.
+
+        Parameters
+        ----------
+        hold_out : HoldOut
+        seed : int
+        n_rows : int
+            Number of rows of all of them.
+        group : Group
 
         Raises
         ------
         ValueError
             If no row weighs anything.
         """
-        share, random = SAMPLE / max(len(self.stream), 1), np.random.default_rng(seed)
+        share, random = SAMPLE / max(n_rows, 1), np.random.default_rng(seed)
         parts, labels = [], []
         for X, (y, weight) in self.stream.parts(self.y, self.weight):
             learns = hold_out.next(len(y)) < 0 if hold_out.n_members == 1 else np.full(len(y), True)
@@ -57,6 +70,8 @@ class NamedStream(NamedTuple):
             parts.append(
                 (rows_of(X, chosen), y[chosen], None if weight is None else weight[chosen])
             )
+        given = group.of_shards("sample", (parts, labels))
+        parts, labels = ([*chain(*of_all)] for of_all in zip(*given, strict=True))
         tables, ys, weights = zip(*parts, strict=True) if parts else ([], [], [])
         if not sum(map(len, ys)):
             raise ValueError(
@@ -101,7 +116,13 @@ class HoldOut:
 
 
 def spool_rows(
-    model: Any, named: NamedStream, fields: Fields, factors: Any, hold_out: HoldOut, spool: Spool
+    model: Any,
+    named: NamedStream,
+    fields: Fields,
+    factors: Any,
+    hold_out: HoldOut,
+    spool: Spool,
+    group: Group,
 ) -> tuple[Fields, list[Rows]]:
     """Encode the training rows into a file.
 
@@ -116,13 +137,14 @@ def spool_rows(
         Of the weights of each class.
     hold_out : HoldOut
     spool : Spool
+    group : Group
 
     Returns
     -------
     fields : Fields
-        With all codes that the training rows hold.
+        With all codes that the training rows of all processes hold.
     held : list of Rows
-        The rows held out, with the target encoded.
+        The rows held out here, with the target encoded.
     """
     fields, held = fields.without_counts(), []
     for rows in named.parts():
@@ -137,20 +159,33 @@ def spool_rows(
         if len(rows):
             fields, _, _ = fields.grown(rows.columns, rows.weight)
             spool.add(samples_of(rows, fields, model._target, model.n_members), fields.layout)
-    spool.finish(fields.layout)
-    return fields, held
+    if not len(spool):
+        raise ValueError("The data set of this process has no row to train with.")
+    if not group.has_shards:
+        spool.finish(fields.layout)
+        return fields, held
+    given = group.of_shards("counts", (fields.to_plain(), spool.total))
+    first, *others = (Fields.of_plain(plain) for plain, _ in given)
+    of_all = first.absorbing(others)
+    spool.finish(fields.layout, [total for _, total in given], fields.rows_in(of_all))
+    return of_all, held
 
 
-def fits_in_memory(stream: Stream) -> bool:
+def fits_in_memory(stream: Stream, group: Group) -> bool:
     """Whether there are so few rows that they are fitted to as a table is."""
     n_rows = len(stream)
     if n_rows == 0:
         raise ValueError("The data set has no row, and a minimum of 1 is required.")
-    return n_rows <= IN_MEMORY
+    return n_rows <= IN_MEMORY and not group.has_shards
 
 
 def learn_stream(
-    model: Any, named: NamedStream, validation: Any, random: np.random.RandomState, spool: Spool
+    model: Any,
+    named: NamedStream,
+    validation: Any,
+    random: np.random.RandomState,
+    spool: Spool,
+    group: Group,
 ) -> tuple[Samples | None, Rows | None]:
     """Learn target and fields of a stream, and encode its training rows into a file.
 
@@ -163,6 +198,8 @@ def learn_stream(
     random : RandomState
     spool : Spool
         Gets the training rows.
+    group : Group
+        Of processes, each of which may have a shard of the rows.
 
     Returns
     -------
@@ -172,9 +209,12 @@ def learn_stream(
         What a scorer has to know of them, their targets and weights.
     """
     seeds = [int(seed) for seed in random.randint(np.iinfo(np.int32).max, size=2)]
-    share = 0.0 if validation[0] is not None else _share_held_out(model, len(named.stream))
+    if group.has_shards:
+        group.compare("columns", _columns_of(named.stream))
+    n_rows = sum(group.of_shards("number of rows", len(named.stream)))
+    share = 0.0 if validation[0] is not None else _share_held_out(model, n_rows)
     n_members = model.n_members if share else 1
-    sample, labels = named.sample(HoldOut(share, n_members, seeds[0]), seeds[1])
+    sample, labels = named.sample(HoldOut(share, n_members, seeds[0]), seeds[1], n_rows, group)
     model._start(sample.with_target(labels), model._target_class, random)
     sample = sample.with_target(model._target.encode(sample.y))
     factors = model._class_factors(sample, adds_up=False)
@@ -182,10 +222,11 @@ def learn_stream(
     model._target.fit(sample)
     fields = Fields(sample.columns, model._is_index, sample.weight, model.pooling, model.n_bins)
     hold_out = HoldOut(share, n_members, seeds[0])
-    model._fields, held = spool_rows(model, named, fields, factors, hold_out, spool)
+    model._fields, held = spool_rows(model, named, fields, factors, hold_out, spool, group)
     if validation[0] is not None:
         held = list(_rows_to_validate(model, validation, factors))
-    return _validation_samples(model, held) if held else (None, None)
+        return _validation_samples(model, held) if held else (None, None)
+    return _validation_samples(model, held, group)
 
 
 def refuse_with_streams(model: Any, groups: Any) -> None:
@@ -228,13 +269,32 @@ def _rows_to_validate(model: Any, validation: Any, factors: Any) -> Iterator[Row
             yield rows.with_target(model._target.encode(rows.y)).weighed(factors)
 
 
-def _validation_samples(model: Any, held: list[Rows]) -> tuple[Samples, Rows]:
+def _validation_samples(
+    model: Any, held: list[Rows], group: Group = ALONE
+) -> tuple[Samples | None, Rows | None]:
+    """Rows held out by all processes, as tensors, and what is known of them."""
     parts = [
-        samples_of(rows, model._fields, model._target, model.n_members, validates=True)
+        (samples_of(rows, model._fields, model._target, model.n_members, validates=True), rows)
         for rows in held
     ]
-    weights = [rows.weight for rows in held if rows.weight is not None]
-    weight = np.concatenate(weights) if weights else None
-    known = Rows([], np.concatenate([rows.y for rows in held]), weight)
-    samples = with_mean_weight(Samples.joined(parts))
-    return samples.to(device_of(model.device)), known
+    own = [(samples.named_tensors(), rows.y, rows.weight) for samples, rows in parts]
+    of_all = [*chain(*group.of_shards("held out", own))]
+    if not of_all:
+        return None, None
+    tensors, ys, weights = zip(*of_all, strict=True)
+    weight = None if weights[0] is None else np.concatenate(weights)
+    samples = Samples.joined([Samples.of_named_tensors(named) for named in tensors])
+    samples = with_mean_weight(samples).to(device_of(model.device))
+    return samples, Rows([], np.concatenate(ys), weight)
+
+
+def _columns_of(stream: Stream) -> dict[str, str]:
+    """What must be the same of the shards of a data set."""
+    encoder = getattr(stream.encode, "__self__", None)
+    facts = {
+        "columns of X": str(stream.names),
+        "types of X": str([str(stream.dataset.schema.field(name).type) for name in stream.names]),
+    }
+    if encoder is None:
+        return facts
+    return {**facts, "the encoder": fingerprint(encoder.__getstate__())}

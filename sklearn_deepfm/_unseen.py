@@ -1,6 +1,6 @@
 """Rows of the table for codes that a model, or one of its members, has not seen."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -10,7 +10,9 @@ from sklearn_deepfm._batches import Samples
 from sklearn_deepfm._module import DeepFM
 
 
-def unseen_by_members(samples: Samples, n_features: int) -> list[Tensor]:
+def unseen_by_members(
+    samples: Samples, n_features: int, everywhere: Callable[[Tensor], Tensor] = lambda seen: seen
+) -> list[Tensor]:
     """For each member, the rows of the table that only samples it holds out have.
 
     Parameters
@@ -19,6 +21,8 @@ def unseen_by_members(samples: Samples, n_features: int) -> list[Tensor]:
         The training rows. Members hold out those that weigh nothing for them.
     n_features : int
         Number of rows of the table.
+    everywhere : callable, default=the identity
+        From what has been seen here to what has been seen by any of several processes.
 
     Returns
     -------
@@ -34,6 +38,7 @@ def unseen_by_members(samples: Samples, n_features: int) -> list[Tensor]:
         _mark_seen(seen, chunk, (chunk.weight > 0).T)
     if seen is None:
         return []
+    seen = everywhere(seen)
     return [(seen[-1] & ~of_member).nonzero().squeeze(1) for of_member in seen[:-1]]
 
 

@@ -18,7 +18,6 @@ import sys
 import time
 import traceback
 import warnings
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +28,9 @@ import pyarrow.dataset
 import pytest
 import torch
 import torch.distributed as dist
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from skorch import callbacks as of_skorch
 from skorch.callbacks import Callback
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -37,11 +38,13 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from sklearn_deepfm import (
     DeepFMClassifier,
     DeepFMRegressor,
+    OrdinalFieldEncoder,
     _checkpoint,
     _distributed,
     _processes,
     _spool,
     _stream_fit,
+    _streams,
     _touched,
     load_model,
     to_onnx,
@@ -228,6 +231,151 @@ def fit_spooled(distributed):
         model = DeepFMClassifier(distributed=distributed, **params)
         model.fit(pyarrow.dataset.dataset(table), "y")
     return model, rows
+
+
+def columns():
+    """A table of Arrow with every kind of column."""
+    frame = lists().assign(
+        a=X[:, 0].astype(int),
+        place=pd.Categorical([f"p{k:.0f}" for k in X[:, 1]]),
+        price=np.where(X[:, 2] > 50, np.nan, X[:, 3]),
+        y=Y,
+        third=X[:, 0].astype(int) % 3,
+        amount=X.sum(axis=1),
+        weight=np.random.default_rng(1).random(len(X)) * (X[:, 1] > 1),
+    )
+    return pyarrow.Table.from_pandas(frame, preserve_index=False)
+
+
+OTHERS = ["y", "third", "amount", "weight"]
+SHARDS = {
+    "dense": {"sparse_updates": False},
+    "sparse": {"sparse_updates": True},
+    "weights": {"weight": "weight"},
+    "classes": {"y": "third", "sparse_updates": True},
+    "numbers": {"cls": DeepFMRegressor, "y": "amount"},
+    "members": {"n_members": 2, "sparse_updates": True},
+    "no codes": {"columns": ["price", "x"]},
+    "last weights": {"ema_epochs": 0},
+}
+
+
+def fit_shard(distributed, rows=slice(None), sample=2**20, **params):
+    """All rows are one batch, so that it is the same one whoever has which of them."""
+    own = {**EXACT, "batch_size": len(X), "random_state": 0, "max_epochs": 55, **params}
+    cls, y = own.pop("cls", DeepFMClassifier), own.pop("y", "y")
+    weight, names = own.pop("weight", None), own.pop("columns", None)
+    own.setdefault("early_stopping", False)
+    own.setdefault("callbacks", [Hashes()])
+    table = columns()
+    features = names or [name for name in table.column_names if name not in OTHERS]
+    table = table.select([*features, y, *([weight] if weight else [])])
+    dataset = pyarrow.dataset.dataset(table.take(np.arange(len(X))[rows]))
+    with pytest.MonkeyPatch.context() as monkey:
+        monkey.setattr(_stream_fit, "IN_MEMORY", 50)
+        monkey.setattr(_stream_fit, "SAMPLE", sample)
+        monkey.setattr(_streams, "ROWS_OF_A_PART", 300)
+        monkey.setattr(_spool, "ROWS_OF_A_CHUNK", 50)
+        monkey.setattr(_spool, "ROWS_OF_A_BUFFER", 400)
+        return cls(distributed=distributed, **own).fit(dataset, y, weight), table.select(features)
+
+
+def own_rows(sizes=(1000, 600)):
+    return [slice(0, sizes[0]), slice(sizes[0], sum(sizes))][RANK]
+
+
+@work
+def shards(folder):
+    return {
+        name: learned(*fit_shard("shards", own_rows(), **params)) for name, params in SHARDS.items()
+    }
+
+
+USUAL_SHARDS = {**USUAL, "max_epochs": 8, "early_stopping": True, "mlp_dims": (32,)}
+USUAL_SHARDS |= {"dropout": 0.2, "batch_norm": True}
+
+
+@work
+def shards_as_usual(folder):
+    """Batches, hold-outs, members and dropout, and codes that one process alone has seen."""
+    found = {}
+    for name, params in {
+        "dense": {},
+        "sparse": {"sparse_updates": True, "weight": "weight"},
+        "members": {"n_members": 2, "scoring": "roc_auc"},
+        "late codes": {"sample": 100},
+        "batches of few": {"batch_size": 3, "max_epochs": 1, "sizes": (1590, 10)},
+    }.items():
+        params = {**USUAL_SHARDS, **params}
+        rows = own_rows(params.pop("sizes", (1000, 600)))
+        model, features = fit_shard("shards", rows, **params)
+        fields = [
+            (field.name, dict(zip(field.codes.tolist(), field.frequency[field.rows], strict=True)))
+            for field in model._fields
+            if hasattr(field, "codes")
+        ]
+        found[name] = learned(model, features), fields, model._fields.dims
+    return found
+
+
+@work
+def shards_encoded(folder):
+    """By an encoder that was fitted to all rows, or by one of each process."""
+    table = columns().select(["place", "price", "tags", "y"])
+    everything, shard = (
+        pyarrow.dataset.dataset(part) for part in (table, table.take(np.arange(1600)[own_rows()]))
+    )
+    model = DeepFMClassifier(distributed="shards", **{**USUAL, "max_epochs": 2})
+    encoder = OrdinalFieldEncoder().fit(everything, "y")
+    whole = make_pipeline(encoder, model.fit(encoder.transform(shard), "y"))
+    alone = make_pipeline(OrdinalFieldEncoder(), clone(model))
+    return whole.predict_proba(table.drop_columns("y")), error_of(lambda: alone.fit(shard, "y"))
+
+
+@work
+def shards_go_on(folder):
+    """From a checkpoint, after both were broken off."""
+    path, rows = folder / "shards.checkpoint", own_rows()
+    params = {**USUAL, "max_epochs": 6, "batch_norm": True}
+
+    class Breaks(Callback):
+        def on_epoch_end(self, net, *args, **kwargs):
+            if len(net.history) == 4 and Trap.springs is not None:
+                raise ZeroDivisionError
+
+    with pytest.MonkeyPatch.context() as monkey:
+        monkey.setattr(_checkpoint, "TIME_BETWEEN", 0)
+        monkey.setattr(Trap, "springs", raises)
+        breaks = partial(fit_shard, "shards", rows, **params, callbacks=[Breaks()])
+        error = error_of(lambda: breaks(checkpoint=path))
+        dist.barrier()
+        was_there = path.exists()
+        dist.barrier()
+        monkey.setattr(Trap, "springs", None)
+        went_on = learned(*breaks(checkpoint=path))
+    return error[0], was_there, went_on, learned(*breaks())
+
+
+@work
+def shards_refused(folder):
+    table = columns().select(["a", "y"])
+    one = pyarrow.dataset.dataset(table)
+    of_floats = pyarrow.schema([("a", "f8"), ("y", "i8")])
+    model = DeepFMClassifier(distributed="shards", **USUAL)
+    other_mode = DeepFMClassifier(distributed=differing("shards", True), **USUAL)
+    calls = {
+        "table": lambda: model.fit(X, Y),
+        "partial_fit": lambda: model.partial_fit(X, Y, [0, 1]),
+        "no rows": lambda: model.fit(differing(one, pyarrow.dataset.dataset(table[:0])), "y"),
+        "columns": lambda: model.fit(
+            differing(one, pyarrow.dataset.dataset(table.rename_columns(["b", "y"]))), "y"
+        ),
+        "types": lambda: model.fit(
+            differing(one, pyarrow.dataset.dataset(table.cast(of_floats))), "y"
+        ),
+        "mode": lambda: other_mode.fit(one, "y"),
+    }
+    return {name: error_of(call) for name, call in calls.items()}
 
 
 @work
@@ -441,7 +589,7 @@ def hangs(folder):
             time.sleep(0.01)
 
     with pytest.MonkeyPatch.context() as monkey:
-        monkey.setattr(_processes, "TIMEOUT", timedelta(seconds=3))
+        monkey.setenv(_processes.TIMEOUT, "3")
         found = error_of(partial(fit_into, waits))
     is_over.touch()
     return found
@@ -590,6 +738,77 @@ def test_rows_beyond_memory_make_the_model_of_one_process(found):
     expected = learned(*fit_spooled(False))
     for name, tensor in expected[0].items():
         np.testing.assert_allclose(zero[0][name], tensor, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", SHARDS)
+def test_shards_make_the_model_of_one_process(found, name):
+    expected = learned(*fit_shard(False, **SHARDS[name]))
+    zero, one = (of_all[name] for of_all in found("shards"))
+    assert_same(zero, one)
+    assert zero[3][0] == one[3][0]
+    assert len(zero[3][0]) >= 55
+    for key, tensor in expected[0].items():
+        np.testing.assert_allclose(zero[0][key], tensor, atol=1e-5, err_msg=key)
+    np.testing.assert_allclose(zero[4], expected[4], rtol=1e-5, atol=1e-5)
+
+
+def test_shards_share_codes_counts_and_validation_rows(found):
+    zero, one = found("shards_as_usual")
+    frame = columns().to_pandas()
+    for name in zero:
+        (model, fields, dims), (of_one, *_) = zero[name], one[name]
+        assert_same(model, of_one)
+        assert np.isfinite(model[4]).all()
+        counts = dict(fields)
+        held = 0 if name == "members" else 0.2
+        n_rows = (frame["weight"] > 0).sum() if name == "sparse" else len(X)
+        assert set(counts["a"]) == set(range(60))
+        if name != "sparse":
+            assert (1 - held) * n_rows <= sum(counts["a"].values()) <= n_rows
+        assert len(counts["place"]) == (58 if name == "sparse" else 60)
+        assert set(counts["user"]) == set(range(99))
+        assert model[0]["table"].shape[0] == dims.sum()
+    alone = learned(*fit_shard(False, **USUAL_SHARDS, n_members=2, scoring="roc_auc"))
+    scores = [[epoch["valid_score"] for epoch in m[1]] for m in (zero["members"][0], alone)]
+    assert max(scores[0]) == pytest.approx(max(scores[1]), abs=0.03)
+    drawn = zero["dense"][0][3], one["dense"][0][3]
+    assert drawn[0][1] != drawn[1][1]
+
+
+def test_shards_through_an_encoder(found):
+    (proba, refused), (of_one, of_other) = found("shards_encoded")
+    np.testing.assert_array_equal(proba, of_one)
+    assert np.isfinite(proba).all()
+    for message, _ in (refused, of_other):
+        assert message.startswith("ValueError: the encoder must be the same in all processes")
+
+
+def test_shards_go_on_from_a_checkpoint_to_the_same_model(found):
+    for error, was_there, went_on, whole in found("shards_go_on"):
+        assert error.startswith(("ZeroDivisionError", "RuntimeError: Process"))
+        assert was_there
+        assert_same(went_on, whole)
+
+
+REFUSED_SHARDS = {
+    "table": ("^ValueError: distributed='shards' needs a pyarrow.dataset.Dataset as X",) * 2,
+    "partial_fit": ("^ValueError: distributed='shards' is for fit, of a data set",) * 2,
+    "no rows": (
+        "process 1 has refused it: ValueError: The data set has no row",
+        "^ValueError: The data set has no row",
+    ),
+    "columns": (r"columns of X must be the same .*\['a'\] .* and \['b'\] in process 1",) * 2,
+    "types": ("types of X must be the same in all processes",) * 2,
+    "mode": ("distributed must be the same .*got 'shards' in process 0 and True in",) * 2,
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_SHARDS)
+def test_shards_that_do_not_fit_together_are_refused(found, name):
+    for of_process, pattern in zip(found("shards_refused"), REFUSED_SHARDS[name], strict=True):
+        message, seconds = of_process[name]
+        assert re.search(pattern, message), message
+        assert seconds < 60
 
 
 def test_fit_that_goes_on_with_another(found):
@@ -791,9 +1010,17 @@ def test_each_process_of_a_machine_has_its_own_gpu(torchrun, monkeypatch, device
     assert chosen == own
 
 
+@pytest.mark.parametrize("said", ["", "0", "-1", "ten", "nan", "inf"])
+def test_timeout_that_is_no_number_of_seconds_is_refused(torchrun, monkeypatch, said):
+    torchrun()
+    monkeypatch.setenv(_processes.TIMEOUT, said)
+    with pytest.raises(ValueError, match=r"SKLEARN_DEEPFM_TIMEOUT must be a number of seconds"):
+        DeepFMClassifier(distributed=True).fit(X, Y)
+
+
 def test_others_that_do_not_come_are_waited_for_until_the_timeout(torchrun, monkeypatch):
     torchrun(size=2)
-    monkeypatch.setattr(_processes, "TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setenv(_processes.TIMEOUT, "1")
     with pytest.raises(RuntimeError, match="^Not all processes have called fit within 0:00:01"):
         DeepFMClassifier(distributed=True).fit(X, Y)
 

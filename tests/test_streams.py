@@ -10,6 +10,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_array_equal
+from sklearn import config_context
 
 from sklearn_deepfm import OrdinalFieldEncoder, _archive, _encoder_stream, _streams
 
@@ -183,6 +184,22 @@ def test_what_a_stream_cannot_be_is_refused(call, error, message, dataset):
     encoder = OrdinalFieldEncoder()
     with pytest.raises(error, match=message):
         call(encoder, dataset)
+
+
+@pytest.mark.parametrize("container", ["pandas", "polars"])
+@pytest.mark.parametrize("is_global", [False, True])
+def test_container_that_holds_no_stream_is_refused(container, is_global, dataset, table):
+    encoder = OrdinalFieldEncoder().fit(dataset, "y")
+    config = config_context(transform_output=container) if is_global else contextlib.nullcontext()
+    if not is_global:
+        encoder.set_output(transform=container)
+    with config:
+        for call in (encoder.transform, encoder.fit_transform):
+            with pytest.raises(ValueError, match=f"set_output.transform='{container}'. asks for a"):
+                call(dataset)
+        of_table = encoder.transform(table.drop(columns="y"))
+        assert type(of_table).__module__.startswith(container)
+    assert len(encoder.set_output(transform="default").transform(dataset)) == N
 
 
 def test_names_that_come_twice_are_refused(tmp_path):
