@@ -16,6 +16,11 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
 
+# Where models train unless a test says so: "cuda" runs the tests on a GPU.
+if device := os.environ.get("DEEPFM_DEVICE"):
+    for estimator in (DeepFMClassifier, DeepFMRegressor):
+        estimator.__init__.__kwdefaults__["device"] = device
+
 SMALL = {
     "early_stopping": False,
     "embed_dim": 8,

@@ -100,7 +100,7 @@ def test_error_in_a_step_is_the_advice_too(method, monkeypatch):
 
     monkeypatch.setattr(DeepFMNet, "train_step_single", no_room)
     with pytest.raises(MemoryError, match="Memory of the device 'cpu' is not enough"):
-        getattr(DeepFMRegressor(), method)([[0], [1], [2]], [1.0, 2.0, 3.0])
+        getattr(DeepFMRegressor(device="cpu"), method)([[0], [1], [2]], [1.0, 2.0, 3.0])
 
 
 def test_error_of_numpy_is_one_of_memory():
@@ -139,7 +139,7 @@ def test_device_is_the_one_that_auto_stands_for(gpu):
 
 
 def test_device_of_a_model_that_goes_on_is_the_one_its_net_is_on(gpu):
-    model = DeepFMRegressor(max_epochs=1).fit([[0], [1], [2]], [1.0, 2.0, 3.0])
+    model = DeepFMRegressor(max_epochs=1, device="cpu").fit([[0], [1], [2]], [1.0, 2.0, 3.0])
     with (
         pytest.raises(MemoryError, match="Memory of the device 'cpu'"),
         memory_advice(model.set_params(device="auto"), 3, goes_on=True),

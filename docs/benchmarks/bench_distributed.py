@@ -1,14 +1,16 @@
 """Two processes of one thread, trained together through torchrun, against one of two threads.
 
     python docs/benchmarks/bench_distributed.py [--tasks speed quality] [--repeats N]
-        [--seeds N] [--rows N]
+        [--seeds N] [--rows N] [--device cuda --processes 4]
+
+On GPUs so many processes, of which each has its own, against one.
 
 Speed: training rows a second in the fastest epoch after the first, the median over repeats, on
 the flights (defaults), and on tables of a large vocabulary (rows as in bench_speed.py, batches of
 4096) with the default MLP and with one of three layers of 400. Quality: random 80/20 splits of
-the flights, defaults. On each split two processes and one are fitted with the same seed, and one
-process with another, which shows how far models of one kind are apart. A difference is the mean
-of those within the splits, with its standard error.
+the flights, defaults. On each split two processes and one are fitted with the same seed, two that
+have half of the rows each ("shards"), and one process with another seed, which shows how far models
+of one kind are apart. A difference is the mean of those within the splits, with its standard error.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pyarrow.dataset
 import sklearn
 import skorch
 import torch
@@ -31,15 +34,20 @@ from sklearn.model_selection import train_test_split
 from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
 from sklearn_deepfm.datasets import load_flights
 
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-# Processes and threads of each.
-WAYS = {"1 x 1": (1, 1), "1 x 2": (1, 2), "2 x 1": (2, 1)}
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 LARGE = {"fields": 20, "features": 1_000_000}
 SPEED = {
     "flights": {},
     "1M codes": {"batch_size": 4096},
     "1M codes, MLP 3 x 400": {"batch_size": 4096, "mlp_dims": (400, 400, 400)},
 }
+
+
+def ways_of(options):
+    """Processes, and threads of each, by what they are called."""
+    if options.device != "cpu":
+        return {"1 x 1": (1, 4), f"{options.processes} x 1": (options.processes, 4)}
+    return {"1 x 1": (1, 1), "1 x 2": (1, 2), "2 x 1": (2, 1)}
 
 
 def rows_of(name, n_rows):
@@ -50,7 +58,7 @@ def rows_of(name, n_rows):
     return make_rows(LARGE, n_rows or 200_000, seed=0)
 
 
-def speed(name, distributed, n_rows):
+def speed(name, distributed, device, n_rows):
     X, y = rows_of(name, n_rows)
     X = OrdinalFieldEncoder().fit_transform(X) if name == "flights" else X
     model = DeepFMClassifier(
@@ -58,18 +66,24 @@ def speed(name, distributed, n_rows):
         early_stopping=False,
         random_state=0,
         distributed=distributed,
+        device=device,
         **SPEED[name],
     ).fit(X, y)
     return {"rows/s": len(X) / min(epoch["dur"] for epoch in model.history_[1:])}
 
 
-def quality(split, distributed, seed, n_rows):
+def quality(split, distributed, device, seed, n_rows):
     X_train, X_test, y_train, y_test = train_test_split(
         *rows_of("flights", n_rows), test_size=0.2, random_state=split
     )
     encoder = OrdinalFieldEncoder().fit(X_train)
-    model = DeepFMClassifier(random_state=seed, distributed=distributed)
-    model.fit(encoder.transform(X_train), y_train)
+    model = DeepFMClassifier(random_state=seed, distributed=distributed, device=device)
+    if distributed == "shards":
+        own = X_train.assign(late=y_train)[int(os.environ["RANK"]) :: int(os.environ["WORLD_SIZE"])]
+        shard = pyarrow.dataset.dataset(pyarrow.Table.from_pandas(own, preserve_index=False))
+        model.fit(encoder.transform(shard), "late")
+    else:
+        model.fit(encoder.transform(X_train), y_train)
     proba = model.predict_proba(encoder.transform(X_test))[:, 1]
     return {
         "AUC": roc_auc_score(y_test, proba),
@@ -79,11 +93,13 @@ def quality(split, distributed, seed, n_rows):
     }
 
 
-def run(way, task, *arguments):
+def run(options, way, task, name, *arguments, shards=False):
     """The result of a task in processes of their own, as the first of them prints it."""
-    processes, threads = WAYS[way]
-    arguments = [task, arguments[0], processes > 1, *arguments[1:]]
-    command = [*(TORCHRUN if processes > 1 else []), __file__, "--task", json.dumps(arguments)]
+    processes, threads = ways_of(options)[way]
+    distributed = "shards" if shards else processes > 1
+    task = json.dumps([task, name, distributed, options.device, *arguments, options.rows])
+    launcher = [*TORCHRUN, str(processes)] if processes > 1 else []
+    command = [*launcher, __file__, "--task", task]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     result = subprocess.run(
         [sys.executable, *command], env=environment, stdout=subprocess.PIPE, text=True, check=True
@@ -92,27 +108,38 @@ def run(way, task, *arguments):
 
 
 def compare_speed(options):
-    print(f"\ntraining, rows/s{'':8}" + "".join(f"{way:>10}" for way in WAYS) + "   2 x 1 / 1 x 2")
+    ways = [*ways_of(options)]
+    print(
+        f"\ntraining, rows/s{'':8}"
+        + "".join(f"{way:>10}" for way in ways)
+        + f"   {ways[-1]} / {ways[-2]}"
+    )
     for name in SPEED:
-        found = {way: [] for way in WAYS}
+        found = {way: [] for way in ways}
         for _ in range(options.repeats):
             for way, of_way in found.items():
-                of_way.append(run(way, "speed", name, options.rows)["rows/s"])
+                of_way.append(run(options, way, "speed", name)["rows/s"])
         speeds = {way: statistics.median(of_way) for way, of_way in found.items()}
         print(
             f"{name:24}"
             + "".join(f"{value:10,.0f}" for value in speeds.values())
-            + f"{speeds['2 x 1'] / speeds['1 x 2']:16.2f}",
+            + f"{speeds[ways[-1]] / speeds[ways[-2]]:16.2f}",
             flush=True,
         )
 
 
 def compare_quality(options):
-    fits = {"1 x 1": ("1 x 1", 0), "2 x 1": ("2 x 1", 0), "1 x 1, other seed": ("1 x 1", 1)}
+    several = [*ways_of(options)][-1]
+    fits = {
+        "1 x 1": ("1 x 1", 0, False),
+        several: (several, 0, False),
+        f"{several}, shards": (several, 0, True),
+        "1 x 1, other seed": ("1 x 1", 1, False),
+    }
     results = [
-        {"fit": fit, **run(way, "quality", split, 2 * split + other, options.rows)}
+        {"fit": fit, **run(options, way, "quality", split, 2 * split + other, shards=shards)}
         for split in range(options.seeds)
-        for fit, (way, other) in fits.items()
+        for fit, (way, other, shards) in fits.items()
     ]
     table = pd.DataFrame(results)
     table = {fit: table[table["fit"] == fit].reset_index(drop=True) for fit in fits}
@@ -139,6 +166,8 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=5, help="splits of the rows for quality")
     parser.add_argument("--rows", type=int, help="instead of all flights, or 200,000")
+    parser.add_argument("--device", default="cpu", help="'cuda' for a GPU for each process")
+    parser.add_argument("--processes", type=int, default=2, help="on GPUs; on a CPU it is two")
     parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
