@@ -7,7 +7,7 @@ from sklearn.base import ClassifierMixin
 from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._distributed import group_of
 from sklearn_deepfm._labels import LabelSets, labels_of
-from sklearn_deepfm._net import DeepFMClassifierNet
+from sklearn_deepfm._net_kinds import DeepFMClassifierNet
 from sklearn_deepfm._parameters import dict_of, one_of, real
 from sklearn_deepfm._sklearn_callbacks import callbacks_of
 from sklearn_deepfm._streams import is_stream, stream_like_fitted

@@ -6,7 +6,7 @@ from sklearn.base import RegressorMixin
 from sklearn_deepfm._amounts import Amount
 from sklearn_deepfm._base import BaseDeepFM
 from sklearn_deepfm._distributed import group_of
-from sklearn_deepfm._net import DeepFMRegressorNet
+from sklearn_deepfm._net_kinds import DeepFMRegressorNet
 from sklearn_deepfm._sklearn_callbacks import callbacks_of
 from sklearn_deepfm._streams import is_stream, stream_like_fitted
 

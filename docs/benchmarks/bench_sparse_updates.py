@@ -19,7 +19,7 @@ from bench_speed_peers import global_codes, make_rows
 from setting import print_setting
 
 from sklearn_deepfm._batches import Samples
-from sklearn_deepfm._net import DeepFMClassifierNet
+from sklearn_deepfm._net_kinds import DeepFMClassifierNet
 from sklearn_deepfm._training import is_sparse
 
 BATCHES = [(10, 32), (10, 256), (39, 256), (10, 4096), (39, 4096)]
