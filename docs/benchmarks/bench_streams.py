@@ -1,12 +1,16 @@
 """Fit to a Parquet data set that does not fit in memory, beside a fit to a table that does.
 
     python docs/benchmarks/bench_streams.py [--rows 50000000] [--table-rows 5000000] [--folder DIR]
+        [--quality flights frappe --seeds 3 --data DIR]
 
 20 fields of integer ids, a label that hangs on pairs of them. Each fit is one epoch of a Pipeline
 of the defaults, in a process of its own; a row of the table holds the same cells. "epoch" is the
 time of training and validation, "fit" all of it: the encoder, encoding into the temporary file,
 training. Memory is the peak of resident memory of the process. The data set is written first, in
 files of a million rows, unless the folder has it already; give numbers of rows in millions.
+
+Quality: test rows of the data sets of bench_models.py, defaults, fitted to the rows of training and
+validation as a table and as a data set; means over seeds, which split flights anew.
 """
 
 import argparse
@@ -26,8 +30,9 @@ import pyarrow.parquet as pq
 import sklearn
 import skorch
 import torch
+from bench_models_data import SETS
 from setting import print_setting
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.pipeline import make_pipeline
 
 from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder, predict_to_parquet
@@ -108,17 +113,49 @@ def compare(folder, n_rows, n_table_rows):
     )
 
 
+def quality(name, seeds, data):
+    """Test AUC and log-loss of the table and of the stream, seed by seed."""
+    results = {"table": [], "stream": []}
+    for seed in range(seeds):
+        rows = SETS[name](data, seed)
+        X, y = rows.all_for_training()
+        X_test, y_test = rows.test
+        for kind, found in results.items():
+            model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(random_state=seed))
+            if kind == "table":
+                model.fit(X, y)
+            else:
+                table = pa.Table.from_pandas(X.assign(target=y), preserve_index=False)
+                model.fit(pads.dataset(table), "target")
+            proba = model.predict_proba(X_test)[:, 1]
+            found.append([roc_auc_score(y_test, proba), log_loss(y_test, proba)])
+    print(f"\n{name}, test rows, {seeds} seeds{'':8}AUC       sd  log-loss       sd   AUC by seed")
+    for kind, found in results.items():
+        (auc, loss), (auc_sd, loss_sd) = np.mean(found, axis=0), np.std(found, axis=0, ddof=1)
+        by_seed = "   " + " ".join(f"{value:.4f}" for value, _ in found)
+        print(
+            f"{kind:28}{auc:10.5f}{auc_sd:9.5f}{loss:10.5f}{loss_sd:9.5f}   {by_seed}", flush=True
+        )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=50_000_000)
     parser.add_argument("--table-rows", type=int, default=5_000_000)
     parser.add_argument("--folder", type=pathlib.Path)
+    parser.add_argument("--quality", nargs="*", choices=["flights", "frappe"], help="this alone")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--data", type=pathlib.Path, default=os.environ.get("DEEPFM_DATA"))
     parser.add_argument("--measure", choices=["table", "stream"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         measure(options.measure, options.folder, options.rows)
         return
     print_setting(torch, sklearn, skorch, np, pa)
+    for name in options.quality or ():
+        quality(name, options.seeds, options.data and pathlib.Path(options.data))
+    if options.quality:
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or pathlib.Path(temporary)
         folder.mkdir(exist_ok=True)
