@@ -41,8 +41,6 @@ _PASSING = (
     "deepfm_progress",
     "sklearn_callbacks",
 )
-
-
 _OF_AN_EPOCH = "y_trues_", "y_preds_"  # what EpochScoring gathers
 
 
@@ -79,7 +77,7 @@ class Checkpoint(Callback):
                 with self._expecting_sense():
                     random.set_state(self._saved["random"])
         except BaseException:
-            self._lock.release()
+            self.__exit__()
             raise
         self._random = random.get_state(legacy=True)
         self._next_write = 0.0
@@ -125,6 +123,9 @@ class Checkpoint(Callback):
         return self
 
     def __exit__(self, *of_error: Any) -> None:
+        if self._writes and not os.path.exists(self.path):
+            with contextlib.suppress(OSError):  # Windows does not delete what is open
+                os.unlink(_beside(self.path, "lock"))
         self._lock.release()
 
     @contextlib.contextmanager
@@ -167,9 +168,8 @@ class Checkpoint(Callback):
 
     def end(self) -> None:
         """Delete the file: the fit is over."""
-        beside = _beside(self.path, "part"), _beside(self.path, "lock")
-        for path in (self.path, *beside) if self._writes else ():
-            with contextlib.suppress(FileNotFoundError, PermissionError):
+        for path in (self.path, _beside(self.path, "part")) if self._writes else ():
+            with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:

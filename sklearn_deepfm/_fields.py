@@ -14,6 +14,8 @@ from sklearn_deepfm._number_map import NumberMaps
 from sklearn_deepfm._numeric_field import SLOPE_ROW, NumericField
 from sklearn_deepfm._plain import expect
 
+MOST_ROWS = 2**31 - 1
+
 
 class Layout(NamedTuple):
     """Where fields begin in the table: those of one code per cell, and the multi-valued ones."""
@@ -170,6 +172,17 @@ class Fields:
     def _grow(self, columns, weight):
         for field, column in zip(self._fields, columns, strict=True):
             field.grow(_of_form(field, column), weight)
+        self._check_size()
+
+    def _check_size(self):
+        """Rows of the table are numbered by 32 bits, which would wrap around."""
+        if (n_rows := self.dims.sum()) > MOST_ROWS:
+            name, most = max(((f.name, f.n_rows) for f in self._fields), key=lambda pair: pair[1])
+            raise ValueError(
+                f"The fields need {n_rows} rows of the table, and at most {MOST_ROWS} can be "
+                f"numbered; most of them, {most}, are of column {name!r}. Set min_frequency or "
+                f"hash_dims of the encoder, or drop the column."
+            )
 
     def grown(self, columns, weight):
         """Fields with rows added for what these columns hold and no earlier ones held.
@@ -217,6 +230,7 @@ class Fields:
         for other in others:
             for field, of_other in zip(new, other, strict=True):
                 field.absorb(of_other)
+        new._check_size()
         return new
 
     def rows_in(self, others):

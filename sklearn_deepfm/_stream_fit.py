@@ -210,7 +210,7 @@ def learn_stream(
     """
     seeds = [int(seed) for seed in random.randint(np.iinfo(np.int32).max, size=2)]
     if group.has_shards:
-        group.compare("columns", _columns_of(named.stream))
+        group.compare("columns", _columns_of(named))
     n_rows = sum(group.of_shards("number of rows", len(named.stream)))
     share = 0.0 if validation[0] is not None else _share_held_out(model, n_rows)
     n_members = model.n_members if share else 1
@@ -239,13 +239,15 @@ def refuse_with_streams(model: Any, groups: Any) -> None:
     """
     if model.warm_start and hasattr(model, "net_"):
         raise ValueError(
-            f"warm_start goes on with an earlier fit, which needs rows in memory, and the data set "
-            f"has more than {IN_MEMORY}. Call partial_fit with its parts, or fit a clone."
+            f"warm_start goes on with an earlier fit, which needs all rows in memory: a data set "
+            f"of at most {IN_MEMORY}, not in shards. Call partial_fit with its parts, or fit a "
+            f"clone."
         )
     if model.validation_split is not None or groups is not None:
         raise ValueError(
-            f"validation_split and groups need all rows in memory, and the data set has more than "
-            f"{IN_MEMORY}. Pass validation rows as X_val and y_val, or set validation_split=None."
+            f"validation_split and groups need all rows in memory: a data set of at most "
+            f"{IN_MEMORY}, not in shards. Pass validation rows as X_val and y_val, or set "
+            f"validation_split=None."
         )
 
 
@@ -288,10 +290,13 @@ def _validation_samples(
     return samples, Rows([], np.concatenate(ys), weight)
 
 
-def _columns_of(stream: Stream) -> dict[str, str]:
+def _columns_of(named: NamedStream) -> dict[str, str]:
     """What must be the same of the shards of a data set."""
+    stream = named.stream
     encoder = getattr(stream.encode, "__self__", None)
     facts = {
+        "y": repr(named.y),
+        named.weight_is: repr(named.weight),
         "columns of X": str(stream.names),
         "types of X": str([str(stream.dataset.schema.field(name).type) for name in stream.names]),
     }

@@ -306,6 +306,12 @@ def test_two_fits_at_a_time_cannot_have_one_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_refused_fit_leaves_nothing_beside(tmp_path):
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        classifier(tmp_path / "file").fit(data()[0], [1] * 300)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_fits_of_a_cross_validation_may_have_one_file_one_after_the_other(tmp_path):
     X, y = data()
     scores = cross_val_score(classifier(tmp_path / "file"), X, y, error_score="raise")

@@ -373,6 +373,8 @@ def shards_refused(folder):
         "types": lambda: model.fit(
             differing(one, pyarrow.dataset.dataset(table.cast(of_floats))), "y"
         ),
+        "target": lambda: model.fit(one, differing("y", "a")),
+        "weight": lambda: model.fit(one, "y", differing(None, "a")),
         "mode": lambda: other_mode.fit(one, "y"),
     }
     return {name: error_of(call) for name, call in calls.items()}
@@ -799,6 +801,8 @@ REFUSED_SHARDS = {
     ),
     "columns": (r"columns of X must be the same .*\['a'\] .* and \['b'\] in process 1",) * 2,
     "types": ("types of X must be the same in all processes",) * 2,
+    "target": ("^ValueError: y must be the same in all .*got 'y' .* and 'a' in process 1",) * 2,
+    "weight": ("^ValueError: sample_weight must be the same .*got None .* and 'a' in process",) * 2,
     "mode": ("distributed must be the same .*got 'shards' in process 0 and True in",) * 2,
 }
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_deepfm._column import Column
+from sklearn_deepfm import DeepFMClassifier, _fields
+from sklearn_deepfm._column import BagColumn, Column
 from sklearn_deepfm._fields import Fields
 
 
@@ -126,3 +127,64 @@ def test_copies_work_out_afresh_what_follows_from_the_fields(rng):
     assert_array_equal(new.offsets, fields.offsets + np.arange(3))
     assert_array_equal(new.encode(X)[0], before + np.arange(3))
     assert_array_equal(fields.encode(X)[0], before)
+
+
+def test_more_rows_than_can_be_numbered_are_refused(monkeypatch):
+    X = pd.DataFrame({"few": np.arange(40) % 3, "many": np.arange(40)})
+    model = DeepFMClassifier(max_epochs=1).partial_fit(X[:20], np.arange(20) % 2, [0, 1])
+    monkeypatch.setattr(_fields, "MOST_ROWS", 30)
+    with pytest.raises(ValueError, match="need 45 rows .* at most 30 .* them, 41, are of .*'many'"):
+        DeepFMClassifier().fit(X, np.arange(40) % 2)
+    before = model.predict_proba(X)
+    with pytest.raises(ValueError, match="The fields need 45 rows of the table"):
+        model.partial_fit(X, np.arange(40) % 2)
+    np.testing.assert_array_equal(model.predict_proba(X), before)
+    assert DeepFMClassifier(max_epochs=1).fit(X[:20], np.arange(20) % 2).n_iter_ == 1
+
+
+def with_bags(columns, is_index, rng):
+    lengths = rng.integers(0, 4, 40)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    members = Column("bag", rng.integers(0, 30, starts[-1]))
+    weights = rng.random(starts[-1]) if rng.random() < 0.5 else None
+    return [*columns, BagColumn("bag", starts, members, weights)], [*is_index, True]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_fields_of_parts_together_are_those_of_all_rows(seed):
+    """Whoever has seen what: the same codes, counts and average cells, in some order of rows."""
+    rng = np.random.default_rng(seed)
+    columns, is_index = with_bags(*random_table(rng), rng)
+    weight, parts = rng.random(40), np.split(rng.permutation(40), [8, 14, 30])
+    few, *others = ([column.take(part) for column in columns] for part in parts)
+    start = Fields(few, is_index, weight[parts[0]]).without_counts()
+    grown = [start.grown(few, weight[parts[0]])[0]]
+    grown += [
+        start.grown(column, weight[part])[0] for column, part in zip(others, parts[1:], strict=True)
+    ]
+    dims = [fields.dims.copy() for fields in grown]
+    together = grown[0].absorbing(grown[1:])
+    expected, *_ = start.grown(columns, weight)
+    assert_array_equal(together.dims, expected.dims)
+    assert_array_equal(dims, [fields.dims for fields in grown])  # which stay as they are
+    index, value, bags = together.encode(columns)
+    other_index, other_value, other_bags = expected.encode(columns)
+    table = np.full(together.dims.sum(), -1)  # of the row that each has in the other one
+    for rows, of_other in ((index, other_index), (bags[1], other_bags[1])):
+        table[rows.ravel()] = of_other.ravel()
+        assert_array_equal(table[rows.ravel()], of_other.ravel())
+    known = table >= 0
+    frequency = np.concatenate([counts for _, counts in together.frequencies])
+    of_other = np.concatenate([counts for _, counts in expected.frequencies])
+    assert_allclose(frequency[known], of_other[table[known]])
+    assert_allclose(frequency.sum(), of_other.sum())
+    for one, other in zip(together, expected, strict=True):
+        assert_allclose(np.sort(one.average_cell), np.sort(other.average_cell), atol=1e-12)
+    if value is not None:
+        assert_array_equal(value, other_value)
+    for fields, part in zip(grown, parts, strict=True):
+        own = [column.take(part) for column in columns]
+        rows, (own_index, _, own_bags) = fields.rows_in(together), fields.encode(own)
+        whole_index, _, whole_bags = together.encode(own)
+        assert_array_equal(rows[own_index], whole_index)
+        assert_array_equal(rows[own_bags[1]], whole_bags[1])

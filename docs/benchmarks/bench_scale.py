@@ -4,12 +4,13 @@
         [--json FILE]
 
 First bytes and times of this library are measured on tables that fit here: of training with
-batches of 4096 and 64 rows, of the encoder on strings of 12 characters, of encoding and of
+batches of 4096 and 64 rows, of the encoder on integers, on strings of 12 characters and on a field
+of strings that are all different, of encoding, of feeding batches from the temporary file, and of
 predicting, each in a process of its own. An id is drawn as `size * u ** 3`. Then they are
-multiplied: an estimate takes what was measured as proportional to rows or to features, a bound
-takes the figures of a data sheet, at which nothing was run. "step, host" is the time of a step
-that hardly computes: what Python, and the launch of kernels, take at least. --json FILE keeps
-what was measured, or takes it from there.
+multiplied: an estimate takes what was measured as proportional to rows, fields or features, a
+bound takes the figures of a data sheet, at which nothing was run. "step, host" is the time of a
+step that hardly computes: what Python, and the launch of kernels, take at least. --json FILE
+keeps what was measured, or takes it from there.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -33,12 +35,17 @@ import torch
 from setting import print_setting
 
 from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
+from sklearn_deepfm._batches import Samples
+from sklearn_deepfm._fields import Layout
+from sklearn_deepfm._spool import Spool
 
 N_ROWS, N_FIELDS = 500_000, 20  # of what is measured
 BATCH, SMALL_BATCH, GPU_BATCH = 4096, 64, 65_536
 FEATURES = 1_000_000, 8_000_000  # of two fits, between which memory grows
 CATEGORIES = 500_000, 4_000_000  # of two fits of the encoder
+BATCHES = BATCH, GPU_BATCH
 EMBED_DIM, MLP = 16, (128, 64)
+PASSES = "counting", "counting of strings", "encoding", "feeding", "training", "predict"
 FLOAT = 4  # bytes
 
 # GiB of memory, bytes a second of it and of the network, operations a second: of data sheets.
@@ -83,17 +90,42 @@ def training(n_features, batch_size):
 
 
 def encoder(n_categories):
-    """A field of strings, read from Parquet part by part."""
+    """Memory of a field of strings that are all different, read from Parquet part by part."""
     with tempfile.TemporaryDirectory() as folder:
         ids = np.random.default_rng(0).permutation(n_categories)
-        table = pa.table({"id": [f"user{i:08}" for i in ids], "y": ids % 2})
+        table = pa.table({"id": [f"user{i:08}" for i in ids]})
         pa.parquet.write_table(table, os.path.join(folder, "rows.parquet"))
         del table
-        before, start = gib(), time.perf_counter()
-        encoder = OrdinalFieldEncoder()
-        encoder.fit(pa.dataset.dataset(folder).filter(pa.dataset.field("y") >= 0), "y")
-        seconds = time.perf_counter() - start
-    return {"GiB": gib() - before, "cells/s": n_categories / seconds}
+        before = gib()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that each row has its own
+            OrdinalFieldEncoder().fit(pa.dataset.dataset(folder))
+    return {"GiB": gib() - before}
+
+
+def strings(n_rows):
+    """The encoder's pass over strings."""
+    with tempfile.TemporaryDirectory() as folder:
+        ids = draw(np.random.default_rng(0), n_rows, N_FIELDS, FEATURES[0])
+        columns = {f"f{j}": [f"user{i:08}" for i in ids[:, j]] for j in range(N_FIELDS)}
+        pa.parquet.write_table(pa.table(columns), os.path.join(folder, "rows.parquet"))
+        start = time.perf_counter()
+        OrdinalFieldEncoder().fit(pa.dataset.dataset(folder))
+        return n_rows / (time.perf_counter() - start)
+
+
+def feeding(n_rows):
+    """Batches of a temporary file in random order, which nothing is done with."""
+    index = torch.from_numpy(draw(np.random.default_rng(0), n_rows, N_FIELDS, FEATURES[0]))
+    samples = Samples(index.to(torch.int32), y=torch.zeros(n_rows))
+    layout = Layout(np.zeros(N_FIELDS, np.int32), np.zeros(0, np.int32))
+    with Spool("cpu") as spool:
+        spool.add(samples, layout)
+        spool.finish(layout)
+        start = time.perf_counter()
+        for _ in spool.batches(GPU_BATCH, torch.Generator().manual_seed(0)):
+            pass
+        return n_rows / (time.perf_counter() - start)
 
 
 def stream(n_rows):
@@ -134,7 +166,8 @@ def measure():
         "predict": fits[1]["predict"],
         "counting": passes["counting"],
         "encoding": passes["encoding"],
-        "counting of strings": encoders[1]["cells/s"],
+        "counting of strings": run("strings", 500_000),
+        "feeding": run("feeding", 2_000_000),
     }
 
 
@@ -150,11 +183,12 @@ def print_measured(got):
     print(f"memory, a feature in training     {got['bytes of a feature']:10.0f} bytes")
     print(f"memory, a category in the encoder {got['bytes of a category']:10.0f} bytes")
     print(f"counting (integers)               {got['counting']:10,.0f} rows/s")
-    print(f"counting (strings, one field)     {got['counting of strings']:10,.0f} cells/s")
+    print(f"counting (strings)                {got['counting of strings']:10,.0f} rows/s")
     print(f"encoding                          {got['encoding']:10,.0f} rows/s")
     few, many = got["training, few features"], got["training"]
     print(f"training, {FEATURES[0] / 1e6:.1f}M features           {few:10,.0f} rows/s")
     print(f"training, {got['features'] / 1e6:.1f}M features           {many:10,.0f} rows/s")
+    print(f"feeding batches of {GPU_BATCH}          {got['feeding']:10,.0f} rows/s")
     print(f"predicting                        {got['predict']:10,.0f} rows/s")
     print(f"step, host                        {got['step, host'] * 1e3:10.1f} ms")
 
@@ -165,62 +199,63 @@ def touched(n_features, n_fields, batch):
     return sum(len(np.unique(column)) for column in codes.T)
 
 
-def print_plan(got, n_rows, n_features, n_fields):
-    of_fields = N_FIELDS / n_fields  # times are in proportion to fields
+def print_memory(got, n_rows, n_features, n_fields):
     row = FLOAT * (EMBED_DIM + 1)
-    table = got["bytes of a feature"] * n_features / 2**30
-    vocabulary = got["bytes of a category"] * n_features / 2**30
-    spool = n_rows * FLOAT * (n_fields + 1) / 2**30
-    rates = {name: got[name] * of_fields for name in ("counting", "encoding", "training")}
-    hours = {name: n_rows / rate / 3600 for name, rate in rates.items()}
-    strings = n_rows * n_fields / got["counting of strings"] / 3600
-    print(f"\n{n_rows:.3g} rows, {n_features:.3g} features, {n_fields} fields")
-    print(f"weights alone, the file of a model  {n_features * row / 2**30:8.1f} GiB")
-    print(f"table in training                   {table:8.1f} GiB")
-    print(f"vocabulary of the encoder           {vocabulary:8.1f} GiB")
-    print(f"encoded rows, temporary file        {spool:8.1f} GiB")
-    print(f"rows to validate with, at most      {2**20 * FLOAT * n_fields / 2**30:8.1f} GiB")
-    checkpoint = 4 * n_features * row / 2**30
-    print(f"a checkpoint                        {checkpoint:8.1f} GiB")
+    sizes = {
+        "weights alone, the file of a model": n_features * row,
+        "table in training": n_features * got["bytes of a feature"],
+        "vocabulary of the encoder": n_features * got["bytes of a category"],
+        "rows to validate with, at most": 2**20 * FLOAT * n_fields,
+        "encoded rows, temporary file": n_rows * FLOAT * (n_fields + 1),
+        "a checkpoint, file": 4 * n_features * row,
+    }
+    for name, size in sizes.items():
+        print(f"{name:40}{size / 2**30:8.1f} GiB")
 
+
+def print_passes(hours):
+    print(f"\n{'hours of a pass over the rows':40}{'1 process':>10}{'8 shards':>10}")
+    names = {
+        "counting": "the encoder counts integers",
+        "counting of strings": "the encoder counts strings",
+        "encoding": "encoding into the temporary file",
+        "feeding": "feeding batches from it",
+        "predict": "predicting",
+    }
+    for name, what in names.items():
+        # The encoder is fitted to all rows by one process.
+        shards = "" if "counting" in name else f"{hours[name] / 8:.2f}"
+        print(f"{what:40}{hours[name]:10.2f}{shards:>10}")
+
+
+def print_epochs(got, hours, n_rows, n_features, n_fields):
+    """Hours of an epoch: no less than the steps, what is sent in them, or feeding takes."""
+    row, table = FLOAT * (EMBED_DIM + 1), n_features * got["bytes of a feature"] / 2**30
     mlp = sum(a * b for a, b in zip((n_fields * EMBED_DIM, *MLP), (*MLP, 1), strict=True))
     n_touched = touched(n_features, n_fields, GPU_BATCH)
-    n_small = touched(n_features, n_fields, BATCH)
     # A step reads and writes the touched rows, their average and both moments.
     compute = max(8 * n_touched * row / GPU["bandwidth"], 6 * mlp * GPU_BATCH / GPU["flops"])
     step = got["step, host"] + compute
-    gpu = n_rows / GPU_BATCH * step / 3600
-    print(
-        f"\nrows of the table in a batch   {n_small:10,} of {BATCH}, {n_touched:,} of {GPU_BATCH}"
-    )
-    print(f"\n{'':34}{'GiB each':>10}{'GB sent, epoch':>16}{'hours, epoch':>14}")
-    line = "{:34}{:10.0f}{:16,.0f}{:14.1f}"
-    print(line.format("1 CPU machine like this, estimate", table, 0, hours["training"]))
-    # All processes hear of the rows that any has touched, in two directions of a ring.
-    n_steps, sent = (
-        n_rows / (8 * BATCH),
-        _sent(8, touched(n_features, n_fields, 8 * BATCH), mlp, row),
-    )
-    network = n_steps * sent / ETHERNET / 3600
-    print(
-        line.format(
-            "8 such machines, 25 Gbit/s, bound",
-            table,
-            n_steps * sent / 1e9,
-            hours["training"] / 8 + network,
-        )
-    )
-    print(line.format("1 GPU, bound", table, 0, gpu))
-    n_steps = n_rows / (8 * GPU_BATCH)
-    sent = _sent(8, touched(n_features, n_fields, 8 * GPU_BATCH), mlp, row)
-    eight = n_steps * (step + sent / NVLINK) / 3600
-    print(line.format("8 GPUs of one machine, bound", table, n_steps * sent / 1e9, eight))
-    print(
-        f"\nbefore the first epoch: counting {hours['counting']:.1f} hours "
-        f"(strings {strings:.1f}), encoding {hours['encoding']:.1f} hours; 8 processes with "
-        f"shards {hours['encoding'] / 8:.1f}"
-    )
-    print(f"predicting all rows: {n_rows / got['predict'] / of_fields / 3600:.1f} hours")
+    sent = {
+        batch: _sent(8, touched(n_features, n_fields, 8 * batch), mlp, row) for batch in BATCHES
+    }
+    n_steps = {batch: n_rows / (8 * batch) for batch in BATCHES}
+    on_cpus = hours["training"] / 8 + n_steps[BATCH] * sent[BATCH] / ETHERNET / 3600
+    on_gpus = n_steps[GPU_BATCH] * (step + sent[GPU_BATCH] / NVLINK) / 3600
+    lines = {
+        "1 CPU machine like this, estimate": (0, hours["training"]),
+        "8 of them, 25 Gbit/s, bound": (n_steps[BATCH] * sent[BATCH], on_cpus),
+        "1 GPU, bound": (0, max(n_rows / GPU_BATCH * step / 3600, hours["feeding"])),
+        "8 GPUs, NVLink, bound": (
+            n_steps[GPU_BATCH] * sent[GPU_BATCH],
+            max(on_gpus, hours["feeding"] / 8),
+        ),
+    }
+    print(f"\nrows that a batch of {BATCH} touches{touched(n_features, n_fields, BATCH):16,}")
+    print(f"rows that a batch of {GPU_BATCH} touches{n_touched:15,}")
+    print(f"\n{'one epoch':40}{'GiB each':>10}{'GB sent by each':>18}{'hours':>8}")
+    for name, (n_bytes, of_epoch) in lines.items():
+        print(f"{name:40}{table:10.0f}{n_bytes / 1e9:18,.0f}{of_epoch:8.2f}")
 
 
 def _sent(n, n_touched, n_dense, row):
@@ -238,8 +273,8 @@ def main():
     options = parser.parse_args()
     if options.measure:
         kind, *arguments = options.measure
-        kinds = {"training": training, "encoder": encoder, "stream": stream}
-        print(json.dumps(kinds[kind](*arguments)))
+        kinds = [training, encoder, strings, stream, feeding]
+        print(json.dumps({kind.__name__: kind for kind in kinds}[kind](*arguments)))
         return
     print_setting(torch, sklearn, skorch, np, pa)
     if options.json and options.json.exists():
@@ -249,7 +284,13 @@ def main():
     if options.json:
         options.json.write_text(json.dumps(got))
     print_measured(got)
-    print_plan(got, options.rows, int(options.features), options.fields)
+    sizes = options.rows, int(options.features), options.fields
+    print("\n{:.3g} rows, {:.3g} features, {} fields".format(*sizes))
+    of_fields = N_FIELDS / options.fields  # times are in proportion to fields
+    hours = {name: options.rows / (got[name] * of_fields) / 3600 for name in PASSES}
+    print_memory(got, *sizes)
+    print_passes(hours)
+    print_epochs(got, hours, *sizes)
 
 
 if __name__ == "__main__":
