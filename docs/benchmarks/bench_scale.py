@@ -253,9 +253,9 @@ def print_epochs(got, hours, n_rows, n_features, n_fields):
     }
     print(f"\nrows that a batch of {BATCH} touches{touched(n_features, n_fields, BATCH):16,}")
     print(f"rows that a batch of {GPU_BATCH} touches{n_touched:15,}")
-    print(f"\n{'one epoch':40}{'GiB each':>10}{'GB sent by each':>18}{'hours':>8}")
+    print(f"\n{'one epoch':36}{'GiB each':>9}{'GB sent each':>14}{'hours':>7}")
     for name, (n_bytes, of_epoch) in lines.items():
-        print(f"{name:40}{table:10.0f}{n_bytes / 1e9:18,.0f}{of_epoch:8.2f}")
+        print(f"{name:36}{table:9.0f}{n_bytes / 1e9:14,.0f}{of_epoch:7.2f}")
 
 
 def _sent(n, n_touched, n_dense, row):
