@@ -8,7 +8,14 @@ import pytest
 import torch
 from skorch.callbacks import Callback
 
-from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, _before, _net, _weights_copy
+from sklearn_deepfm import (
+    DeepFMClassifier,
+    DeepFMRegressor,
+    _before,
+    _net,
+    _net_base,
+    _weights_copy,
+)
 
 PARAMS = {"random_state": 0, "batch_size": 4, "embed_dim": 3, "mlp_dims": (4,), "max_epochs": 2}
 VARIANTS = {
@@ -124,7 +131,7 @@ def fail(monkeypatch):
                 patch.setattr(net, "train_step_single", Steps(RuntimeError("something else")))
             else:
                 raised = NO_MEMORY if failure == "growth" else KeyboardInterrupt("pressed")
-                patch.setattr(_net, "resize_rows", grows_badly(raised))
+                patch.setattr(_net_base, "resize_rows", grows_badly(raised))
             with pytest.raises(error, match=message):
                 go_on(model, part)
         model.set_params(**params)

@@ -359,6 +359,7 @@ def shards_go_on(folder):
 @work
 def shards_refused(folder):
     table = columns().select(["a", "y"])
+    more = pyarrow.dataset.dataset(columns().select(["a", "user", "y"]))
     one = pyarrow.dataset.dataset(table)
     of_floats = pyarrow.schema([("a", "f8"), ("y", "i8")])
     model = DeepFMClassifier(distributed="shards", **USUAL)
@@ -374,7 +375,7 @@ def shards_refused(folder):
             differing(one, pyarrow.dataset.dataset(table.cast(of_floats))), "y"
         ),
         "target": lambda: model.fit(one, differing("y", "a")),
-        "weight": lambda: model.fit(one, "y", differing(None, "a")),
+        "weight": lambda: model.fit(more, "y", differing(None, "a")),
         "mode": lambda: other_mode.fit(one, "y"),
     }
     return {name: error_of(call) for name, call in calls.items()}
