@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from operator import index
 from typing import Any
 
 import torch
@@ -124,14 +125,27 @@ class WeightAverage:
         }
 
     def load_plain(self, state: dict[str, Any]) -> None:
-        """Take over what `to_plain` of an average of the same module gave."""
+        """Take over what `to_plain` of an average of the same module gave.
+
+        Raises
+        ------
+        ValueError
+            If it is of another module.
+        """
         device = self._weights[0].device
-        self._averages = [torch.tensor(array, device=device) for array in state["averages"]]
-        self._aside = [torch.tensor(array, device=device) for array in state["aside"]]
+        averages = [torch.tensor(array, device=device) for array in state["averages"]]
+        aside = [torch.tensor(array, device=device) for array in state["aside"]]
+        pairs = [*zip(averages, self._weights, strict=True)]
+        pairs += [*zip(aside, self._statistics, strict=True)] if aside else []
         if self._last_step is not None:
-            self._last_step = torch.tensor(state["last_step"], device=device)
-        self._n_calls, self._step = state["n_calls"], state["step"]
-        self._is_applied = state["is_applied"]
+            last_step = torch.tensor(state["last_step"], device=device)
+            pairs.append((last_step, self._last_step))
+            self._last_step = last_step
+        if any(one.shape != other.shape or one.dtype != other.dtype for one, other in pairs):
+            raise ValueError("the averaged weights are those of another network")
+        self._averages, self._aside = averages, aside
+        self._n_calls, self._step = index(state["n_calls"]), index(state["step"])
+        self._is_applied = bool(state["is_applied"])
 
     def _total_weight(self, step: Any) -> Any:
         """The sum ``1 + decay + .. + decay**(step - 1)``."""

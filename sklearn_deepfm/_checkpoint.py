@@ -65,9 +65,11 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path: Any, random: np.random.RandomState, group: Group = ALONE) -> None:
-        self.path = os.fspath(path)
+        self._given = os.fsdecode(path)
+        # Where it is, whichever folder is the current one later, and whatever links lead there.
+        self.path = os.path.realpath(self._given)
         self._writes = group.rank == 0
-        self._lock = FileLock(_beside(self.path, "lock"), timeout=0)
+        self._lock = FileLock(_beside(self.path, "checkpoint-lock"), timeout=0)
         if self._writes:
             self._hold()
         try:
@@ -94,15 +96,16 @@ class Checkpoint(Callback):
 
     def _hold(self) -> None:
         """Keep other fits from the file, also where a kill leaves no time to give it back."""
-        folder = os.path.dirname(os.path.abspath(self.path))
-        if not os.path.isdir(folder):
+        is_folder = os.path.isdir(self.path) or not os.path.basename(self._given)
+        if is_folder:
+            raise ValueError(
+                f"checkpoint must name a file, and {self._given!r} is a folder, or nothing. Name a "
+                f"file in it."
+            )
+        if not os.path.isdir(os.path.dirname(self.path)):
             raise ValueError(
                 f"checkpoint {self.path!r} is in a folder that does not exist. Make the folder "
                 f"first, or name a file in another."
-            )
-        if os.path.isdir(self.path):
-            raise ValueError(
-                f"checkpoint must name a file, and {self.path!r} is a folder. Name a file in it."
             )
         try:
             self._lock.acquire()
@@ -115,9 +118,11 @@ class Checkpoint(Callback):
             pass  # this file system has no locks
         except OSError as error:
             raise ValueError(
-                f"checkpoint {self.path!r} cannot be written: {error}. Name a file in another "
-                f"folder."
+                f"checkpoint {self.path!r} cannot be written: {error}. Name another file, of a "
+                f"shorter name or in another folder."
             ) from error
+
+    # A context manager, for the lock
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -125,8 +130,11 @@ class Checkpoint(Callback):
     def __exit__(self, *of_error: Any) -> None:
         if self._writes and not os.path.exists(self.path):
             with contextlib.suppress(OSError):  # Windows does not delete what is open
-                os.unlink(_beside(self.path, "lock"))
+                os.unlink(_beside(self.path, "checkpoint-lock"))
         self._lock.release()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_lock": None}  # a copy holds nothing
 
     @contextlib.contextmanager
     def _expecting_sense(self) -> Iterator[None]:
@@ -141,8 +149,16 @@ class Checkpoint(Callback):
                 f"checkpoint {self.path!r} is damaged: {said}. Delete it to fit anew."
             ) from error
 
-    def begin(self, estimator: Any, train: Samples, valid: Samples | None) -> int:
+    def begin(self, estimator: Any, train: Samples, valid: Samples | None, group: Group) -> int:
         """Compare the rows and parameters with those of the file.
+
+        Parameters
+        ----------
+        estimator : DeepFMClassifier or DeepFMRegressor
+        train : Samples or Spool
+        valid : Samples or None
+        group : Group
+            Of processes, each of which may have rows of its own.
 
         Returns
         -------
@@ -154,16 +170,19 @@ class Checkpoint(Callback):
         ValueError
             If they are others.
         """
-        self._key = _fingerprint(estimator, train, valid)
+        own = _fingerprint(estimator, train, valid)
+        self._key = " ".join(group.of_shards("fingerprints", own))
         if self._saved is None:
             return 0
-        if self._writes and self._saved["key"] != self._key:
+        if self._saved["key"] != self._key:
             raise ValueError(
                 f"checkpoint {self.path!r} was left by a fit of other rows or other parameters. "
                 f"Delete it to fit anew, or name another file."
             )
         with self._expecting_sense():
-            expect(isinstance(self._saved["history"], list) and self._saved["history"], "history")
+            history = self._saved["history"]
+            is_history = isinstance(history, list) and 0 < len(history) < estimator.max_epochs
+            expect(is_history, "history")
         return len(self._saved["history"])
 
     def end(self) -> None:
@@ -214,7 +233,7 @@ class Checkpoint(Callback):
             net.average.load_plain(saved["average"])
         for name, callback in net.callbacks_:
             if name in saved["callbacks"]:
-                _load_callback(callback, saved["callbacks"][name])
+                _load_callback(callback, saved["callbacks"][name], net)
 
 
 def _beside(path: str, what: str) -> str:
@@ -277,10 +296,13 @@ def _callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
     return state
 
 
-def _load_callback(callback: Any, state: dict[str, Any]) -> None:
+def _load_callback(callback: Any, state: dict[str, Any], net: NeuralNet) -> None:
     for attribute, kept in state.items():
         if "weights" in kept:
-            setattr(callback, attribute, WeightsCopy(_all(to_torch, kept["weights"])))
+            weights, own = _all(to_torch, kept["weights"]), net.module_.state_dict()
+            shapes = [{n: tensor.shape for n, tensor in each.items()} for each in (weights, own)]
+            expect(shapes[0] == shapes[1], attribute)
+            setattr(callback, attribute, WeightsCopy(weights))
         elif "state" in kept:
             getattr(callback, attribute).load_state_dict(kept["state"])
         else:

@@ -72,7 +72,20 @@ class RowSparseAdam(torch.optim.Adam):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state, without what torch does to `step` and `last_step` on the way."""
+        """Load a state, without what torch does to `step` and `last_step` on the way.
+
+        Raises
+        ------
+        ValueError
+            If it is not one of these parameters: torch would read and write beyond it.
+        """
+        parameters = [(p, group) for group in self.param_groups for p in group["params"]]
+        for position, saved in state_dict["state"].items():
+            expected = _layout_of_state(*parameters[position])
+            if {name: _layout(value) for name, value in saved.items()} != expected:
+                raise ValueError(
+                    f"the optimizer's state of parameter {position} is of another shape or type"
+                )
         super().load_state_dict(state_dict)
         for position, saved in state_dict["state"].items():
             if "last_step" in saved:
@@ -109,6 +122,22 @@ class RowSparseAdam(torch.optim.Adam):
             if touched.source is not None:
                 values = values.index_select(0, touched.source)
             target.index_copy_(0, positions, values)
+
+
+def _layout_of_state(parameter: Tensor, group: dict) -> dict[str, Any]:
+    """Shape and type of what is kept of a parameter."""
+    n_members, rule = group.get("n_members", 1), group.get("rows")
+    state: dict[str, Any] = {"step": ((), torch.float32)}
+    if rule:
+        state["last_step"] = ((len(parameter),), torch.int32)
+    if rule == "adagrad":
+        return {**state, "sum": ((len(parameter), n_members), parameter.dtype)}
+    of_moments = tuple(parameter.shape), parameter.dtype
+    return {**state, "exp_avg": of_moments, "exp_avg_sq": of_moments}
+
+
+def _layout(value: Any) -> Any:
+    return (tuple(value.shape), value.dtype) if torch.is_tensor(value) else type(value)
 
 
 def _add_first_decay(group: dict) -> None:

@@ -27,6 +27,7 @@ _ARROW = {
         pa.time64("us"),
     )
 }
+_STRINGS_OF_ARROW = pd.ArrowDtype(pa.string())
 _SCALARS = {str, int, float, bool}
 _MOST_FOR_SHORT_STRINGS, _MOST_BYTES_PER_CHARACTER = 2**20, 64
 _Self = TypeVar("_Self", bound="Plain")
@@ -219,6 +220,8 @@ def _of_index(index: pd.Index) -> Any:
     dtype, values = str(index.dtype), index
     if isinstance(index.dtype, pd.StringDtype) and index.dtype.na_value is pd.NA:
         dtype = f"string[{index.dtype.storage}]"
+    if index.dtype == _STRINGS_OF_ARROW:  # whose name is that of another type
+        dtype = "ArrowDtype(string)"
     if isinstance(index.dtype, pd.DatetimeTZDtype):
         values = index.tz_convert(None)
     plain = {"dtype": dtype, "values": scalars_to_plain(values.to_numpy())}
@@ -302,9 +305,17 @@ def _index(state: Any, name: str) -> pd.Index:
     expect(isinstance(state, dict) and set(state) == {"dtype", "values"}, name)
     values = scalars_of_plain(state["values"], name)
     try:
-        dtype = pd.api.types.pandas_dtype(state["dtype"])
+        dtype = _dtype_of_index(state["dtype"])
         if isinstance(dtype, pd.DatetimeTZDtype):
             return pd.DatetimeIndex(values).tz_localize("UTC").tz_convert(dtype.tz)
         return pd.Index(values, dtype=dtype)
-    except (TypeError, ValueError) as error:
+    except (LookupError, OSError, OverflowError, TypeError, ValueError) as error:
         raise Damaged(f"the entry {name!r} is no index: {error}") from error
+
+
+def _dtype_of_index(name: Any) -> Any:
+    if name == "ArrowDtype(string)":
+        return _STRINGS_OF_ARROW
+    if not re.fullmatch(r"[\w\[\]]+|datetime64\[\w+, (?!dateutil)[\w+:-]+(/[\w+-]+)*\]", name):
+        raise ValueError(f"{name!r} is no type of values")
+    return pd.api.types.pandas_dtype(name)

@@ -60,7 +60,7 @@ def run_training(
     n_epochs_before = len(net.history) if net.initialized_ else 0
     callbacks = _callbacks_of(model, users, scorer, valid_samples is not None, tasks, group)
     if checkpoint is not None:
-        net.max_epochs = n_epochs - checkpoint.begin(model, samples, valid_samples)
+        net.max_epochs = n_epochs - checkpoint.begin(model, samples, valid_samples, group)
         callbacks.insert(0, ("deepfm_checkpoint", checkpoint))
     if before is not None:
         before.copy(samples)

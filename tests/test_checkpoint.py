@@ -1,9 +1,11 @@
 """A fit that is killed goes on from its checkpoint, to the very model it would have become."""
 
+import copy
 import errno
 import math
 import multiprocessing
 import os
+import pickle
 import signal
 from random import Random
 from threading import Timer
@@ -323,6 +325,9 @@ def test_fits_of_a_cross_validation_may_have_one_file_one_after_the_other(tmp_pa
     [
         (lambda folder: folder / "none" / "file", "in a folder that does not exist. Make the"),
         (lambda folder: folder, "must name a file, and .* is a folder"),
+        (lambda folder: "", "must name a file, and '' is a folder, or nothing"),
+        (lambda folder: f"{folder}/none/", "must name a file, and .*none/' is a folder, or noth"),
+        (lambda folder: folder / ("n" * 254), "cannot be written: .*too long.* of a shorter name"),
     ],
 )
 def test_checkpoint_that_cannot_be_written_is_refused_at_once(make, message, tmp_path):
@@ -332,7 +337,9 @@ def test_checkpoint_that_cannot_be_written_is_refused_at_once(make, message, tmp
 
 
 def test_folder_that_takes_no_file_is_refused_at_once(tmp_path):
-    (tmp_path / ".file.lock").mkdir()  # as where the user may not write, but for root too
+    (
+        tmp_path / ".file.checkpoint-lock"
+    ).mkdir()  # as where the user may not write, but for root too
     with pytest.raises(ValueError, match="cannot be written: .*Is a directory"):
         classifier(tmp_path / "file").fit(*data())
 
@@ -344,9 +351,76 @@ def test_checkpoint_that_holds_something_else_is_an_error(entry, value, left):
     _archive.write(left, {**content, entry: value})
     with pytest.raises(ValueError, match="checkpoint .* is damaged: .* Delete it to fit anew"):
         classifier(left, callbacks=[Kill()]).fit(*data())
+    assert _archive.read(left)["key"] == content["key"]  # it is left as it was
     _archive.write(left, {name: part for name, part in content.items() if name != entry})
     with pytest.raises(ValueError, match="written as such, .* or of another version"):
         classifier(left, callbacks=[Kill()]).fit(*data())
     _archive.write(left, content)
     expected = classifier(callbacks=[Kill()]).fit(*data())
     assert_same(classifier(left, callbacks=[Kill()]).fit(*data()), expected, data()[0])
+
+
+INSIDE = {
+    "moments": ["optimizer", "0", "exp_avg"],
+    "step": ["optimizer", "0", "step"],
+    "average": ["average", "averages", 0],
+    "steps averaged": ["average", "n_calls"],
+    "weights": ["module", "table"],
+    "best weights": ["callbacks", "deepfm_best", "_copy", "weights", "table"],
+}
+
+
+@pytest.mark.parametrize("where", INSIDE)
+@pytest.mark.parametrize("value", [None, "x", np.zeros(3, np.float32), np.zeros((2, 2))], ids=repr)
+def test_checkpoint_with_something_else_inside_is_an_error(where, value, left):
+    content = _archive.read(left)
+    *path, last = INSIDE[where]
+    part = content
+    for key in path:
+        part = part[key]
+    part[last] = value
+    _archive.write(left, content)
+    with pytest.raises(ValueError, match="checkpoint .* is damaged: .* Delete it to fit anew"):
+        classifier(left, callbacks=[Kill()]).fit(*data())
+
+
+def test_history_that_leaves_no_epoch_is_an_error(left):
+    content = _archive.read(left)
+    _archive.write(left, {**content, "history": content["history"] * 9})
+    with pytest.raises(ValueError, match="is damaged: .*'history'"):
+        classifier(left, callbacks=[Kill()]).fit(*data())
+
+
+def test_callbacks_may_copy_the_net(tmp_path):
+    class Copies(Callback):
+        def on_epoch_end(self, net, *args, **kwargs):
+            copy.deepcopy(net)
+            pickle.dumps(net)
+
+    model = classifier(tmp_path / "file", callbacks=[Copies()], max_epochs=2).fit(*data())
+    assert model.n_iter_ == 2
+
+
+def test_path_is_where_it_was_when_the_fit_began(tmp_path, monkeypatch):
+    class Moves(Callback):
+        def on_epoch_end(self, net, *args, **kwargs):
+            os.chdir("/")
+
+    monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
+    monkeypatch.chdir(tmp_path)
+    classifier("file", callbacks=[Moves()]).fit(*data())
+    assert list(tmp_path.iterdir()) == []
+    assert not os.path.exists("/file")
+
+
+def test_link_leads_to_the_file(tmp_path, kill):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "file")
+    kill(4, 1)
+    with pytest.raises(Killed):
+        classifier(tmp_path / "link", callbacks=[Kill()]).fit(*data())
+    kill()
+    assert (tmp_path / "link").is_symlink()
+    assert _archive.read(tmp_path / "disk" / "file")["history"]
+    classifier(tmp_path / "link", callbacks=[Kill()]).fit(*data())
+    assert list((tmp_path / "disk").iterdir()) == []

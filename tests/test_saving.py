@@ -12,6 +12,7 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import skops.io
 from sklearn.base import clone
@@ -24,6 +25,7 @@ from sklearn_deepfm import (
     DeepFMClassifier,
     DeepFMRegressor,
     OrdinalFieldEncoder,
+    _archive,
     load_model,
     save_model,
 )
@@ -172,6 +174,8 @@ CATEGORIES = {
     "Float64": pd.Index([0.5, 1.5, -1.0], dtype="Float64"),
     "boolean": pd.Index([False, True], dtype="boolean"),
     "Arrow": pd.Index([5, 6, 7], dtype="int64[pyarrow]"),
+    "strings of Arrow": pd.Index(["a", "b", "c"], dtype=pd.ArrowDtype(pa.string())),
+    "large strings": pd.Index(["a", "b", "c"], dtype=pd.ArrowDtype(pa.large_string())),
     "dates": pd.date_range("2026-01-01", periods=3),
     "zoned": pd.date_range("2026-10-25", periods=3, freq="h", tz="Europe/Oslo"),
     "offset": pd.date_range("2026-01-01", periods=3, tz="+02:00"),
@@ -446,6 +450,33 @@ def test_file_that_asks_for_memory_gets_none(what, path):
         assert tracemalloc.get_traced_memory()[1] < 2**25
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("moments", [np.zeros(3, np.float32), np.zeros((1, 1)), None, "x"])
+@pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq", "step"])
+def test_moments_of_another_shape_are_refused(name, moments, tmp_path):
+    """torch would read and write beyond them."""
+    X, y = np.arange(120).reshape(40, 3) % 7, np.arange(40) % 2
+    save_model(DeepFMClassifier(warm_start=True, **FAST).fit(X, y), tmp_path / "model")
+    content = _archive.read(tmp_path / "model")
+    for of_parameter in content["state"]["learned"]["net"]["optimizer"].values():
+        of_parameter[name] = moments
+    _archive.write(tmp_path / "model", content)
+    with pytest.raises(ValueError, match="state of parameter 0 is of another shape or type"):
+        load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("zone", ["America", "dateutil//etc/passwd", "../UTC", "No/Where"])
+def test_zone_that_is_none_is_refused(zone, tmp_path):
+    X = pd.DataFrame({"x": pd.Categorical(pd.date_range("2026", periods=40, tz="UTC"))})
+    save_model(DeepFMClassifier(**FAST).fit(X, np.arange(40) % 2), tmp_path / "model")
+
+    def change(tree):
+        return json.loads(re.sub(r"(datetime64.[a-z]+, )UTC", rf"\g<1>{zone}", json.dumps(tree)))
+
+    rewritten(tmp_path / "model", change)
+    with pytest.raises(ValueError, match="is no index"):
+        load_model(tmp_path / "model")
 
 
 def test_tree_too_deep_to_read_is_refused(tmp_path):
