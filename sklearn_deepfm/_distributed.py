@@ -39,6 +39,7 @@ class Group(Processes):
     def __init__(self, group: Any = None, has_shards: bool = False) -> None:
         super().__init__(group)
         self.has_shards = has_shards
+        self.takes_part = True  # in the batch: it has a row of it
         self._distinct = DistinctRows()
 
     def of_shards(self, step: str, value: Any) -> list[Any]:
@@ -134,12 +135,17 @@ class Group(Processes):
 
     def _join_touched(self, module: Any) -> None:
         table, touched = module.table.detach(), module.touched
-        parts = self.gather(touched.positions)
+        n = len(touched.positions) if self.takes_part else 0
+        parts = self.gather(touched.positions[:n])
         positions, slot = self._distinct.in_order(len(table), torch.cat(parts))
         own = slot.split([len(part) for part in parts])[self.rank]
         rows = table.index_select(0, positions).requires_grad_()
-        rows.grad = torch.zeros_like(rows).index_add_(0, own, touched.rows.grad)
+        rows.grad = torch.zeros_like(rows).index_add_(0, own, touched.rows.grad[:n])
         module.touched = Touched(positions, rows)
+
+    def of_joint_batch(self, sums: Tensor) -> Tensor:
+        """Sums over the rows of a batch, of the parts of all processes that have any."""
+        return self.add_up_with_gradient(sums if self.takes_part else sums * 0)
 
     def part_of(self, batch: Batch) -> Batch:
         """Rows of a batch that are this process's, and how many there are in all, `n_rows`."""
@@ -231,14 +237,16 @@ class Shares:
             return
         sizes = self._batches.sizes_in_all()
         for batch, n in zip(self._batches, sizes, strict=True):
-            x, y = batch if len(batch[0]["index"]) else _weightless(self.samples.few(1))
+            self._group.takes_part = len(batch[0]["index"]) > 0
+            x, y = batch if self._group.takes_part else _weightless(self.samples.few(1))
             yield {**x, "n_rows": n}, y
+        self._group.takes_part = True
 
     @property
     def have_pairs(self) -> bool:
-        """Whether a process's part of a batch has two rows at least."""
+        """Whether what is normalised together has two rows at least."""
         if self._group.has_shards:
-            return bool(min(self.samples.shares) >= 2 * len(self))
+            return bool(self.samples.n_in_all >= 2 * len(self))
         return len(self.samples) >= 2 * len(self) * self._group.size
 
     def few(self, n: int) -> dict[str, Any]:

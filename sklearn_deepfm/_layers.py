@@ -1,7 +1,7 @@
 """The MLP and its layers, which draw from a generator of their own or mend a stock layer."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -52,10 +52,20 @@ class BatchNorm(nn.BatchNorm1d):
 
     Input and output: (batch, n_units). One row has no variance; torch raises there. Batches
     are not counted: `num_batches_tracked` stays 0.
+
+    Attributes
+    ----------
+    add_up : callable or None
+        Where a batch is split over processes: from sums over this one's part to sums over the
+        whole, with gradient.
     """
+
+    add_up: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each unit over the batch; in eval mode, by the running statistics."""
+        if self.training and self.add_up is not None:
+            return self._over_processes(input, self.add_up)
         is_training = self.training and len(input) > 1
         return F.batch_norm(
             input,
@@ -67,6 +77,20 @@ class BatchNorm(nn.BatchNorm1d):
             self.momentum or 0.0,
             self.eps,
         )
+
+    def _over_processes(self, input: Tensor, add_up: Callable[[Tensor], Tensor]) -> Tensor:
+        x = input.double()
+        sums = add_up(torch.stack([torch.ones_like(x).sum(0), x.sum(0), x.square().sum(0)]))
+        n = sums[0]
+        mean = sums[1] / n
+        variance = (sums[2] / n - mean.square()).clamp(min=0)
+        if self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                unbiased = variance * n / (n - 1).clamp(min=1)
+                self.running_mean.lerp_(mean.to(self.running_mean), self.momentum or 0.0)
+                self.running_var.lerp_(unbiased.to(self.running_var), self.momentum or 0.0)
+        normal = ((x - mean) * (variance + self.eps).rsqrt()).to(input.dtype)
+        return normal * self.weight + self.bias
 
 
 class Dropout(nn.Module):

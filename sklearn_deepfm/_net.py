@@ -11,6 +11,7 @@ from torch import Tensor
 from sklearn_deepfm._averaging import (
     average_of,
     has_statistics,
+    normalise_together,
     statistics_of,
     statistics_of_one_batch,
 )
@@ -38,6 +39,8 @@ class DeepFMNet(BuiltNet):
         else:
             self.initialize()
         self._restart_optimizer()
+        if self.group.has_shards:  # which may differ from each other
+            normalise_together(self.module_, self.group.of_joint_batch)
         try:
             self.partial_fit((train, valid))
             self.group.end_training(self.module_)
@@ -46,7 +49,7 @@ class DeepFMNet(BuiltNet):
             self.callbacks = users
             self.callbacks_: list[Any] = []
             self.average = self._trained_on = self._samples = None
-            self.group = ALONE
+            self._leave_group()
             self.unseen = []
             self.optimizer_.zero_grad()
             if not self.keep_optimizer or self.diverged_ is not None:
@@ -283,8 +286,12 @@ class DeepFMNet(BuiltNet):
 
     def _break_off(self) -> None:
         """Make the weights reached usable, without the other processes, which may be gone."""
-        self.group = ALONE
+        self._leave_group()
         self.on_train_end(self)
+
+    def _leave_group(self) -> None:
+        normalise_together(self.module_, None)
+        self.group = ALONE
 
 
 def _is_at_hand(loss: Tensor) -> bool:

@@ -110,6 +110,11 @@ class Processes:
         parts = bucket.split([tensor.numel() for tensor in tensors])
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
+    def add_up_with_gradient(self, tensor: Tensor) -> Tensor:
+        """Sum of a tensor over the processes, whose losses are parts of one sum."""
+        total: Tensor = _Sum.apply(tensor, self)  # type: ignore[no-untyped-call]
+        return total
+
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """Tensors of all processes, whose lengths may differ."""
         lengths = torch.cat(self._all_gather(torch.tensor([len(tensor)], device=tensor.device)))
@@ -156,6 +161,19 @@ class Processes:
                 f"that one said before; if nothing, it was killed, or hangs. torch.distributed "
                 f"says: {str(error).splitlines()[0]}"
             ) from error
+
+
+class _Sum(torch.autograd.Function):
+    """A sum over processes; the gradient of each part is the sum of theirs."""
+
+    @staticmethod
+    def forward(context: Any, tensor: Tensor, processes: Processes) -> Tensor:  # type: ignore[override]
+        context.processes = processes
+        return processes.add_up([tensor])[0]
+
+    @staticmethod
+    def backward(context: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        return context.processes.add_up([grad])[0], None
 
 
 def timeout() -> timedelta:

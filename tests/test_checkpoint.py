@@ -337,9 +337,8 @@ def test_checkpoint_that_cannot_be_written_is_refused_at_once(make, message, tmp
 
 
 def test_folder_that_takes_no_file_is_refused_at_once(tmp_path):
-    (
-        tmp_path / ".file.checkpoint-lock"
-    ).mkdir()  # as where the user may not write, but for root too
+    # As where the user may not write, but for root too.
+    (tmp_path / ".file.checkpoint-lock").mkdir()
     with pytest.raises(ValueError, match="cannot be written: .*Is a directory"):
         classifier(tmp_path / "file").fit(*data())
 
@@ -385,7 +384,7 @@ def test_checkpoint_with_something_else_inside_is_an_error(where, value, left):
 
 def test_best_weights_of_another_network_are_an_error(tmp_path, kill):
     params = {**VARIANTS["stops"], "callbacks": [Kill()]}
-    kill(6, 2)
+    kill(8, 2)
     with pytest.raises(Killed):
         classifier(tmp_path / "file", **params).fit(*data())
     kill()

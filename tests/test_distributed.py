@@ -29,6 +29,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from sklearn.base import clone
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from skorch import callbacks as of_skorch
@@ -52,6 +53,7 @@ from sklearn_deepfm import (
 from sklearn_deepfm._bags import Bags
 from sklearn_deepfm._batches import Samples
 from sklearn_deepfm._distributed import Group
+from sklearn_deepfm._layers import BatchNorm
 
 PROGRAM = Path(__file__).parents[1] / "docs" / "distributed" / "train.py"
 RANK = int(os.environ.get("RANK", "-1"))  # of this process, where torchrun has started it
@@ -268,6 +270,8 @@ def fit_shard(distributed, rows=slice(None), sample=2**20, **params):
     own.setdefault("early_stopping", False)
     own.setdefault("callbacks", [Hashes()])
     table = columns()
+    if own.pop("by_class", False):
+        table = table.take(np.argsort(table["y"].to_numpy(), kind="stable"))
     features = names or [name for name in table.column_names if name not in OTHERS]
     table = table.select([*features, y, *([weight] if weight else [])])
     dataset = pyarrow.dataset.dataset(table.take(np.arange(len(X))[rows]))
@@ -291,6 +295,7 @@ def shards(folder):
     }
 
 
+CLASSES = tuple(np.bincount(Y).tolist())  # rows of each
 USUAL_SHARDS = {**USUAL, "max_epochs": 8, "early_stopping": True, "mlp_dims": (32,)}
 USUAL_SHARDS |= {"dropout": 0.2, "batch_norm": True}
 
@@ -305,6 +310,12 @@ def shards_as_usual(folder):
         "members": {"n_members": 2, "scoring": "roc_auc"},
         "late codes": {"sample": 100},
         "batches of few": {"batch_size": 3, "max_epochs": 1, "sizes": (1590, 10)},
+        "classes apart": {
+            "by_class": True,
+            "sparse_updates": True,
+            "sizes": CLASSES,
+        },
+        "few apart": {"by_class": True, "batch_size": 32, "sizes": (1590, 10)},
     }.items():
         params = {**USUAL_SHARDS, **params}
         rows = own_rows(params.pop("sizes", (1000, 600)))
@@ -315,6 +326,25 @@ def shards_as_usual(folder):
             if hasattr(field, "codes")
         ]
         found[name] = learned(model, features), fields, model._fields.dims
+    return found
+
+
+@work
+def normed(folder):
+    """A layer and its gradients, where each process has some rows of a batch, or none."""
+    group = Group(dist.group.WORLD, has_shards=True)
+    found = {}
+    for name, size in {"some": (5, 11), "none": (16, 0)}.items():
+        layer = BatchNorm(3)
+        layer.add_up = group.of_joint_batch
+        whole = torch.from_numpy(np.random.default_rng(0).normal(3, 2, (16, 3))).float()
+        own = whole.split(size)[RANK]
+        group.takes_part = len(own) > 0
+        x = (own if len(own) else whole[:1]).clone().requires_grad_()
+        output = layer(x)
+        (output.pow(3).sum() * group.takes_part).backward()
+        grads = group.add_up([layer.weight.grad, layer.bias.grad])
+        found[name] = own, output, x.grad, grads, layer.running_mean, layer.running_var
     return found
 
 
@@ -776,6 +806,39 @@ def test_shards_share_codes_counts_and_validation_rows(found):
     assert max(scores[0]) == pytest.approx(max(scores[1]), abs=0.03)
     drawn = zero["dense"][0][3], one["dense"][0][3]
     assert drawn[0][1] != drawn[1][1]
+
+
+@pytest.mark.parametrize("name", ["some", "none"])
+def test_batch_is_normalised_as_if_one_process_had_it(found, name):
+    parts = [of_all[name] for of_all in found("normed")]
+    parts = parts if name == "some" else parts[:1]
+    layer, x = BatchNorm(3), torch.cat([part[0] for part in parts]).requires_grad_()
+    expected = layer(x)
+    expected.pow(3).sum().backward()
+    close = {"atol": 1e-4, "rtol": 1e-4}
+    torch.testing.assert_close(torch.cat([part[1] for part in parts]), expected, **close)
+    torch.testing.assert_close(torch.cat([part[2] for part in parts]), x.grad, **close)
+    for *_, grads, mean, variance in (of_all[name] for of_all in found("normed")):
+        torch.testing.assert_close(grads, [layer.weight.grad, layer.bias.grad], **close)
+        torch.testing.assert_close(mean, layer.running_mean)
+        torch.testing.assert_close(variance, layer.running_var)
+
+
+@pytest.mark.parametrize("name", ["classes apart", "few apart"])
+def test_shards_that_are_not_alike_learn_as_one_process_does(found, name):
+    params = {"sparse_updates": True} if name == "classes apart" else {"batch_size": 32}
+    alone = learned(*fit_shard(False, **USUAL_SHARDS | params, by_class=True))
+    model = found("shards_as_usual")[0][name][0]
+    losses = [log_loss(np.sort(Y), of_fit[4]) for of_fit in (model, alone)]
+    assert losses[0] == pytest.approx(losses[1], abs=0.03)
+
+
+def test_rows_that_no_process_has_in_a_batch_are_left_alone(found):
+    """The stand-in of a process without rows is no row of the batch."""
+    model, _, _ = found("shards_as_usual")[1]["batches of few"]
+    alone = learned(*fit_shard(False, **USUAL_SHARDS | {"batch_size": 3, "max_epochs": 1}))
+    norms = [np.linalg.norm(of_fit[0]["table"], axis=1) for of_fit in (model, alone)]
+    assert norms[0].min() > norms[1].min() / 3
 
 
 def test_shards_through_an_encoder(found):
