@@ -69,7 +69,7 @@ class BagField(IndexField):
         if self.empty_row == FALLBACK_ROW:
             self.empty_row = self.n_rows
             self.frequency = np.append(self.frequency, 0.0)
-        self.frequency[self.empty_row] += n
+        self.frequency = self.frequency + n * (np.arange(self.n_rows) == self.empty_row)
 
     def without_counts(self):
         """The same codes and rows, as if no cell had been counted."""

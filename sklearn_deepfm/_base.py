@@ -108,8 +108,8 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         model = copy_to_train(self, False)
         random = random_state_of(self.random_state)
         group.begin(self, random)
-        writer = self._checkpoint(random, False, group)
-        with writer as checkpoint, Spool(device_of(self.device)) as spool:
+        saves = self._checkpoint(random, False, group)
+        with saves as checkpoint, Spool(device_of(self.device)) as spool:
             named = NamedStream(model, stream, y, sample_weight)
             valid, known = learn_stream(model, named, validation, random, spool, group)
             tasks = epoch_tasks(task, self, model, stream, y, sample_weight)

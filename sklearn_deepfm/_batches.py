@@ -44,6 +44,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.index)
 
+    @property
+    def n_in_all(self) -> int:
+        """Number of the rows of all processes, which have the same ones."""
+        return len(self)
+
     def to(self, device: str) -> "Samples":
         """The samples on a device; a GPU that has no room for them gets each batch anew."""
         parts = {name: getattr(self, name) for name in (*_TENSORS, "bags")}

@@ -76,7 +76,7 @@ class Checkpoint(Callback):
             is_there = self._writes and os.path.exists(self.path)
             self._saved = group.of_first("checkpoint", self._read() if is_there else None)
             if self._saved is not None:
-                with self._expecting_sense():
+                with self._saying_damaged():
                     random.set_state(self._saved["random"])
         except BaseException:
             self.__exit__()
@@ -137,7 +137,7 @@ class Checkpoint(Callback):
         return {**vars(self), "_lock": None}  # a copy holds nothing
 
     @contextlib.contextmanager
-    def _expecting_sense(self) -> Iterator[None]:
+    def _saying_damaged(self) -> Iterator[None]:
         """Say that the file is damaged if something in it cannot be used."""
         try:
             yield
@@ -179,7 +179,7 @@ class Checkpoint(Callback):
                 f"checkpoint {self.path!r} was left by a fit of other rows or other parameters. "
                 f"Delete it to fit anew, or name another file."
             )
-        with self._expecting_sense():
+        with self._saying_damaged():
             history = self._saved["history"]
             is_history = isinstance(history, list) and 0 < len(history) < estimator.max_epochs
             expect(is_history, "history")
@@ -193,7 +193,7 @@ class Checkpoint(Callback):
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         if self._saved is not None:
-            with self._expecting_sense():
+            with self._saying_damaged():
                 self._go_on(net, self._saved, kwargs["dataset_train"])
             self._saved = None
         elif self._writes and len(net.history) > 1 and time.monotonic() >= self._next_write:
@@ -219,7 +219,7 @@ class Checkpoint(Callback):
         epochs = [{**epoch, "batches": []} for epoch in saved["history"]]
         begun = {**net.history[-1], "epoch": len(epochs) + 1}
         net.history_ = History([*epochs, begun])
-        net.module_.load_state_dict(_all(to_torch, saved["module"]))
+        net.module_.load_state_dict(_each(to_torch, saved["module"]))
         for name, parameter in net.module_.named_parameters():
             parameter.requires_grad_(saved["is_trained"][name])
         net.module_.set_random_state(saved["dropout"])
@@ -264,7 +264,7 @@ def _state(net: NeuralNet, own: Checkpoint) -> dict[str, Any]:
             {name: value for name, value in epoch.items() if name != "batches"}
             for epoch in net.history[:-1]  # the last one is about to begin
         ],
-        "module": _all(to_numpy, net.module_.state_dict()),
+        "module": _each(to_numpy, net.module_.state_dict()),
         "is_trained": {name: p.requires_grad for name, p in net.module_.named_parameters()},
         "dropout": net.module_.random_state(),
         "order": net.order_.get_state().numpy(),
@@ -288,7 +288,7 @@ def _callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
         if isinstance(value, type):
             continue
         if isinstance(value, WeightsCopy):
-            state[attribute] = {"weights": _all(to_numpy, value.tensors(net.module_.state_dict()))}
+            state[attribute] = {"weights": _each(to_numpy, value.tensors(net.module_.state_dict()))}
         elif hasattr(value, "load_state_dict"):
             state[attribute] = {"state": dict(value.state_dict())}
         elif not callable(value):
@@ -299,7 +299,7 @@ def _callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
 def _load_callback(callback: Any, state: dict[str, Any], net: NeuralNet) -> None:
     for attribute, kept in state.items():
         if "weights" in kept:
-            weights, own = _all(to_torch, kept["weights"]), net.module_.state_dict()
+            weights, own = _each(to_torch, kept["weights"]), net.module_.state_dict()
             shapes = [{n: tensor.shape for n, tensor in each.items()} for each in (weights, own)]
             expect(shapes[0] == shapes[1], attribute)
             setattr(callback, attribute, WeightsCopy(weights))
@@ -309,5 +309,5 @@ def _load_callback(callback: Any, state: dict[str, Any], net: NeuralNet) -> None
             setattr(callback, attribute, kept["value"])
 
 
-def _all(change: Callable[[Any], Any], values: dict[str, Any]) -> dict[str, Any]:
+def _each(change: Callable[[Any], Any], values: dict[str, Any]) -> dict[str, Any]:
     return {name: change(value) for name, value in values.items()}

@@ -57,6 +57,7 @@ class IndexField(Plain):
         self._count(column, weight)
 
     def _count(self, column, weight):
+        """As `grow`, for a column of cells of one code, whatever a subclass grows by."""
         values, missing, _ = self._codes_of(column, learn=True)
         known = values if missing is None else values[~missing]
         if len(self.codes):
@@ -94,13 +95,13 @@ class IndexField(Plain):
 
     def distinct_cells(self):
         """A column of one cell for each code and for a missing one, and the rows of these."""
-        rows, codes, missing = self.rows, self.codes, None
-        if self.missing_row != FALLBACK_ROW:
-            rows = np.append(rows, np.int32(self.missing_row))
-            codes = np.append(codes, -1 if self.categories is not None else 0)
-            missing = np.arange(len(codes)) == len(codes) - 1
-        missing = None if self.categories is not None else missing
-        return Column(self.name, codes, missing, self.categories), rows
+        if self.missing_row == FALLBACK_ROW:
+            return Column(self.name, self.codes, None, self.categories), self.rows
+        rows = np.append(self.rows, np.int32(self.missing_row))
+        if self.categories is not None:
+            return Column(self.name, np.append(self.codes, -1), None, self.categories), rows
+        missing = np.arange(len(rows)) == len(rows) - 1
+        return Column(self.name, np.append(self.codes, 0), missing), rows
 
     def _add_codes(self, new):
         codes = np.concatenate([self.codes, new])

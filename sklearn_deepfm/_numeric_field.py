@@ -91,8 +91,8 @@ class NumericField(Plain):
             self.edges is not None and not np.array_equal(self.edges, other.edges)
         ):
             raise ValueError(
-                f"Column {self.name!r} holds a number in so few rows that the sample had none: "
-                f"drop the column, or make it one of codes."
+                f"Column {self.name!r} holds a number in so few rows that none was among those "
+                f"its bins are made of. Drop the column, or encode it as categories."
             )
         rows = np.arange(other.n_rows, dtype=np.int32)
         if other.missing_row != FALLBACK_ROW:

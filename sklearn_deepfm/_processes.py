@@ -69,7 +69,7 @@ class Processes:
                 )
             raise RuntimeError(
                 f"Process {rank} is at the step {at!r} of a fit and process {self.rank} at "
-                f"{step!r}: with distributed=True all processes make the same calls."
+                f"{step!r}: in a distributed fit all processes make the same calls."
             )
         return [said for _, said in given]
 
@@ -95,9 +95,10 @@ class Processes:
             for name in first:
                 if other[name] != first[name]:
                     raise ValueError(
-                        f"{name} must be the same in all processes with distributed=True, got "
+                        f"{name} must be the same in all processes of a distributed fit, got "
                         f"{first[name]} in process 0 and {other[name]} in process {rank}. Give all "
-                        f"of them the same rows and parameters, and run the same versions."
+                        f"of them the same, and run the same versions; training rows, and nothing "
+                        f"else, may be others with distributed='shards'."
                     )
 
     # Tensors
@@ -187,12 +188,12 @@ def timeout() -> timedelta:
     said = os.environ.get(TIMEOUT, _DEFAULT_TIMEOUT)
     try:
         seconds = float(said)
-        if not 0 < seconds <= _MOST_SECONDS:
+        if not 1 <= seconds <= _MOST_SECONDS:
             raise ValueError
     except ValueError:
         raise ValueError(
-            f"The environment variable {TIMEOUT} must be a number of seconds greater than 0, for "
-            f"which processes wait for each other, and at most {_MOST_SECONDS}, got {said!r}."
+            f"The environment variable {TIMEOUT} must be a number of seconds from 1 to "
+            f"{_MOST_SECONDS}, for which processes wait for each other, got {said!r}."
         ) from None
     return timedelta(seconds=seconds)
 
@@ -205,7 +206,7 @@ def joined(device: Any, asked: Any = True) -> Any:
     device : str
         Where the tensors are.
     asked : True or "shards"
-        What asks for it.
+        The value of the parameter `distributed`.
 
     Raises
     ------

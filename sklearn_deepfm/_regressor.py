@@ -155,8 +155,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         batch, whose size counts all parts; all end with the same model. It is that of one
         process, up to rounding and to what dropout draws and `batch_norm` sees. With
         "shards" each of them gives rows of its own, as a data set of Arrow, and reads and
-        keeps no others. The first process prints and writes files. The user guide has a
-        page on it.
+        keeps no others; parameters, columns and the encoder in front are the same. The
+        first process prints and writes files. The user guide has a page on it.
     warm_start : bool, default=False
         Whether `fit` goes on from the weights and the optimizer's state of the last
         one, with rows added to the table for new codes. The weights are the averaged ones,

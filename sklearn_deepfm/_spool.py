@@ -45,6 +45,9 @@ class Spool:
         self._chunks: list[_Chunk] = []
         self._n_rows = 0
         self._weight: Any = 0.0  # sum over the rows, of each member if they have their own
+        self._mean_weight: Any = 1.0
+        self._rows: Tensor | None = None  # of the table that processes share, for each of this one
+        self.rows_of_processes: list[int] = []
 
     def __enter__(self) -> Spool:
         return self
@@ -88,7 +91,10 @@ class Spool:
         return self._n_rows, self._weight
 
     def finish(
-        self, layout: Layout, totals: list[tuple[int, Any]] | None = None, rows: Any = None
+        self,
+        layout: Layout,
+        totals: list[tuple[int, Any]] | None = None,
+        rows: np.ndarray | None = None,
     ) -> None:
         """Say what the table has become in the end, when all are added.
 
@@ -104,7 +110,7 @@ class Spool:
         self._layout = layout
         self._rows = None if rows is None else torch.from_numpy(rows)
         numbers, weights = zip(*(totals or [self.total]), strict=True)
-        self.shares = list(numbers)
+        self.rows_of_processes = list(numbers)
         self._mean_weight = sum(weights) / sum(numbers)
         self._file.flush()
         every = -(-len(self._chunks) // FEW_CHUNKS)
@@ -116,7 +122,7 @@ class Spool:
     @property
     def n_in_all(self) -> int:
         """Number of the rows of all processes."""
-        return sum(self.shares)
+        return sum(self.rows_of_processes)
 
     def few(self, n: int) -> Batch:
         """Inputs and targets of up to `n` rows, and at most 8,192, spread over all."""
@@ -178,7 +184,7 @@ class SpooledBatches(Batches):
 
     def sizes_in_all(self) -> list[int]:
         """Number of rows of each batch, of all processes together."""
-        of_shares = [_sizes(n, len(self)) for n in self.samples.shares]
+        of_shares = [_sizes(n, len(self)) for n in self.samples.rows_of_processes]
         return np.sum(of_shares, axis=0).tolist()
 
     def __iter__(self) -> Iterator[Batch]:

@@ -15,7 +15,7 @@ from sklearn_deepfm._fields import Fields
 from sklearn_deepfm._fingerprint import fingerprint
 from sklearn_deepfm._rows import Rows, weights_of_rows, without_zero_weights
 from sklearn_deepfm._spool import Spool
-from sklearn_deepfm._streams import Stream, is_stream, joined, rows_of, stream_like_fitted
+from sklearn_deepfm._streams import Stream, as_list, is_stream, joined, rows_of, stream_like_fitted
 from sklearn_deepfm._training import device_of, samples_of, with_mean_weight
 
 IN_MEMORY = 2**16  # rows up to which a stream is read as a whole, and fitted to as a table is
@@ -299,7 +299,9 @@ def _columns_of(named: NamedStream) -> dict[str, str]:
         named.weight_is: repr(named.weight),
         "columns of X": str(stream.names),
         "types of X": str([str(stream.dataset.schema.field(name).type) for name in stream.names]),
+        "the encoder": "none" if encoder is None else fingerprint(encoder.__getstate__()),
     }
-    if encoder is None:
-        return facts
-    return {**facts, "the encoder": fingerprint(encoder.__getstate__())}
+    for what, names in (("y", named.y), (named.weight_is, named.weight)):
+        types = [str(stream.dataset.schema.field(name).type) for name in as_list(names)]
+        facts[f"the type of {what}"] = str(types)
+    return facts

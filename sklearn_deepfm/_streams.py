@@ -56,7 +56,7 @@ class Stream:
         arrays : list of ndarray or None
             One for each of `others`.
         """
-        wanted = [*self.names, *(name for other in others for name in _as_list(other))]
+        wanted = [*self.names, *(name for other in others for name in as_list(other))]
         for table in self.tables(wanted):
             arrays = [None if other is None else _array(table, other) for other in others]
             yield self.features(table), arrays
@@ -148,7 +148,7 @@ def stream_to_fit(X: Any, *others: Any) -> Stream:
 def _refuse_features(stream: Stream, others: Sequence[tuple[str, Any]]) -> None:
     """Target or weights must not have been encoded as features: the model would be told them."""
     for parameter, value in others:
-        if told := [name for name in _as_list(value) if name in stream.names]:
+        if told := [name for name in as_list(value) if name in stream.names]:
             raise ValueError(
                 f"{parameter} names {told}, which the encoder took for features. Name them in its "
                 f"fit too, as y or leave_out; behind a Pipeline, encoder__leave_out={told}."
@@ -203,7 +203,7 @@ def named_columns(parameter: str, value: Any, names: list[str]) -> list[str]:
         If one of them is none of `names`.
     """
     try:
-        wanted = _as_list(value)
+        wanted = as_list(value)
     except TypeError:
         wanted = [value]
     for name in wanted:
@@ -216,7 +216,8 @@ def named_columns(parameter: str, value: Any, names: list[str]) -> list[str]:
     return wanted
 
 
-def _as_list(other: Any) -> list[Any]:
+def as_list(other: Any) -> list[Any]:
+    """Names as a list, of one or of none too."""
     if other is None:
         return []
     return [other] if isinstance(other, str) else list(other)

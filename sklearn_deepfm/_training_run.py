@@ -56,7 +56,7 @@ def run_training(
     warn_of_slow_bfloat16(model.precision, net.device)
     net.unseen = unseen_by_members(samples, net.module__n_features, group.seen_in_shards)
     net.callbacks, net.keep_optimizer, net.max_epochs = users, keep_optimizer, n_epochs
-    _set_parameters(model, getattr(samples, "n_in_all", len(samples)), in_stream)
+    _set_parameters(model, samples.n_in_all, in_stream)
     n_epochs_before = len(net.history) if net.initialized_ else 0
     callbacks = _callbacks_of(model, users, scorer, valid_samples is not None, tasks, group)
     if checkpoint is not None:

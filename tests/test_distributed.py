@@ -391,6 +391,7 @@ def shards_refused(folder):
     table = columns().select(["a", "y"])
     more = pyarrow.dataset.dataset(columns().select(["a", "user", "y"]))
     one = pyarrow.dataset.dataset(table)
+    of_strings = table.cast(pyarrow.schema([("a", "i8"), ("y", "string")]))
     of_floats = pyarrow.schema([("a", "f8"), ("y", "i8")])
     model = DeepFMClassifier(distributed="shards", **USUAL)
     other_mode = DeepFMClassifier(distributed=differing("shards", True), **USUAL)
@@ -405,6 +406,10 @@ def shards_refused(folder):
             differing(one, pyarrow.dataset.dataset(table.cast(of_floats))), "y"
         ),
         "target": lambda: model.fit(one, differing("y", "a")),
+        "encoder": lambda: model.fit(
+            differing(OrdinalFieldEncoder().fit(one, "y").transform(one), one), "y"
+        ),
+        "type of y": lambda: model.fit(differing(one, pyarrow.dataset.dataset(of_strings)), "y"),
         "weight": lambda: model.fit(more, "y", differing(None, "a")),
         "mode": lambda: other_mode.fit(one, "y"),
     }
@@ -866,6 +871,8 @@ REFUSED_SHARDS = {
     "columns": (r"columns of X must be the same .*\['a'\] .* and \['b'\] in process 1",) * 2,
     "types": ("types of X must be the same in all processes",) * 2,
     "target": ("^ValueError: y must be the same in all .*got 'y' .* and 'a' in process 1",) * 2,
+    "encoder": ("^ValueError: the encoder must be the same in all .* and none in process 1",) * 2,
+    "type of y": ("^ValueError: the type of y must be .*int64.* and ..string.. in process 1",) * 2,
     "weight": ("^ValueError: sample_weight must be the same .*got None .* and 'a' in process",) * 2,
     "mode": ("distributed must be the same .*got 'shards' in process 0 and True in",) * 2,
 }
@@ -1078,7 +1085,7 @@ def test_each_process_of_a_machine_has_its_own_gpu(torchrun, monkeypatch, device
     assert chosen == own
 
 
-@pytest.mark.parametrize("said", ["", "0", "-1", "ten", "nan", "inf"])
+@pytest.mark.parametrize("said", ["", "0", "-1", "1e-7", "ten", "nan", "inf"])
 def test_timeout_that_is_no_number_of_seconds_is_refused(torchrun, monkeypatch, said):
     torchrun()
     monkeypatch.setenv(_processes.TIMEOUT, said)
