@@ -4,7 +4,8 @@ import numpy as np
 from sklearn.utils.validation import check_array
 
 from sklearn_deepfm._answers import RegressorAnswers
-from sklearn_deepfm._plain import Plain, expect
+from sklearn_deepfm._plain import Plain
+from sklearn_deepfm._plain_values import expect
 
 LARGEST_AMOUNT, SMALLEST_AMOUNT = 1e300, 1e-300
 LARGEST_SCORE = 1e6  # deviations from the mean; of n rows of equal weight none exceeds sqrt(n)

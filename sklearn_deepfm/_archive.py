@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_deepfm._plain import Damaged, objects
+from sklearn_deepfm._plain_values import Damaged, objects
 
 _TREE = "content.json"
 _SCALARS = str, int, float, bool, type(None)

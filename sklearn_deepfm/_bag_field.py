@@ -5,7 +5,7 @@ import numpy as np
 from sklearn_deepfm._column import BagColumn, Column
 from sklearn_deepfm._index_field import FALLBACK_ROW, IndexField
 from sklearn_deepfm._lists import places
-from sklearn_deepfm._plain import expect
+from sklearn_deepfm._plain_values import expect
 
 
 class BagField(IndexField):

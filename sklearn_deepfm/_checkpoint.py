@@ -24,7 +24,8 @@ from sklearn_deepfm._batches import Samples
 from sklearn_deepfm._distributed import ALONE, Group
 from sklearn_deepfm._fingerprint import described
 from sklearn_deepfm._net_state import load_optimizer, optimizer_to_plain
-from sklearn_deepfm._plain import FORMAT, expect
+from sklearn_deepfm._plain import FORMAT
+from sklearn_deepfm._plain_values import expect
 from sklearn_deepfm._tensors import to_numpy, to_torch
 from sklearn_deepfm._weights_copy import WeightsCopy
 

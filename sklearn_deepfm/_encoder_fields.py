@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from sklearn_deepfm._baskets import Baskets
 from sklearn_deepfm._hashed import Hashed
-from sklearn_deepfm._plain import Damaged, expect
+from sklearn_deepfm._plain_values import Damaged, expect
 from sklearn_deepfm._quantities import Bins, Numbers
 from sklearn_deepfm._roles import Role
 from sklearn_deepfm._tables import Column, ListColumn

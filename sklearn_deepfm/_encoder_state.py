@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sklearn_deepfm._encoder_fields import field_of_plain, field_to_plain
-from sklearn_deepfm._plain import check_names, expect, opened, sealed
+from sklearn_deepfm._plain import check_names, opened, sealed
+from sklearn_deepfm._plain_values import expect
 from sklearn_deepfm._roles import Role
 
 

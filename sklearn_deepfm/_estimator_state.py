@@ -8,7 +8,8 @@ from sklearn_deepfm._amounts import Amount
 from sklearn_deepfm._fields import Fields
 from sklearn_deepfm._labels import Labels, LabelSets
 from sklearn_deepfm._net_state import net_of_plain, net_to_plain
-from sklearn_deepfm._plain import check_names, expect, opened, sealed
+from sklearn_deepfm._plain import check_names, opened, sealed
+from sklearn_deepfm._plain_values import expect
 
 _TARGETS: dict[str, Any] = {"labels": Labels, "label sets": LabelSets, "amount": Amount}
 _LEARNED = "_target", "_fields", "_is_index", "_structure", "_split_seed", "_n_seen", "net_"

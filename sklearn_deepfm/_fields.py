@@ -12,7 +12,7 @@ from sklearn_deepfm._column import BagColumn, Column
 from sklearn_deepfm._index_field import IndexField
 from sklearn_deepfm._number_map import NumberMaps
 from sklearn_deepfm._numeric_field import SLOPE_ROW, NumericField
-from sklearn_deepfm._plain import expect
+from sklearn_deepfm._plain_values import expect
 
 MOST_ROWS = 2**31 - 1
 

@@ -7,7 +7,8 @@ import pandas as pd
 
 from sklearn_deepfm._column import Column
 from sklearn_deepfm._number_map import NumberMap
-from sklearn_deepfm._plain import Plain, expect
+from sklearn_deepfm._plain import Plain
+from sklearn_deepfm._plain_values import expect
 
 FALLBACK_ROW = 0
 _KINDS = {"string": "strings", "integer": "numbers", "floating": "numbers", "boolean": "numbers"}

@@ -5,7 +5,8 @@ from scipy.special import entr, expit, log_expit, log_softmax, softmax
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_deepfm._answers import ClassifierAnswers
-from sklearn_deepfm._plain import Plain, expect
+from sklearn_deepfm._plain import Plain
+from sklearn_deepfm._plain_values import expect
 
 
 class Labels(Plain):

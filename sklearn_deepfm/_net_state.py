@@ -9,7 +9,7 @@ import torch
 from skorch.history import History
 
 from sklearn_deepfm._net import DeepFMNet
-from sklearn_deepfm._plain import Damaged, expect
+from sklearn_deepfm._plain_values import Damaged, expect
 from sklearn_deepfm._tensors import to_numpy, to_torch
 
 SETTINGS = (

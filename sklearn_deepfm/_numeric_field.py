@@ -5,7 +5,8 @@ import copy
 import numpy as np
 
 from sklearn_deepfm._index_field import FALLBACK_ROW
-from sklearn_deepfm._plain import Plain, expect
+from sklearn_deepfm._plain import Plain
+from sklearn_deepfm._plain_values import expect
 from sklearn_deepfm._quantiles import auto_n_bins, inner_edges, normal_scores
 
 SLOPE_ROW, _N_FIRST_ROWS = 1, 2

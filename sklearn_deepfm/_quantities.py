@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from sklearn_deepfm._plain import Plain, expect
+from sklearn_deepfm._plain import Plain
+from sklearn_deepfm._plain_values import expect
 from sklearn_deepfm._quantiles import auto_n_bins, inner_edges
 from sklearn_deepfm._tables import Column
 from sklearn_deepfm._vocabulary import FIRST_KNOWN, MISSING

@@ -10,7 +10,8 @@ from sklearn.pipeline import Pipeline
 from sklearn_deepfm import _archive
 from sklearn_deepfm._classifier import DeepFMClassifier
 from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
-from sklearn_deepfm._plain import Damaged, LaterFormat, expect
+from sklearn_deepfm._plain import LaterFormat
+from sklearn_deepfm._plain_values import Damaged, expect
 from sklearn_deepfm._regressor import DeepFMRegressor
 
 _CLASSES: dict[str, Any] = {

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sklearn_deepfm._number_map import NumberMap
-from sklearn_deepfm._plain import Plain, expect
+from sklearn_deepfm._plain import Plain
+from sklearn_deepfm._plain_values import expect
 from sklearn_deepfm._tables import EXACT_FLOAT, Column
 
 MISSING, UNKNOWN, FIRST_KNOWN = 0, 1, 2
