@@ -78,7 +78,7 @@ class Checkpoint(Callback):
             self._saved = group.of_first("checkpoint", self._read() if is_there else None)
             if self._saved is not None:
                 with self._saying_damaged():
-                    random.set_state(self._saved["random"])
+                    random.set_state(_checked(self._saved["random"]))
         except BaseException:
             self.__exit__()
             raise
@@ -235,6 +235,17 @@ class Checkpoint(Callback):
         for name, callback in net.callbacks_:
             if name in saved["callbacks"]:
                 _load_callback(callback, saved["callbacks"][name], net)
+
+
+def _checked(state: Any) -> Any:
+    """A state of a RandomState, which NumPy 1 reads without looking."""
+    expect(isinstance(state, tuple) and len(state) == 5, "random")
+    name, key, position, has_gauss, gauss = state
+    expect(name == "MT19937" and isinstance(key, np.ndarray), "random")
+    expect(key.dtype == np.uint32 and key.shape == (624,), "random")
+    expect(type(position) is int and 0 <= position <= 624, "random")
+    expect(has_gauss in (0, 1) and isinstance(gauss, float), "random")
+    return state
 
 
 def _beside(path: str, what: str) -> str:

@@ -361,6 +361,8 @@ def test_checkpoint_that_holds_something_else_is_an_error(entry, value, left):
 
 INSIDE = {
     "moments": ["optimizer", "0", "exp_avg"],
+    "seeds": ["random", 1],
+    "position": ["random", 2],
     "step": ["optimizer", "0", "step"],
     "average": ["average", "averages", 0],
     "steps averaged": ["average", "n_calls"],
@@ -373,10 +375,12 @@ INSIDE = {
 def test_checkpoint_with_something_else_inside_is_an_error(where, value, left):
     content = _archive.read(left)
     *path, last = INSIDE[where]
+    content["random"] = list(content["random"])
     part = content
     for key in path:
         part = part[key]
     part[last] = value
+    content["random"] = tuple(content["random"])
     _archive.write(left, content)
     with pytest.raises(ValueError, match="checkpoint .* is damaged: .* Delete it to fit anew"):
         classifier(left, callbacks=[Kill()]).fit(*data())
