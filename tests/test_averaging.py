@@ -12,9 +12,9 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_deepfm import DeepFMClassifier
-from sklearn_deepfm._averaging import WeightAverage
-from sklearn_deepfm._layers import BatchNorm
-from sklearn_deepfm._touched import Touched
+from sklearn_deepfm._model.layers import BatchNorm
+from sklearn_deepfm._model.touched_rows import TouchedRows
+from sklearn_deepfm._training.weight_average import WeightAverage
 
 N_ROWS, WIDTH = 7, 3
 
@@ -44,7 +44,7 @@ def test_average_is_the_weighted_sum_over_the_steps(n_steps, decay, by_rows, rng
     for before, rows, after, more in steps(rng, n_steps):
         table.copy_(torch.from_numpy(after))
         other.copy_(torch.from_numpy(more))
-        average.update(Touched(torch.from_numpy(rows), torch.from_numpy(before[rows])))
+        average.update(TouchedRows(torch.from_numpy(rows), torch.from_numpy(before[rows])))
         tables.append(after)
         others.append(more)
     average.apply()
@@ -68,7 +68,7 @@ def test_average_goes_on_after_it_was_looked_at(by_rows, rng):
             average.restore()
             table.copy_(torch.from_numpy(after))
             other.copy_(torch.from_numpy(more))
-            average.update(Touched(torch.from_numpy(rows), torch.from_numpy(before[rows])))
+            average.update(TouchedRows(torch.from_numpy(rows), torch.from_numpy(before[rows])))
             if looks and i % 7 == 3:
                 average.apply()
         average.apply()

@@ -10,14 +10,14 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_deepfm import DeepFMClassifier
-from sklearn_deepfm._bag_field import BagField, as_bags
-from sklearn_deepfm._column import BagColumn, Column
-from sklearn_deepfm._fields import Fields
-from sklearn_deepfm._index_field import FALLBACK_ROW
+from sklearn_deepfm._fields.fields import Fields
+from sklearn_deepfm._fields.index_field import UNSEEN_ROW
+from sklearn_deepfm._fields.input_columns import InputColumn, InputListColumn
+from sklearn_deepfm._fields.list_field import ListField, as_lists
 
 
 def bags(cells, type_=None):
-    return BagColumn.from_arrow("c", pa.array(cells, type_ or pa.list_(pa.int32())))
+    return InputListColumn.from_arrow("c", pa.array(cells, type_ or pa.list_(pa.int32())))
 
 
 def weighted(cells):
@@ -30,14 +30,14 @@ def weighted(cells):
 
 
 def fitted(column, weight=None, pooling="mean"):
-    field = BagField("c", pooling)
+    field = ListField("c", pooling)
     field.grow(column, weight)
     return field
 
 
-def as_lists(field, column):
+def decoded(field, column):
     """For each cell its members' rows, and their weights."""
-    starts, rows, weights = field.encode_bags(column)
+    starts, rows, weights = field.encode_lists(column)
     assert rows.dtype == np.int32
     parts = [slice(a, b) for a, b in itertools.pairwise(starts)]
     return [(rows[part].tolist(), weights[part].tolist()) for part in parts]
@@ -56,22 +56,22 @@ def test_each_member_gets_the_row_of_its_code_and_an_equal_share():
         ([4, 2], [0.5, 0.5]),
     ]
     field = fitted(bags(CELLS))
-    assert as_lists(field, bags(CELLS)) == expected
+    assert decoded(field, bags(CELLS)) == expected
     assert field.n_rows == 6
     assert_array_equal(field.frequency, [0, 3, 2, 1, 2, 1])
 
 
 def test_codes_and_empty_cells_that_fit_did_not_see_are_average():
     field = fitted(bags([[1, 2]]))
-    assert as_lists(field, bags([[2, 7], [], None])) == [
-        ([2, FALLBACK_ROW], [0.5, 0.5]),
-        ([FALLBACK_ROW], [1.0]),
-        ([FALLBACK_ROW], [1.0]),
+    assert decoded(field, bags([[2, 7], [], None])) == [
+        ([2, UNSEEN_ROW], [0.5, 0.5]),
+        ([UNSEEN_ROW], [1.0]),
+        ([UNSEEN_ROW], [1.0]),
     ]
 
 
 def test_sum_pooling_counts_each_member_once():
-    assert as_lists(fitted(bags(CELLS), pooling="sum"), bags([[3, 5, 3], []])) == [
+    assert decoded(fitted(bags(CELLS), pooling="sum"), bags([[3, 5, 3], []])) == [
         ([1, 2, 1], [1.0, 1.0, 1.0]),
         ([5], [1.0]),
     ]
@@ -80,9 +80,9 @@ def test_sum_pooling_counts_each_member_once():
 def test_weights_of_members_are_shares_of_their_bag():
     column = weighted([[(4, 1.0), (6, 3.0)], [], [(6, 0.0)], None])
     rows_and_shares = [([1, 2], [0.25, 0.75]), ([4], [1.0]), ([2], [0.0]), ([3], [1.0])]
-    assert as_lists(fitted(column), column) == rows_and_shares
+    assert decoded(fitted(column), column) == rows_and_shares
     sums = [([1, 2], [1.0, 3.0]), ([4], [1.0]), ([2], [0.0]), ([3], [1.0])]
-    assert as_lists(fitted(column, pooling="sum"), column) == sums
+    assert decoded(fitted(column, pooling="sum"), column) == sums
 
 
 @pytest.mark.parametrize("weight", [np.nan, np.inf])
@@ -93,15 +93,15 @@ def test_weights_must_be_finite(weight):
 
 def test_weights_of_a_mean_must_not_be_negative():
     column = weighted([[(1, 1.0), (2, -0.5)]])
-    assert as_lists(fitted(column, pooling="sum"), column) == [([1, 2], [1.0, -0.5])]
+    assert decoded(fitted(column, pooling="sum"), column) == [([1, 2], [1.0, -0.5])]
     with pytest.raises(ValueError, match="'c' holds the weight -0.5, where pooling='mean' needs"):
-        fitted(column).encode_bags(column)
+        fitted(column).encode_lists(column)
 
 
 def test_growing_keeps_rows_and_adds_those_of_new_members(rng):
     field = fitted(bags([[2, 4], [4]]))
     field.grow(bags([[1, 4], [], [9]]), np.array([1.0, 2.0, 3.0]))
-    assert as_lists(field, bags([[2, 4, 1, 9], []])) == [([1, 2, 3, 4], [0.25] * 4), ([5], [1.0])]
+    assert decoded(field, bags([[2, 4, 1, 9], []])) == [([1, 2, 3, 4], [0.25] * 4), ([5], [1.0])]
     assert_allclose(field.frequency, [0, 1, 3, 1, 3, 2])
 
 
@@ -114,7 +114,7 @@ def test_bags_of_several_fields_stand_sample_by_sample(rng, n_fields):
     index, value, (starts, members, weights) = fields.encode(columns)
     assert index.shape == (30, 0)
     assert value is None
-    alone = [as_lists(f, c) for f, c in zip(fields._fields, columns, strict=True)]
+    alone = [decoded(f, c) for f, c in zip(fields._fields, columns, strict=True)]
     for bag in range(30 * n_fields):
         sample, j = divmod(bag, n_fields)
         part = slice(starts[bag], starts[bag + 1])
@@ -158,15 +158,15 @@ def test_order_of_few_rows_has_no_effect(rng):
 
 def test_codes_beyond_int64_are_unseen_at_predict():
     fit = pa.array([[1], [2]], pa.list_(pa.uint64()))
-    field = fitted(BagColumn.from_arrow("c", fit))
-    huge = BagColumn.from_arrow("c", pa.array([[1, 2**63]], pa.list_(pa.uint64())))
-    assert as_lists(field, huge) == [([1, FALLBACK_ROW], [0.5, 0.5])]
+    field = fitted(InputListColumn.from_arrow("c", fit))
+    huge = InputListColumn.from_arrow("c", pa.array([[1, 2**63]], pa.list_(pa.uint64())))
+    assert decoded(field, huge) == [([1, UNSEEN_ROW], [0.5, 0.5])]
 
 
 def test_missing_column_of_another_type_is_a_column_of_missing_bags():
     field = fitted(bags([[1], None]))
-    column = as_bags("c", Column("c", np.full(2, np.nan)))
-    assert as_lists(field, column) == [([2], [1.0])] * 2
+    column = as_lists("c", InputColumn("c", np.full(2, np.nan)))
+    assert decoded(field, column) == [([2], [1.0])] * 2
 
 
 TABLES = {
@@ -184,7 +184,7 @@ def test_lists_of_any_library_give_the_same_predictions(library, rng):
     cells = [list(map(int, rng.integers(0, 6, n))) for n in rng.integers(0, 5, 60)]
     cells[3] = None
     y = [0 if cell is None else len(cell) % 2 for cell in cells]
-    reference = BagColumn.from_arrow("c", pa.array(cells))
+    reference = InputListColumn.from_arrow("c", pa.array(cells))
     model = DeepFMClassifier(max_epochs=2, random_state=0).fit(TABLES[library](cells), y)
     expected = Fields([reference], [True], None).dims
     assert_array_equal(model.field_dims_, expected)

@@ -6,8 +6,7 @@ from itertools import chain
 import pytest
 import torch
 
-from sklearn_deepfm import _batches
-from sklearn_deepfm._batches import Batches, Samples
+from sklearn_deepfm._samples.samples import Batches, Samples
 
 
 def samples_of(n_rows):
@@ -85,7 +84,7 @@ def test_move_to_a_device_takes_everything_along():
 def test_rows_that_find_no_room_on_a_gpu_stay_on_the_host(monkeypatch):
     samples = samples_of(10)
     n_bytes = 10 * (2 * 4 + 4 + 8 + 4)
-    monkeypatch.setattr(_batches, "_room", lambda device: n_bytes - 1)
+    monkeypatch.setattr("sklearn_deepfm._samples.samples._room", lambda device: n_bytes - 1)
     there = samples.to("cuda")
     assert there.device == "cuda"
     assert there.index is samples.index

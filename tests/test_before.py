@@ -183,7 +183,7 @@ def test_few_rows_for_a_large_table_copy_few(monkeypatch):
     """Whatever the table, as much as the call itself touches."""
     copied = []
 
-    class Spy(_before.WeightsCopy):
+    class Spy(_before.WeightSnapshot):
         def __init__(self, *args):
             super().__init__(*args)
             copied.append(sum(copy.numel() for copy in self._copies.values()))
@@ -192,7 +192,7 @@ def test_few_rows_for_a_large_table_copy_few(monkeypatch):
     model = DeepFMRegressor(sparse_updates=True, **{**PARAMS, "batch_size": 500, "max_epochs": 1})
     model.fit(X, X[:, 0]).set_params(batch_size=4)
     model.partial_fit(X[:8], X[:8, 0])  # which makes the moments
-    monkeypatch.setattr(_before, "WeightsCopy", Spy)
+    monkeypatch.setattr(_before, "WeightSnapshot", Spy)
     model.partial_fit(X[:8], X[:8, 0])
     model.partial_fit(X[:8] + 10**6, X[:8, 0])
     assert len(copied) == 2

@@ -31,7 +31,7 @@ from skorch.callbacks import (
 )
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
-from sklearn_deepfm._callbacks import training_callbacks
+from sklearn_deepfm._training.callbacks import training_callbacks
 
 N_TRAIN = 900
 
@@ -190,7 +190,9 @@ def test_exception_of_a_callback_leaves_the_estimator_as_it_was(
     X, y, X_val, y_val = data
     if fitted_before:
         before = classifier.fit(X, y).predict_proba(X)
-    monkeypatch.setattr("sklearn_deepfm._weights_copy.LARGE", 1)  # the best weights are in a file
+    monkeypatch.setattr(
+        "sklearn_deepfm._training.weight_snapshot.LARGE", 1
+    )  # the best weights are in a file
     told = []
     classifier.set_params(callbacks=[Reports(told, 9)], max_epochs=20, embedding_l2=0)
     with pytest.raises(RuntimeError, match="enough"):

@@ -17,7 +17,9 @@ import torch
 from sklearn.model_selection import cross_val_score
 from skorch.callbacks import Callback, EpochScoring, Freezer, LRScheduler, Unfreezer
 
-from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, _archive, _checkpoint
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
+from sklearn_deepfm._serialization import archive
+from sklearn_deepfm._training import checkpoint
 
 BASE = {"random_state": 0, "max_epochs": 8, "batch_size": 32}
 VARIANTS = {
@@ -56,7 +58,7 @@ class Kill(Callback):
 @pytest.fixture
 def kill(monkeypatch):
     """Sets where, with checkpoints after each epoch."""
-    monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
+    monkeypatch.setattr("sklearn_deepfm._training.checkpoint.TIME_BETWEEN", 0)
     return lambda *at: monkeypatch.setattr(Kill, "at", at or None)
 
 
@@ -90,7 +92,7 @@ def test_broken_off_fit_ends_as_if_it_had_not_been(variant, at, tmp_path, kill):
     with pytest.raises(Killed):
         classifier(path, **params).fit(X, y)
     kill()
-    seeds = _archive.read(path)["random"]
+    seeds = archive.read(path)["random"]
     model = classifier(path, **params).fit(X, y)
     if variant == "no seed":
         params["random_state"] = np.random.RandomState()
@@ -137,7 +139,7 @@ N_ROWS, N_BATCHES = 320, 10  # in an epoch
 
 def fit_in_a_process(path, answer, after=math.inf, seconds=0.0):
     torch.set_num_threads(1)
-    _checkpoint.TIME_BETWEEN = 0
+    checkpoint.TIME_BETWEEN = 0
     KillItself.after, KillItself.seconds = after, seconds
     params = {"max_epochs": 55, "early_stopping": False, "sparse_updates": True}
     X, y = data(N_ROWS)
@@ -165,7 +167,7 @@ def test_process_killed_at_ten_moments_ends_with_the_same_model(tmp_path):
             after = 2 * N_BATCHES  # a write is next
         code = exit_code(path, tmp_path / "none", after, random.uniform(0, 0.004))
         assert code == -signal.SIGKILL
-        n_epochs.append(len(_archive.read(path)["history"]))
+        n_epochs.append(len(archive.read(path)["history"]))
     assert (np.diff(n_epochs) > 0).all()
     assert exit_code(path, tmp_path / "resumed.npz") == 0
     assert exit_code(None, tmp_path / "whole.npz") == 0
@@ -205,7 +207,7 @@ def test_full_disk_keeps_the_checkpoint_before_and_training_goes_on(tmp_path, ki
             pytest.raises(Killed),
         ):
             classifier(path, **params).fit(X, y)
-    assert _archive.read(path)["history"][-1]["epoch"] == 2
+    assert archive.read(path)["history"][-1]["epoch"] == 2
     kill()
     assert_same(classifier(path, **params).fit(X, y), classifier(**params).fit(X, y), X)
 
@@ -239,13 +241,13 @@ def test_damaged_or_foreign_checkpoint_is_refused(left):
     left.write_bytes(content[:-10])
     with pytest.raises(ValueError, match="is no file that sklearn_deepfm has written, or"):
         classifier(left).fit(X, y)
-    _archive.write(left, {"checkpoint": 99})
+    archive.write(left, {"checkpoint": 99})
     with pytest.raises(ValueError, match="written as such, .* or of another version"):
         classifier(left).fit(X, y)
 
 
 def test_user_who_interrupts_keeps_the_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
+    monkeypatch.setattr("sklearn_deepfm._training.checkpoint.TIME_BETWEEN", 0)
 
     class Interrupt(Callback):
         def on_epoch_begin(self, net, *args, **kwargs):
@@ -267,7 +269,7 @@ def test_warm_start_that_goes_on_cannot_have_one(tmp_path):
 
 
 def test_callback_whose_state_cannot_be_written_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
+    monkeypatch.setattr("sklearn_deepfm._training.checkpoint.TIME_BETWEEN", 0)
 
     class Holds(Callback):
         def on_train_begin(self, net, *args, **kwargs):
@@ -280,8 +282,10 @@ def test_callback_whose_state_cannot_be_written_is_named(tmp_path, monkeypatch):
 
 def test_writing_takes_a_small_part_of_the_time(tmp_path, monkeypatch):
     writes, clock = [], iter(np.arange(0, 1e6, 1.0))
-    monkeypatch.setattr("sklearn_deepfm._checkpoint.time.monotonic", lambda: float(next(clock)))
-    monkeypatch.setattr(_archive, "write", lambda *args, **kwargs: writes.append(args))
+    monkeypatch.setattr(
+        "sklearn_deepfm._training.checkpoint.time.monotonic", lambda: float(next(clock))
+    )
+    monkeypatch.setattr(archive, "write", lambda *args, **kwargs: writes.append(args))
     X, y = data()
     classifier(tmp_path / "file", max_epochs=40, early_stopping=False).fit(X, y)
     assert 2 <= len(writes) <= 6  # a write takes 1 second here, as an epoch does
@@ -346,15 +350,15 @@ def test_folder_that_takes_no_file_is_refused_at_once(tmp_path):
 @pytest.mark.parametrize("entry", ["random", "history", "module", "is_trained", "dropout", "order"])
 @pytest.mark.parametrize("value", [None, [], ["x"], 7, np.zeros(3)], ids=repr)
 def test_checkpoint_that_holds_something_else_is_an_error(entry, value, left):
-    content = _archive.read(left)
-    _archive.write(left, {**content, entry: value})
+    content = archive.read(left)
+    archive.write(left, {**content, entry: value})
     with pytest.raises(ValueError, match="checkpoint .* is damaged: .* Delete it to fit anew"):
         classifier(left, callbacks=[Kill()]).fit(*data())
-    assert _archive.read(left)["key"] == content["key"]  # it is left as it was
-    _archive.write(left, {name: part for name, part in content.items() if name != entry})
+    assert archive.read(left)["key"] == content["key"]  # it is left as it was
+    archive.write(left, {name: part for name, part in content.items() if name != entry})
     with pytest.raises(ValueError, match="written as such, .* or of another version"):
         classifier(left, callbacks=[Kill()]).fit(*data())
-    _archive.write(left, content)
+    archive.write(left, content)
     expected = classifier(callbacks=[Kill()]).fit(*data())
     assert_same(classifier(left, callbacks=[Kill()]).fit(*data()), expected, data()[0])
 
@@ -373,7 +377,7 @@ INSIDE = {
 @pytest.mark.parametrize("where", INSIDE)
 @pytest.mark.parametrize("value", [None, "x", np.zeros(3, np.float32), np.zeros((2, 2))], ids=repr)
 def test_checkpoint_with_something_else_inside_is_an_error(where, value, left):
-    content = _archive.read(left)
+    content = archive.read(left)
     *path, last = INSIDE[where]
     content["random"] = list(content["random"])
     part = content
@@ -381,7 +385,7 @@ def test_checkpoint_with_something_else_inside_is_an_error(where, value, left):
         part = part[key]
     part[last] = value
     content["random"] = tuple(content["random"])
-    _archive.write(left, content)
+    archive.write(left, content)
     with pytest.raises(ValueError, match="checkpoint .* is damaged: .* Delete it to fit anew"):
         classifier(left, callbacks=[Kill()]).fit(*data())
 
@@ -392,17 +396,17 @@ def test_best_weights_of_another_network_are_an_error(tmp_path, kill):
     with pytest.raises(Killed):
         classifier(tmp_path / "file", **params).fit(*data())
     kill()
-    content = _archive.read(tmp_path / "file")
+    content = archive.read(tmp_path / "file")
     weights = content["callbacks"]["deepfm_best"]["_copy"]["weights"]
     weights["table"] = weights["table"][1:]
-    _archive.write(tmp_path / "file", content)
+    archive.write(tmp_path / "file", content)
     with pytest.raises(ValueError, match="is damaged: .*'_copy' is not what it must be"):
         classifier(tmp_path / "file", **params).fit(*data())
 
 
 def test_history_that_leaves_no_epoch_is_an_error(left):
-    content = _archive.read(left)
-    _archive.write(left, {**content, "history": content["history"] * 9})
+    content = archive.read(left)
+    archive.write(left, {**content, "history": content["history"] * 9})
     with pytest.raises(ValueError, match="is damaged: .*'history'"):
         classifier(left, callbacks=[Kill()]).fit(*data())
 
@@ -423,7 +427,7 @@ def test_path_is_where_it_was_when_the_fit_began(tmp_path, monkeypatch):
         def on_epoch_end(self, net, *args, **kwargs):
             os.chdir("/")
 
-    monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
+    monkeypatch.setattr("sklearn_deepfm._training.checkpoint.TIME_BETWEEN", 0)
     monkeypatch.chdir(tmp_path)
     classifier("file", callbacks=[Moves()]).fit(*data())
     assert list(tmp_path.iterdir()) == []
@@ -438,6 +442,6 @@ def test_link_leads_to_the_file(tmp_path, kill):
         classifier(tmp_path / "link", callbacks=[Kill()]).fit(*data())
     kill()
     assert (tmp_path / "link").is_symlink()
-    assert _archive.read(tmp_path / "disk" / "file")["history"]
+    assert archive.read(tmp_path / "disk" / "file")["history"]
     classifier(tmp_path / "link", callbacks=[Kill()]).fit(*data())
     assert list((tmp_path / "disk").iterdir()) == []

@@ -11,8 +11,8 @@ import pytest
 from scipy import sparse
 
 from sklearn_deepfm import DeepFMClassifier
-from sklearn_deepfm._column import Column
-from sklearn_deepfm._columns import read_cells, read_columns
+from sklearn_deepfm._fields.input_columns import InputColumn
+from sklearn_deepfm._fields.read_columns import read_cells, read_columns
 
 LIBRARIES = {
     "pandas": pd.DataFrame,
@@ -259,7 +259,7 @@ def test_any_other_matrix_is_read_by_column_after_fit(dtype):
 
 def test_rows_of_a_column_keep_their_missing_cells_and_categories():
     values, categories = np.array([1, 0, -1]), pd.Index(["a", "b"])
-    assert cells(Column("c", values, None, categories).take([2, 0])) == [None, "b"]
-    taken = Column("c", values, values < 0).take(slice(1, None))
+    assert cells(InputColumn("c", values, None, categories).take([2, 0])) == [None, "b"]
+    taken = InputColumn("c", values, values < 0).take(slice(1, None))
     assert cells(taken) == [0, None]
     assert len(taken) == 2

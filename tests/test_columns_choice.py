@@ -8,10 +8,12 @@ import polars as pl
 import pytest
 
 from sklearn_deepfm import DeepFMClassifier
-from sklearn_deepfm._column import Column
-from sklearn_deepfm._columns import which_hold_codes
+from sklearn_deepfm._fields.input_columns import InputColumn
+from sklearn_deepfm._fields.read_columns import which_hold_codes
 
-COLUMNS = [Column(name, np.array([1, 2])) for name in "ab"] + [Column("c", np.array([0.5, 1]))]
+COLUMNS = [InputColumn(name, np.array([1, 2])) for name in "ab"] + [
+    InputColumn("c", np.array([0.5, 1]))
+]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_bad_choice_of_index_fields_is_refused(choice, required):
 def test_codes_that_became_floats_warn_once_per_column(rng):
     codes = rng.permutation(np.repeat(np.arange(2.0, 42.0), 5))
     gaps = np.where(np.arange(200) % 7, codes, np.nan)
-    columns = [Column("a", codes), Column("b", gaps), Column("c", codes.astype(int))]
+    columns = [InputColumn("a", codes), InputColumn("b", gaps), InputColumn("c", codes.astype(int))]
     with pytest.warns(UserWarning, match="holds 40 whole numbers: it is treated as a n") as caught:
         assert which_hold_codes(columns, "from_dtype") == [False, False, True]
     assert [str(warning.message)[:10] for warning in caught] == ["Column 'a'", "Column 'b'"]
@@ -80,12 +82,12 @@ def test_codes_that_became_floats_warn_once_per_column(rng):
 def test_true_floats_do_not_warn(values):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert which_hold_codes([Column("a", values)], "from_dtype") == [False]
+        assert which_hold_codes([InputColumn("a", values)], "from_dtype") == [False]
 
 
 @pytest.mark.parametrize(("choice", "expected"), [(None, False), ([0], True), ([False], False)])
 def test_choice_made_does_not_warn(choice, expected):
-    assert which_hold_codes([Column("a", np.arange(200.0))], choice) == [expected]
+    assert which_hold_codes([InputColumn("a", np.arange(200.0))], choice) == [expected]
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])

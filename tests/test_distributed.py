@@ -50,10 +50,10 @@ from sklearn_deepfm import (
     load_model,
     to_onnx,
 )
-from sklearn_deepfm._bags import Bags
-from sklearn_deepfm._batches import Samples
-from sklearn_deepfm._distributed import Group
-from sklearn_deepfm._layers import BatchNorm
+from sklearn_deepfm._distributed.group import ProcessGroup
+from sklearn_deepfm._model.bags import Bags
+from sklearn_deepfm._model.layers import BatchNorm
+from sklearn_deepfm._samples.samples import Samples
 
 PROGRAM = Path(__file__).parents[1] / "docs" / "distributed" / "train.py"
 RANK = int(os.environ.get("RANK", "-1"))  # of this process, where torchrun has started it
@@ -332,7 +332,7 @@ def shards_as_usual(folder):
 @work
 def normed(folder):
     """A layer and its gradients, where each process has some rows of a batch, or none."""
-    group = Group(dist.group.WORLD, has_shards=True)
+    group = ProcessGroup(dist.group.WORLD, has_shards=True)
     found = {}
     for name, size in {"some": (5, 11), "none": (16, 0)}.items():
         layer = BatchNorm(3)
@@ -1117,7 +1117,7 @@ def test_parts_of_a_batch_are_its_rows(size, n_rows):
     batch = Samples(
         number[:, None], number[:, None] / 2, number, bags=Bags(members, starts, members / 2)
     ).take(slice(0, n_rows))
-    group, parts = Group(), []
+    group, parts = ProcessGroup(), []
     for group.rank in range(size):
         group.size = size
         x, y = group.part_of(batch)

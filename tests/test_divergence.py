@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skorch.callbacks import Callback
 
-from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, _net, _weights_copy
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
 
 
 class Blowup(Callback):
@@ -30,7 +30,7 @@ def data():
 def place(request, monkeypatch):
     """Where losses are; on a device they are read when the epoch ends, which runs anywhere."""
     if request.param == "device":
-        monkeypatch.setattr(_net, "_is_at_hand", lambda loss: False)
+        monkeypatch.setattr("sklearn_deepfm._training.net._is_at_hand", lambda loss: False)
 
 
 PARAMS = {"random_state": 0, "batch_size": 32, "max_epochs": 6}
@@ -56,7 +56,7 @@ def test_best_epoch_before_is_left(data, table, ema_epochs, place):
 @pytest.mark.parametrize("ema_epochs", [0, 1.0])
 @pytest.mark.parametrize("large", [2**28, 100], ids=["in memory", "on disk"])
 def test_epoch_before_is_left_where_nothing_validates(data, table, ema_epochs, large, monkeypatch):
-    monkeypatch.setattr(_weights_copy, "LARGE", large)
+    monkeypatch.setattr("sklearn_deepfm._training.weight_snapshot.LARGE", large)
     params = PARAMS | table | {"ema_epochs": ema_epochs, "early_stopping": False}
     model = DeepFMClassifier(callbacks=[Blowup(4)], **params)
     with pytest.warns(UserWarning, match="the weights are those of epoch 3, the last one before"):
@@ -119,8 +119,10 @@ def test_last_step_of_an_epoch_has_no_loss_after_it(data, early_stopping, scorin
 
 def test_first_fit_that_diverges_at_once_changes_nothing(data, place):
     model = DeepFMClassifier(learning_rate=1e30, **PARAMS)
-    advice = r"in epoch 1, with learning_rate=1e\+30: the likely cause .* Lower .* to 1e\+29 say"
-    with pytest.raises(ValueError, match=advice):
+    divergence_message = (
+        r"in epoch 1, with learning_rate=1e\+30: the likely cause .* Lower .* to 1e\+29 say"
+    )
+    with pytest.raises(ValueError, match=divergence_message):
         model.fit(*data)
     assert not hasattr(model, "net_")
 

@@ -16,7 +16,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.utils import estimator_html_repr
 
 from sklearn_deepfm import DeepFMClassifier
-from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
+from sklearn_deepfm._encoder.encoder import OrdinalFieldEncoder
 
 DAYS = [datetime.datetime(2024, 1, day) for day in (5, 2, 9, 7)]
 TABLE = {

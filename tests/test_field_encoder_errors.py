@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
-from sklearn_deepfm._field_encoder import OrdinalFieldEncoder
+from sklearn_deepfm._encoder.encoder import OrdinalFieldEncoder
 
 FRAME = pd.DataFrame(
     {"city": ["Rome", "Oslo", "Rome"], "user": [7, 9, 7], "price": [0.5, 1.5, 2.5]}

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from sklearn_deepfm import _field_terms
-from sklearn_deepfm._bags import Bags
-from sklearn_deepfm._field_terms import Layout, field_terms
+from sklearn_deepfm._model.bags import Bags
+from sklearn_deepfm._model.field_terms import TableLayout, field_terms
 
+MODULE = "sklearn_deepfm._model.field_terms"
 N_ROWS, BATCH, N_FIELDS = 9, 11, 4
 SIZES = [(2, 3), (1, 0), (0, 3)]  # first-order weights and embedding: FM, LR, DNN
 
@@ -14,7 +14,7 @@ SIZES = [(2, 3), (1, 0), (0, 3)]  # first-order weights and embedding: FM, LR, D
 @pytest.fixture(params=["few cells", "many cells"])
 def way(request, monkeypatch):
     """Each size of batch has its own code."""
-    monkeypatch.setattr(_field_terms, "MANY_CELLS", 1 if request.param == "many cells" else 10**9)
+    monkeypatch.setattr(f"{MODULE}.MANY_CELLS", 1 if request.param == "many cells" else 10**9)
     return request.param
 
 
@@ -26,7 +26,7 @@ def example(seed, with_value, sizes=(2, 3), dtype=torch.float64):
     slope_rows = [N_ROWS - 2, N_ROWS - 1] if with_value else []
     value = torch.randn(BATCH, 2, generator=generator, dtype=dtype) if with_value else None
     fields = torch.tensor(numeric, dtype=torch.int64), torch.tensor(slope_rows, dtype=torch.int64)
-    return table, index, value, Layout(sizes[0], *fields)
+    return table, index, value, TableLayout(sizes[0], *fields)
 
 
 def bags_of(seed, n_bags, dtype=torch.float64):
@@ -118,7 +118,7 @@ def test_gradient_of_many_cells_is_bit_equal_whatever_the_order_of_threads():
     gradients = []
     for _ in range(3):
         table.grad = None
-        terms = field_terms(table, index, None, bags, Layout(1, none, none))
+        terms = field_terms(table, index, None, bags, TableLayout(1, none, none))
         sum(term.square().sum() for term in terms).backward()
         gradients.append(table.grad)
     assert torch.equal(gradients[0], gradients[1])
@@ -145,7 +145,7 @@ def test_gradient_reaches_values_and_runs_under_autocast():
 
 def test_table_of_many_rows_is_not_squared_whole(monkeypatch):
     table, index, value, layout = example(0, False)
-    monkeypatch.setattr(_field_terms, "FieldTerms", None)  # its cost is that of the table
+    monkeypatch.setattr(f"{MODULE}.FieldTerms", None)  # its cost is that of the table
     large = torch.cat([table] * 50).requires_grad_()
     sum(term.sum() for term in field_terms(large, index, value, None, layout)).backward()
     leaf = table.clone().requires_grad_()

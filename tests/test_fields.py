@@ -5,21 +5,21 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from sklearn_deepfm._column import Column
-from sklearn_deepfm._index_field import FALLBACK_ROW, IndexField
+from sklearn_deepfm._fields.index_field import UNSEEN_ROW, IndexField
+from sklearn_deepfm._fields.input_columns import InputColumn
 
 INT64 = np.iinfo(np.int64)
 
 
 def codes(values, missing=None, dtype=None):
-    return Column("c", np.asarray(values, dtype=dtype), missing)
+    return InputColumn("c", np.asarray(values, dtype=dtype), missing)
 
 
 def categories(values, order):
     """A column of strings or numbers, None missing, whose categories stand in this order."""
     order = pd.Index(order)
     positions = [-1 if value is None else order.get_loc(value) for value in values]
-    return Column("c", np.array(positions), categories=order)
+    return InputColumn("c", np.array(positions), categories=order)
 
 
 def fitted(column, weight=None, kind=IndexField):
@@ -60,7 +60,7 @@ def test_frequency_is_the_weight_of_each_row(rng):
     rows = np.array(rows_of(field, codes(values, missing)))
     expected = [weight[rows == row].sum() for row in range(field.n_rows)]
     assert_allclose(field.frequency, expected)
-    assert field.frequency[FALLBACK_ROW] == 0
+    assert field.frequency[UNSEEN_ROW] == 0
 
 
 def test_huge_codes_take_few_rows():
@@ -139,7 +139,7 @@ def test_categories_are_known_by_value_not_by_order():
 @pytest.mark.parametrize("dtype", ["str", "object", "string[pyarrow]", "category"])
 def test_categories_match_across_types_of_strings(dtype):
     field = fitted(categories(["a", "b"], ["a", "b"]))
-    later = Column("c", np.array([0, 1]), categories=pd.Index(["b", "z"], dtype=dtype))
+    later = InputColumn("c", np.array([0, 1]), categories=pd.Index(["b", "z"], dtype=dtype))
     assert rows_of(field, later) == [2, 0]
 
 
@@ -150,7 +150,7 @@ def test_categories_that_are_numbers_match_across_types():
 
 def test_column_of_no_categories_is_missing():
     field = fitted(categories(["a", None], ["a"]))
-    empty = Column("c", np.array([-1, -1]), categories=pd.Index([], dtype=object))
+    empty = InputColumn("c", np.array([-1, -1]), categories=pd.Index([], dtype=object))
     assert rows_of(field, empty) == [2, 2]
     assert rows_of(fitted(empty), categories(["a", None], ["a"])) == [0, 1]
 

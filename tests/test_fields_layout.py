@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_deepfm import DeepFMClassifier, _fields
-from sklearn_deepfm._column import BagColumn, Column
-from sklearn_deepfm._fields import Fields
+from sklearn_deepfm import DeepFMClassifier
+from sklearn_deepfm._fields.fields import Fields
+from sklearn_deepfm._fields.input_columns import InputColumn, InputListColumn
 
 
 def numbers(values):
-    return Column("c", np.array(values))
+    return InputColumn("c", np.array(values))
 
 
 def random_table(rng, n_rows=40):
@@ -25,14 +25,14 @@ def random_table(rng, n_rows=40):
         missing = rng.random(n_rows) < rng.choice([0, 0.3])
         values = rng.integers(-5, rng.integers(1, 60), n_rows) * rng.choice([1, 10**9])
         if kind == 0:
-            column = Column(name, np.where(missing, np.nan, rng.normal(size=n_rows)))
+            column = InputColumn(name, np.where(missing, np.nan, rng.normal(size=n_rows)))
         elif kind == 1:
-            column = Column(name, np.where(missing, np.nan, values))
+            column = InputColumn(name, np.where(missing, np.nan, values))
         elif kind == 2:
-            column = Column(name, values, missing if missing.any() else None)
+            column = InputColumn(name, values, missing if missing.any() else None)
         else:
             order = pd.Index(rng.permutation(list("abcdefgh")))
-            column = Column(name, np.where(missing, -1, values % 8), categories=order)
+            column = InputColumn(name, np.where(missing, -1, values % 8), categories=order)
         columns.append(column)
         is_index.append(kind > 0)
     return columns, is_index
@@ -101,7 +101,7 @@ def test_growth_keeps_old_rows_and_adds_the_frequencies(seed):
 
 
 def fields_of(X):
-    return Fields([Column(j, X[:, j]) for j in range(X.shape[1])], [True] * X.shape[1], None)
+    return Fields([InputColumn(j, X[:, j]) for j in range(X.shape[1])], [True] * X.shape[1], None)
 
 
 @pytest.mark.parametrize("scale", [1, 10**9])  # dense codes and codes far apart
@@ -113,7 +113,7 @@ def test_matrix_is_encoded_as_its_columns(dtype, scale, rng):
     X[0], X[1] = info.min, info.max
     index, value, _ = fields.encode(X)
     assert value is None
-    assert_array_equal(index, fields.encode([Column(j, X[:, j]) for j in range(5)])[0])
+    assert_array_equal(index, fields.encode([InputColumn(j, X[:, j]) for j in range(5)])[0])
 
 
 def test_copies_work_out_afresh_what_follows_from_the_fields(rng):
@@ -123,7 +123,7 @@ def test_copies_work_out_afresh_what_follows_from_the_fields(rng):
     before, _, _ = fields.encode(X)
     assert len(pickle.dumps(fields)) == len(unused)
     assert_array_equal(pickle.loads(pickle.dumps(fields)).encode(X)[0], before)
-    new, _, _ = fields.grown([Column(j, np.array([100 + j])) for j in range(3)], None)
+    new, _, _ = fields.grown([InputColumn(j, np.array([100 + j])) for j in range(3)], None)
     assert_array_equal(new.offsets, fields.offsets + np.arange(3))
     assert_array_equal(new.encode(X)[0], before + np.arange(3))
     assert_array_equal(fields.encode(X)[0], before)
@@ -132,7 +132,7 @@ def test_copies_work_out_afresh_what_follows_from_the_fields(rng):
 def test_more_rows_than_can_be_numbered_are_refused(monkeypatch):
     X = pd.DataFrame({"few": np.arange(40) % 3, "many": np.arange(40)})
     model = DeepFMClassifier(max_epochs=1).partial_fit(X[:20], np.arange(20) % 2, [0, 1])
-    monkeypatch.setattr(_fields, "MOST_ROWS", 30)
+    monkeypatch.setattr("sklearn_deepfm._fields.fields.MOST_ROWS", 30)
     with pytest.raises(ValueError, match="need 45 rows .* at most 30 .* them, 41, are of .*'many'"):
         DeepFMClassifier().fit(X, np.arange(40) % 2)
     before = model.predict_proba(X)
@@ -145,9 +145,9 @@ def test_more_rows_than_can_be_numbered_are_refused(monkeypatch):
 def with_bags(columns, is_index, rng):
     lengths = rng.integers(0, 4, 40)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    members = Column("bag", rng.integers(0, 30, starts[-1]))
+    members = InputColumn("bag", rng.integers(0, 30, starts[-1]))
     weights = rng.random(starts[-1]) if rng.random() < 0.5 else None
-    return [*columns, BagColumn("bag", starts, members, weights)], [*is_index, True]
+    return [*columns, InputListColumn("bag", starts, members, weights)], [*is_index, True]
 
 
 @pytest.mark.parametrize("seed", range(30))

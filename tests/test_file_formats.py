@@ -24,7 +24,7 @@ from sklearn_deepfm import (
     load_model,
     save_model,
 )
-from sklearn_deepfm._plain import FORMAT
+from sklearn_deepfm._serialization.plain import FORMAT
 
 FILES = pathlib.Path(__file__).parent / "files"
 SMALL = {"embed_dim": 2, "mlp_dims": (3,), "max_epochs": 2, "random_state": 0}

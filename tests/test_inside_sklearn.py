@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
-from sklearn_deepfm._numeric_field import NumericField
+from sklearn_deepfm._fields.numeric_field import NumericField
 
 FOLDS = StratifiedKFold(3, shuffle=True, random_state=0)
 OTHER_VALUES = {

@@ -23,7 +23,7 @@ from sklearn_deepfm import (
     importances,
     nearest_categories,
 )
-from sklearn_deepfm._columns import read_columns
+from sklearn_deepfm._fields.read_columns import read_columns
 from sklearn_deepfm.datasets import load_flights
 
 SMALL = {"embed_dim": 4, "mlp_dims": (8,), "max_epochs": 3, "random_state": 0}
@@ -199,7 +199,9 @@ def test_planted_interaction_is_ranked_first(seed, components):
 def test_importances_are_the_moments_of_the_contributions(mixed, monkeypatch):
     X, y = mixed
     model, _ = fit_for("multiclass", X, y)
-    monkeypatch.setattr("sklearn_deepfm._terms.MOST_PRODUCTS", 1000)  # parts of 62 rows
+    monkeypatch.setattr(
+        "sklearn_deepfm._inspection.contribution_terms.MOST_PRODUCTS", 1000
+    )  # parts of 62 rows
     found, terms = importances(model, X), contributions(model, X)
     fields, pairs = np.abs(terms.fields).mean(2), np.abs(terms.pairs).mean(2)
     by_field = found.fields.loc[terms.field_names]

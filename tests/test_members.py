@@ -12,8 +12,8 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 
 from sklearn_deepfm import DeepFM, DeepFMClassifier, DeepFMRegressor
-from sklearn_deepfm._column import Column
-from sklearn_deepfm._rows import Rows, hold_out
+from sklearn_deepfm._fields.input_columns import InputColumn
+from sklearn_deepfm._samples.rows import Rows, hold_out
 
 M = 3
 
@@ -69,7 +69,7 @@ def test_columns_of_a_member_are_all_that_it_reads(n_outputs):
 def test_hold_outs_do_not_overlap(fraction, y_kind, rng):
     n = 6000  # more than are grouped
     y = rng.integers(0, 4, n) if y_kind == "classes" else rng.normal(size=n)
-    rows = Rows([Column("a", np.arange(n))], y, None)
+    rows = Rows([InputColumn("a", np.arange(n))], y, None)
     stratify = y_kind == "classes"
     random = np.random.RandomState(0)
     train, valid = hold_out(rows, fraction, random, stratify=stratify, n_members=M)
@@ -86,14 +86,14 @@ def test_hold_outs_do_not_overlap(fraction, y_kind, rng):
 
 def test_each_class_stays_with_each_member(rng):
     y = np.array([0] * 40 + [1] * 3 + [2])
-    rows = Rows([Column("a", np.arange(44))], y, None)
+    rows = Rows([InputColumn("a", np.arange(44))], y, None)
     train, _ = hold_out(rows, 0.3, np.random.RandomState(0), stratify=True, n_members=M)
     for member in range(M):
         assert set(y[train.held_by != member]) == {0, 1, 2}
 
 
 def test_rows_of_one_member_come_in_two_parts():
-    rows = Rows([Column("a", np.arange(50))], np.arange(50) % 2, None)
+    rows = Rows([InputColumn("a", np.arange(50))], np.arange(50) % 2, None)
     train, valid = hold_out(rows, 0.2, np.random.RandomState(0), stratify=True)
     assert train.held_by is None
     assert valid.held_by is None
@@ -131,7 +131,7 @@ def test_a_member_does_not_learn_from_the_rows_it_holds_out(weighted, params, rn
 
 def held_rows(model, X, y):
     """Whose hold-out each row is in, by splitting once more."""
-    from sklearn_deepfm._columns import read_columns
+    from sklearn_deepfm._fields.read_columns import read_columns
 
     rows = Rows(read_columns(model, X, reset=False), y, None)
     random, fraction = np.random.RandomState(model._split_seed), model.validation_fraction
@@ -147,7 +147,7 @@ def test_score_is_that_of_members_on_rows_they_have_not_seen(scoring, rng):
     model = DeepFMClassifier(
         n_members=M, scoring=scoring, max_epochs=1, embed_dim=4, mlp_dims=(8,), random_state=0
     ).fit(X, y)
-    rows = Rows([Column(j, x) for j, x in enumerate(X.T)], y, None)
+    rows = Rows([InputColumn(j, x) for j, x in enumerate(X.T)], y, None)
     random = np.random.RandomState(model._split_seed)
     train, _ = hold_out(rows, 0.1, random, stratify=True, n_members=M)
     held = train.held_by >= 0
@@ -165,7 +165,7 @@ def test_code_that_a_member_has_not_seen_is_its_average_one(rng):
     model = DeepFMClassifier(
         n_members=M, validation_fraction=0.3, max_epochs=1, embed_dim=4, random_state=0
     ).fit(X, y)
-    rows = Rows([Column(j, x) for j, x in enumerate(X.T)], y, None)
+    rows = Rows([InputColumn(j, x) for j, x in enumerate(X.T)], y, None)
     random = np.random.RandomState(model._split_seed)
     held_by = hold_out(rows, 0.3, random, stratify=True, n_members=M)[0].held_by
     table, fields = model.module_.table.detach(), model._fields

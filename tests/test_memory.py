@@ -10,7 +10,12 @@ import pytest
 import torch
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
-from sklearn_deepfm._memory import advice, free_bytes, is_out_of_memory, memory_advice
+from sklearn_deepfm._training.out_of_memory import (
+    explain_out_of_memory,
+    free_bytes,
+    is_out_of_memory,
+    memory_message,
+)
 
 SIZES = {"n_features": 10**6, "n_fields": 10, "n_outputs": 1, "n_batch": 4096}
 GIB = 2**30
@@ -50,26 +55,26 @@ def test_value_that_is_named_really_fits():
 
 
 def test_embeddings_that_fit_are_named():
-    text = advice(DeepFMClassifier(embed_dim=1024), "cpu", **SIZES, free=4 * GIB)
+    text = memory_message(DeepFMClassifier(embed_dim=1024), "cpu", **SIZES, free=4 * GIB)
     assert re.search(r"the table of 1000000 codes takes about 22\.9 GiB", text)
     dim = int(re.search(r"Set embed_dim=(\d+), now 1024, which would fit", text)[1])
     assert "min_frequency or max_categories" in text
     assert "table_optimizer='adagrad'" in text
-    again = advice(DeepFMClassifier(embed_dim=dim), "cpu", **SIZES, free=4 * GIB)
+    again = memory_message(DeepFMClassifier(embed_dim=dim), "cpu", **SIZES, free=4 * GIB)
     assert float(re.search(r"about ([\d.]+) GiB", again)[1]) < 4
 
 
 def test_batch_that_fits_is_named_where_it_is_the_larger_part():
     sizes = {**SIZES, "n_features": 100, "n_batch": 2**22}
-    text = advice(DeepFMRegressor(), "cpu", **sizes, free=GIB)
+    text = memory_message(DeepFMRegressor(), "cpu", **sizes, free=GIB)
     assert re.search(r"Set batch_size=\d+, now 4194304, which would fit", text)
 
 
 def test_nothing_that_fits_and_nothing_known_are_said_so():
-    text = advice(DeepFMClassifier(table_optimizer="adagrad"), "cpu", **SIZES, free=1e6)
+    text = memory_message(DeepFMClassifier(table_optimizer="adagrad"), "cpu", **SIZES, free=1e6)
     assert "No embed_dim would fit, not even 1." in text
     assert "adagrad" not in text
-    text = advice(DeepFMClassifier(), "cpu", **SIZES, free=None)
+    text = memory_message(DeepFMClassifier(), "cpu", **SIZES, free=None)
     assert "Lower embed_dim, now 16." in text
     assert "free" not in text
 
@@ -93,7 +98,7 @@ def test_errors_of_memory_are_told_from_others(error, is_it):
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_error_in_a_step_is_the_advice_too(method, monkeypatch):
-    from sklearn_deepfm._net import DeepFMNet
+    from sklearn_deepfm._training.net import DeepFMNet
 
     def no_room(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -110,7 +115,7 @@ def test_error_of_numpy_is_one_of_memory():
 
 
 def test_other_errors_stay_as_they_are(monkeypatch):
-    from sklearn_deepfm._net import DeepFMNet
+    from sklearn_deepfm._training.net import DeepFMNet
 
     def broken(*args, **kwargs):
         raise RuntimeError("something else")
@@ -133,7 +138,7 @@ def test_device_is_the_one_that_auto_stands_for(gpu):
     model._fields, model._target = fitted._fields, fitted._target
     with (
         pytest.raises(MemoryError, match="the device 'cuda' is not enough.* 3 GiB are free"),
-        memory_advice(model, 3, goes_on=False),
+        explain_out_of_memory(model, 3, goes_on=False),
     ):
         raise MemoryError
 
@@ -142,13 +147,13 @@ def test_device_of_a_model_that_goes_on_is_the_one_its_net_is_on(gpu):
     model = DeepFMRegressor(max_epochs=1, device="cpu").fit([[0], [1], [2]], [1.0, 2.0, 3.0])
     with (
         pytest.raises(MemoryError, match="Memory of the device 'cpu'"),
-        memory_advice(model.set_params(device="auto"), 3, goes_on=True),
+        explain_out_of_memory(model.set_params(device="auto"), 3, goes_on=True),
     ):
         raise MemoryError
 
 
 def test_model_that_goes_on_cannot_become_narrower():
-    text = advice(DeepFMClassifier(), "cpu", **SIZES, free=GIB, goes_on=True)
+    text = memory_message(DeepFMClassifier(), "cpu", **SIZES, free=GIB, goes_on=True)
     assert text.endswith("A network that goes on keeps its size: fit a clone.")
 
 

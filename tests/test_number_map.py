@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_deepfm._number_map import NumberMap, NumberMaps
+from sklearn_deepfm._common.integer_lookup import IntegerLookup, IntegerLookups
 
 INT64 = np.iinfo(np.int64)
 DTYPES = [np.int8, np.uint8, np.int16, np.uint32, np.int32, np.int64]
@@ -15,7 +15,7 @@ def distinct(rng, low):
 
 
 def numbered(keys):
-    return NumberMap(keys, np.arange(len(keys), dtype=np.int32), -1)
+    return IntegerLookup(keys, np.arange(len(keys), dtype=np.int32), -1)
 
 
 def look_up(keys, numbers):
@@ -45,11 +45,11 @@ def test_map_without_keys_knows_nothing():
 
 
 def test_keys_far_apart_do_not_suit():
-    assert NumberMap.suits(np.arange(5))
-    assert NumberMap.suits(np.empty(0, dtype=np.int64))
-    assert not NumberMap.suits(np.array([0, 10**6]))
-    assert not NumberMap.suits(np.array([INT64.min, INT64.max]))
-    assert not NumberMap.suits(np.array([INT64.min, INT64.min + 1]))  # no room below
+    assert IntegerLookup.suits(np.arange(5))
+    assert IntegerLookup.suits(np.empty(0, dtype=np.int64))
+    assert not IntegerLookup.suits(np.array([0, 10**6]))
+    assert not IntegerLookup.suits(np.array([INT64.min, INT64.max]))
+    assert not IntegerLookup.suits(np.array([INT64.min, INT64.min + 1]))  # no room below
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -61,6 +61,6 @@ def test_maps_side_by_side_give_what_each_gives(dtype, rng):
     X[:100] = rng.integers(0, 90, (100, 4))
     X[100], X[101] = info.min, info.max
     expected = [map_(X[:, j]) + offsets[j] for j, map_ in enumerate(maps)]
-    found = NumberMaps(maps, offsets)(X)
+    found = IntegerLookups(maps, offsets)(X)
     assert found.dtype == np.int32
     assert_array_equal(found, np.column_stack(expected))

@@ -9,14 +9,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
-from sklearn_deepfm._column import Column
-from sklearn_deepfm._index_field import FALLBACK_ROW
-from sklearn_deepfm._numeric_field import NumericField
-from sklearn_deepfm._quantiles import auto_n_bins, normal_scores
+from sklearn_deepfm._common.quantiles import auto_n_bins, normal_scores
+from sklearn_deepfm._fields.index_field import UNSEEN_ROW
+from sklearn_deepfm._fields.input_columns import InputColumn
+from sklearn_deepfm._fields.numeric_field import NumericField
 
 
 def numbers(values, missing=None):
-    return Column("c", np.asarray(values), missing)
+    return InputColumn("c", np.asarray(values), missing)
 
 
 def fitted(column, weight=None, n_bins="auto"):
@@ -157,13 +157,13 @@ def test_constant_number_is_zero_at_any_later_value(constant):
 
 def test_nan_that_fit_did_not_see_is_the_average():
     rows, scores = encoded(fitted(numbers([1.0, 2.0])), [np.nan])
-    assert rows == [FALLBACK_ROW]
+    assert rows == [UNSEEN_ROW]
     assert scores.tolist() == [0]
 
 
 def test_column_may_begin_with_missing_cells_alone():
     field = fitted(numbers([np.nan, np.nan]))
-    assert encoded(field, [np.nan, 7.0])[0] == [2, FALLBACK_ROW]
+    assert encoded(field, [np.nan, 7.0])[0] == [2, UNSEEN_ROW]
     field.grow(numbers([1.0, 3.0]), None)
     rows, scores = encoded(field, [np.nan, 1.0, 3.0])
     assert rows == [2, 3, 4]
@@ -178,7 +178,7 @@ def test_codes_and_masked_cells_may_be_numbers():
 
 
 def test_categories_are_no_numbers():
-    column = Column("c", np.zeros(1, int), categories=pd.Index(["a"]))
+    column = InputColumn("c", np.zeros(1, int), categories=pd.Index(["a"]))
     with pytest.raises(ValueError, match="'c' is categorical where numbers are required"):
         fitted(column)
 

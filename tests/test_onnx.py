@@ -609,11 +609,11 @@ def test_inputs_that_are_declared_as_an_estimator_did_not_see_them_are_refused()
 
 
 def test_table_beyond_what_a_file_holds_is_refused(monkeypatch):
-    from sklearn_deepfm import _onnx_converters
+    from sklearn_deepfm._onnx import converters
 
     X = make_frame(11)
     model = fitted(X)
-    monkeypatch.setattr(_onnx_converters, "MOST_BYTES", 100)
+    monkeypatch.setattr(converters, "MOST_BYTES", 100)
     with pytest.raises(ValueError, match="an ONNX file holds 2 GiB"):
         to_onnx(model, X)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_deepfm._optim import RowSparseAdam, resize_rows
-from sklearn_deepfm._touched import Touched
+from sklearn_deepfm._model.touched_rows import TouchedRows
+from sklearn_deepfm._training.optimizer import RowSparseAdam, resize_rows
 
 N_ROWS, WIDTH = 6, 3
 LR, L2, BETA1, BETA2, EPS = 0.05, 0.3, 0.9, 0.999, 1e-8
@@ -26,7 +26,7 @@ class Table:
     def step(self, positions, grad, source=None):
         rows = self.table.detach()[positions].requires_grad_()
         rows.grad = grad
-        self.touched = Touched(torch.as_tensor(positions), rows, source)
+        self.touched = TouchedRows(torch.as_tensor(positions), rows, source)
         self.optimizer.step()
 
 
@@ -181,7 +181,7 @@ def test_closure_is_evaluated_before_the_step():
 
     def closure():
         rows = model.table.detach()[[1]].requires_grad_()
-        model.touched = Touched(torch.tensor([1]), rows)
+        model.touched = TouchedRows(torch.tensor([1]), rows)
         loss = rows.sum()
         loss.backward()
         return loss

@@ -11,7 +11,7 @@ from skorch.callbacks import EpochTimer
 from torch import nn
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
-from sklearn_deepfm._parameters import (
+from sklearn_deepfm._common.parameter_rules import (
     boolean,
     check_parameters,
     dict_of,

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 
 from sklearn_deepfm import DeepFMClassifier
-from sklearn_deepfm._prediction import BATCH_SIZE as PREDICT_BATCH_SIZE
+from sklearn_deepfm._estimators.prediction import BATCH_SIZE as PREDICT_BATCH_SIZE
 
 
 def through_joblib(model):

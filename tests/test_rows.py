@@ -8,8 +8,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sklearn_deepfm import DeepFMClassifier
-from sklearn_deepfm._column import Column
-from sklearn_deepfm._rows import (
+from sklearn_deepfm._fields.input_columns import InputColumn
+from sklearn_deepfm._samples.rows import (
     SMALL,
     Rows,
     check_weight,
@@ -22,7 +22,7 @@ from sklearn_deepfm._rows import (
 def numbered(n_rows, y=None, weight=None):
     """Rows whose only column is their number."""
     y = np.zeros(n_rows, dtype=int) if y is None else y
-    return Rows([Column("number", np.arange(n_rows))], y, weight)
+    return Rows([InputColumn("number", np.arange(n_rows))], y, weight)
 
 
 def numbers(rows):
@@ -33,9 +33,9 @@ def random_rows(rng, n_rows=120):
     """Columns of every kind with few values, so that many rows are equal."""
     missing = rng.random(n_rows) < 0.3
     columns = [
-        Column("codes", np.where(missing, 0, rng.integers(-2, 2, n_rows)), missing),
-        Column("numbers", rng.choice([0.1, 2.5, np.nan], n_rows)),
-        Column("categories", rng.integers(-1, 2, n_rows), categories=pd.Index(["b", "a"])),
+        InputColumn("codes", np.where(missing, 0, rng.integers(-2, 2, n_rows)), missing),
+        InputColumn("numbers", rng.choice([0.1, 2.5, np.nan], n_rows)),
+        InputColumn("categories", rng.integers(-1, 2, n_rows), categories=pd.Index(["b", "a"])),
     ]
     return Rows(columns, rng.choice([0.5, 1.5], n_rows), None)
 
@@ -133,7 +133,7 @@ def test_scale_of_the_weights_stays_in_the_sums(rng):
 
 
 def test_rows_that_differ_in_the_target_alone_are_distinct():
-    rows = Rows([Column("c", np.zeros(4, dtype=int))], np.array([1, 0, 1, 1]), None)
+    rows = Rows([InputColumn("c", np.zeros(4, dtype=int))], np.array([1, 0, 1, 1]), None)
     merged = merge_repeats(rows)
     assert merged.y.tolist() == [0, 1]
     assert merged.weight.tolist() == [1, 3]
@@ -165,7 +165,7 @@ def test_more_than_16384_rows_stay_as_they_are():
 def test_rows_of_equal_columns_are_held_out_together(stratify, rng):
     """Or training would see a cell with one label only, and learn that the other never occurs."""
     cells = rng.integers(0, 50, 3000)
-    rows = merge_repeats(Rows([Column("c", cells)], rng.integers(0, 3, 3000), None))
+    rows = merge_repeats(Rows([InputColumn("c", cells)], rng.integers(0, 3, 3000), None))
     train, valid = hold_out(rows, 0.2, np.random.RandomState(0), stratify=stratify)
     assert not set(train.columns[0].values) & set(valid.columns[0].values)
     assert len(train) + len(valid) == len(rows)
@@ -179,7 +179,7 @@ def test_class_that_is_nowhere_the_heaviest_keeps_a_training_row(rng):
     rare = rng.integers(20) * 2
     y[rare + 1] = 2  # the only row of class 2, the light one of its cell
     for seed in range(20):
-        rows = Rows([Column("c", cells)], y, weight)
+        rows = Rows([InputColumn("c", cells)], y, weight)
         train, _ = hold_out(rows, 0.5, np.random.RandomState(seed), stratify=True)
         assert set(train.y) == {0, 1, 2}
 

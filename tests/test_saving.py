@@ -25,10 +25,10 @@ from sklearn_deepfm import (
     DeepFMClassifier,
     DeepFMRegressor,
     OrdinalFieldEncoder,
-    _archive,
     load_model,
     save_model,
 )
+from sklearn_deepfm._serialization import archive
 
 FAST = {"max_epochs": 2, "random_state": 0}
 
@@ -458,10 +458,10 @@ def test_moments_of_another_shape_are_refused(name, moments, tmp_path):
     """torch would read and write beyond them."""
     X, y = np.arange(120).reshape(40, 3) % 7, np.arange(40) % 2
     save_model(DeepFMClassifier(warm_start=True, **FAST).fit(X, y), tmp_path / "model")
-    content = _archive.read(tmp_path / "model")
+    content = archive.read(tmp_path / "model")
     for of_parameter in content["state"]["learned"]["net"]["optimizer"].values():
         of_parameter[name] = moments
-    _archive.write(tmp_path / "model", content)
+    archive.write(tmp_path / "model", content)
     with pytest.raises(ValueError, match="state of parameter 0 is of another shape or type"):
         load_model(tmp_path / "model")
 

@@ -52,7 +52,7 @@ if HAS_CALLBACKS:
             return self.after == 0
 
     def test_callbacks_do_not_hinder_checkpoints(data, tmp_path, monkeypatch):
-        monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
+        monkeypatch.setattr("sklearn_deepfm._training.checkpoint.TIME_BETWEEN", 0)
         model = DeepFMClassifier(max_epochs=3, checkpoint=tmp_path / "file")
         model.set_callbacks(ScoringMonitor(scoring="neg_log_loss")).fit(*data)
         assert model.n_iter_ == 3

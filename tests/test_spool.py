@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_deepfm import _spool
-from sklearn_deepfm._bags import Bags
-from sklearn_deepfm._batches import Samples
-from sklearn_deepfm._fields import Layout
-from sklearn_deepfm._spool import Spool
+from sklearn_deepfm._fields.fields import FieldOffsets
+from sklearn_deepfm._model.bags import Bags
+from sklearn_deepfm._samples import disk_buffer
+from sklearn_deepfm._samples.disk_buffer import DiskBuffer
+from sklearn_deepfm._samples.samples import Samples
 
 N = 1_000
-NOWHERE = Layout(np.zeros(3, np.int32), np.zeros(2, np.int32))
+NOWHERE = FieldOffsets(np.zeros(3, np.int32), np.zeros(2, np.int32))
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(_spool, "ROWS_OF_A_CHUNK", 16)
-    monkeypatch.setattr(_spool, "ROWS_OF_A_BUFFER", 160)
-    monkeypatch.setattr(_spool, "FEW_ROWS", 64)
-    monkeypatch.setattr(_spool, "FEW_CHUNKS", 8)
+    monkeypatch.setattr(disk_buffer, "ROWS_OF_A_CHUNK", 16)
+    monkeypatch.setattr(disk_buffer, "ROWS_OF_A_BUFFER", 160)
+    monkeypatch.setattr(disk_buffer, "FEW_ROWS", 64)
+    monkeypatch.setattr(disk_buffer, "FEW_CHUNKS", 8)
 
 
 def samples(seed=0, n=N):
@@ -45,7 +45,7 @@ def samples(seed=0, n=N):
 
 
 def spooled(all_samples, part=70):
-    spool = Spool("cpu")
+    spool = DiskBuffer("cpu")
     for start in range(0, len(all_samples), part):
         rows = slice(start, min(start + part, len(all_samples)))
         spool.add(all_samples.rows(rows), NOWHERE)
@@ -70,7 +70,7 @@ def assert_same(part, expected):
 def in_order_of(batches, expected):
     """All samples of some batches, put in the order of their numbers."""
     parts = [Samples(**x, y=y) for x, y in batches]
-    joined = Samples.joined(parts)
+    joined = Samples.concatenate(parts)
     assert_same(joined.rows(joined.y.argsort()), expected)
     return parts, joined.y
 
@@ -79,7 +79,7 @@ def test_samples_come_back_as_they_were():
     expected = samples()
     with spooled(expected) as spool:
         assert len(spool) == N
-        assert_same(Samples.joined(list(spool.chunks())), with_mean_weight(expected))
+        assert_same(Samples.concatenate(list(spool.chunks())), with_mean_weight(expected))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 300, N, 5 * N])
@@ -111,13 +111,13 @@ def test_order_is_as_good_as_random():
 
 def test_rows_of_the_table_are_moved_to_where_fields_begin_in_the_end():
     part = samples(n=20)
-    begin = [Layout(np.array([0, 5, 9], np.int32), np.array([20, 30], np.int32))]
-    begin.append(Layout(np.array([0, 7, 12], np.int32), np.array([25, 36], np.int32)))
-    with Spool("cpu") as spool:
+    begin = [FieldOffsets(np.array([0, 5, 9], np.int32), np.array([20, 30], np.int32))]
+    begin.append(FieldOffsets(np.array([0, 7, 12], np.int32), np.array([25, 36], np.int32)))
+    with DiskBuffer("cpu") as spool:
         for layout in begin:
             spool.add(part, layout)
         spool.finish(begin[1])
-        whole = Samples.joined(list(spool.chunks()))
+        whole = Samples.concatenate(list(spool.chunks()))
     first, second = whole.rows(slice(0, 20)), whole.rows(slice(20, 40))
     assert_same(second, with_mean_weight(part))
     shifted = part.index + torch.tensor([0, 2, 3], dtype=torch.int32)
@@ -131,7 +131,7 @@ def test_weights_of_members_have_mean_one_each():
     weight = torch.rand(N, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     tensors = {**part.named_tensors(), "weight": weight}
     with spooled(Samples.of_named_tensors(tensors)) as spool:
-        got = Samples.joined(list(spool.chunks())).weight
+        got = Samples.concatenate(list(spool.chunks())).weight
     torch.testing.assert_close(got, (weight / weight.mean(0)).float())
 
 
@@ -156,10 +156,10 @@ def test_full_disk_is_an_error_that_names_the_folder(monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(_spool.tempfile, "TemporaryFile", Full)
+    monkeypatch.setattr(disk_buffer.tempfile, "TemporaryFile", Full)
     with (
         pytest.raises(OSError, match=r"temporary folder .* has no room .*Set TMPDIR") as caught,
-        Spool("cpu") as spool,
+        DiskBuffer("cpu") as spool,
     ):
         spool.add(samples(), NOWHERE)
     assert caught.value.errno == errno.ENOSPC

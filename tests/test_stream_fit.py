@@ -255,7 +255,7 @@ def test_checkpoint_of_a_stream_is_gone_on_with(streams, dataset, tmp_path, monk
             if len(net.history) == Break.at:
                 raise OSError("broken off")
 
-    monkeypatch.setattr("sklearn_deepfm._checkpoint.TIME_BETWEEN", 0)
+    monkeypatch.setattr("sklearn_deepfm._training.checkpoint.TIME_BETWEEN", 0)
     path = tmp_path / "checkpoint"
     Break.at = 4
     with pytest.raises(OSError, match="broken off"):

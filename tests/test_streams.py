@@ -12,7 +12,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn import config_context
 
-from sklearn_deepfm import OrdinalFieldEncoder, _archive, _encoder_stream, _streams
+from sklearn_deepfm import OrdinalFieldEncoder
+from sklearn_deepfm._serialization import archive
 
 N = 3_000
 
@@ -20,7 +21,7 @@ N = 3_000
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     """Many parts of few rows."""
-    monkeypatch.setattr(_streams, "ROWS_OF_A_PART", 256)
+    monkeypatch.setattr("sklearn_deepfm._tables.stream.ROWS_OF_A_PART", 256)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def dataset(folder):
 def plain(encoder):
     """All that an encoder is, as text and numbers."""
     arrays = []
-    tree = _archive._encoded(encoder.__getstate__(), "", arrays)
+    tree = archive._encoded(encoder.__getstate__(), "", arrays)
     return tree, [array.tolist() for array in arrays]
 
 
@@ -92,7 +93,7 @@ PARAMS = [
 def test_encoder_learns_of_a_stream_what_it_learns_of_the_table(
     params, pending, table, dataset, monkeypatch
 ):
-    monkeypatch.setattr(_encoder_stream, "_MOST_PENDING", pending)
+    monkeypatch.setattr("sklearn_deepfm._encoder.stream_learning._MOST_PENDING", pending)
     with (
         pytest.warns(UserWarning, match="'price'")
         if "day" in str(params)
@@ -131,7 +132,7 @@ def test_fit_transform_gives_the_stream_of_transform(dataset):
 
 def test_bins_of_many_rows_are_cut_on_a_sample(dataset, table, monkeypatch):
     exact = OrdinalFieldEncoder(n_bins=10).fit(dataset, "y", leave_out="w")
-    monkeypatch.setattr(_encoder_stream, "SAMPLE", N // 3)
+    monkeypatch.setattr("sklearn_deepfm._encoder.stream_learning.SAMPLE", N // 3)
     encoder = OrdinalFieldEncoder(n_bins=10).fit(dataset, "y", leave_out="w")
     for name in ("price", "late_float"):
         j = list(encoder.feature_names_in_).index(name)

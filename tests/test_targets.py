@@ -11,9 +11,9 @@ from sklearn.metrics import get_scorer, r2_score, roc_auc_score
 from sklearn.utils.class_weight import compute_sample_weight
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
-from sklearn_deepfm._amounts import Amount
-from sklearn_deepfm._labels import Labels, LabelSets
-from sklearn_deepfm._rows import Rows, check_target
+from sklearn_deepfm._samples.rows import Rows, check_target
+from sklearn_deepfm._targets.classification import ClassTarget, MultiLabelTarget
+from sklearn_deepfm._targets.regression import RegressionTarget
 
 CLASSES = [
     ["no", "yes"],
@@ -37,7 +37,7 @@ def checked(y, n_rows=2):
 @pytest.mark.parametrize("classes", CLASSES, ids=str)
 def test_labels_are_numbered_in_sorted_order_and_come_back(classes, rng):
     y = np.asarray(classes)[np.concatenate([np.arange(len(classes)), rng.integers(0, 2, 50)])]
-    labels = Labels(y)
+    labels = ClassTarget(y)
     assert labels.classes.tolist() == sorted(classes)
     assert labels.classes.dtype == y.dtype
     assert labels.n_outputs == (1 if len(classes) == 2 else len(classes))
@@ -65,18 +65,18 @@ def test_unknown_label_is_refused(classes, label):
     with pytest.raises(
         ValueError, match=rf"label .*{label}.*, which is none of the cl.*\['?\w+'?, "
     ):
-        Labels(np.array(classes)).encode(np.array([label]))
+        ClassTarget(np.array(classes)).encode(np.array([label]))
 
 
 def test_single_class_is_refused():
     with pytest.raises(ValueError, match="at least 2 classes, got 1 class: .*5"):
-        Labels(np.array([5, 5]))
+        ClassTarget(np.array([5, 5]))
 
 
 @pytest.mark.parametrize("y", [[0.5, 1.5], np.array([1, "a"], dtype=object)])
 def test_what_is_no_label_is_refused(y):
     with pytest.raises(ValueError, match="Unknown label type"):
-        Labels(np.asarray(y))
+        ClassTarget(np.asarray(y))
 
 
 @pytest.mark.parametrize("scale", [1, 1e-15, 1e-300, 1e12])
@@ -84,7 +84,7 @@ def test_what_is_no_label_is_refused(y):
 def test_initial_bias_is_the_logit_of_the_weighted_base_rate(n_classes, scale, rng):
     y = np.concatenate([np.arange(n_classes), rng.integers(0, n_classes, 40)])
     weight = rng.random(len(y)) * scale
-    labels = Labels(y)
+    labels = ClassTarget(y)
     labels.fit(rows_of(y, weight))
     share = np.array([weight[y == k].sum() for k in range(n_classes)]) / weight.sum()
     if n_classes == 2:
@@ -97,14 +97,14 @@ def test_initial_bias_is_the_logit_of_the_weighted_base_rate(n_classes, scale, r
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_class_yet_to_come_starts_as_half_a_row(n_classes):
-    labels = Labels(np.arange(n_classes))
+    labels = ClassTarget(np.arange(n_classes))
     labels.fit(rows_of([0] * 50))
     proba = labels.proba(labels.initial_bias[None])[0]
     assert_allclose(proba[1:] / proba[0], 0.5 / 50)
 
 
 def test_binary_answers_follow_the_sigmoid(rng):
-    labels, logits = Labels(np.array(["no", "yes"])), rng.normal(scale=5, size=(200, 1))
+    labels, logits = ClassTarget(np.array(["no", "yes"])), rng.normal(scale=5, size=(200, 1))
     proba = 1 / (1 + np.exp(-logits[:, 0]))
     assert_allclose(labels.proba(logits), np.column_stack([1 - proba, proba]))
     assert_allclose(labels.log_proba(logits), np.log(np.column_stack([1 - proba, proba])))
@@ -113,7 +113,7 @@ def test_binary_answers_follow_the_sigmoid(rng):
 
 
 def test_multiclass_answers_follow_the_softmax(rng):
-    labels, logits = Labels(np.array([5, 7, 9])), rng.normal(scale=5, size=(200, 3))
+    labels, logits = ClassTarget(np.array([5, 7, 9])), rng.normal(scale=5, size=(200, 3))
     proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert_allclose(labels.proba(logits), proba)
     assert_allclose(labels.log_proba(logits), np.log(proba))
@@ -122,7 +122,7 @@ def test_multiclass_answers_follow_the_softmax(rng):
 
 
 def test_extreme_logits_are_exact():
-    binary, multi = Labels(np.array([0, 1])), Labels(np.array([0, 1, 2]))
+    binary, multi = ClassTarget(np.array([0, 1])), ClassTarget(np.array([0, 1, 2]))
     two = np.array([[1000.0], [-1000.0], [0.0]])
     assert_array_equal(binary.proba(two), [[0, 1], [1, 0], [0.5, 0.5]])
     assert_array_equal(binary.log_proba(two)[:2], [[-1000, 0], [0, -1000]])
@@ -134,7 +134,7 @@ def test_extreme_logits_are_exact():
 
 def test_amount_is_standardised_by_weight_and_comes_back(rng):
     y, weight = rng.lognormal(3, 1, 80), rng.random(80)
-    amount = Amount(y)
+    amount = RegressionTarget(y)
     assert_array_equal(amount.encode(y), y)
     amount.fit(rows_of(y, weight))
     mean = (weight * y).sum() / weight.sum()
@@ -150,7 +150,7 @@ def test_amount_is_standardised_by_weight_and_comes_back(rng):
 
 @pytest.mark.parametrize("constant", [0, 0.1, -1e9])
 def test_constant_amount_is_its_own_prediction(constant):
-    amount = Amount(np.zeros(1))
+    amount = RegressionTarget(np.zeros(1))
     amount.fit(rows_of(np.full(1000, constant, dtype=float)))
     assert_allclose(amount.to_network(np.array([constant])), 0, atol=1e-6)
     assert_allclose(amount.predict(np.zeros((1, 1))), constant)
@@ -158,7 +158,7 @@ def test_constant_amount_is_its_own_prediction(constant):
 
 @pytest.mark.parametrize("y", [[1, 2], [True, False], [1.5, 2], np.array([1, 2.5], dtype=object)])
 def test_amount_takes_numbers(y):
-    encoded = Amount(np.zeros(1)).encode(np.asarray(y))
+    encoded = RegressionTarget(np.zeros(1)).encode(np.asarray(y))
     assert encoded.dtype == np.float64
     assert encoded.tolist() == list(y)
 
@@ -175,7 +175,7 @@ def test_amount_takes_numbers(y):
 )
 def test_amount_refuses_what_is_no_number(y, message):
     with pytest.raises(ValueError, match=message):
-        Amount(y).encode(y)
+        RegressionTarget(y).encode(y)
 
 
 @pytest.mark.parametrize("make", [list, tuple, np.array, pd.Series, pl.Series, pd.Categorical])
@@ -214,13 +214,13 @@ def test_bad_target_is_refused(y, message):
 
 def test_answers_serve_scorers(rng):
     y, logits = rng.integers(0, 2, 60), rng.normal(size=(60, 1))
-    answers = Labels(np.array(["no", "yes"])).answers(logits)
+    answers = ClassTarget(np.array(["no", "yes"])).answers(logits)
     words = np.array(["no", "yes"])[y]
     X = np.zeros((60, 1))
     assert get_scorer("roc_auc")(answers, X, words) == roc_auc_score(y, logits[:, 0])
     assert get_scorer("accuracy")(answers, X, words) == np.mean((logits[:, 0] > 0) == y)
     assert get_scorer("neg_log_loss")(answers, X, words) < 0
-    amount = Amount(y)
+    amount = RegressionTarget(y)
     amount.fit(rows_of(y.astype(float)))
     predicted = logits[:, 0] * y.std() + y.mean()
     score = get_scorer("r2")(amount.answers(logits), X, y)
@@ -230,7 +230,7 @@ def test_answers_serve_scorers(rng):
 def test_label_sets_start_from_the_share_of_each_label(rng):
     y, weight = (rng.random((60, 3)) < [0.1, 0.5, 0.9]).astype(int), rng.random(60)
     y[:, 0] = 0
-    sets = LabelSets(y)
+    sets = MultiLabelTarget(y)
     sets.fit(rows_of(sets.encode(y), weight))
     share = (weight[:, None] * y).sum(0) / weight.sum()
     expected = np.log(np.clip(share, 0.5 / 60, None) / np.clip(1 - share, 0.5 / 60, None))
@@ -240,7 +240,7 @@ def test_label_sets_start_from_the_share_of_each_label(rng):
 
 
 def test_label_sets_have_a_probability_for_each_label(rng):
-    sets, logits = LabelSets(np.eye(4, dtype=int)), rng.normal(size=(9, 4))
+    sets, logits = MultiLabelTarget(np.eye(4, dtype=int)), rng.normal(size=(9, 4))
     assert_allclose(sets.proba(logits), 1 / (1 + np.exp(-logits)))
     assert_allclose(np.exp(sets.log_proba(logits)), sets.proba(logits))
     assert_array_equal(sets.predict(logits), (sets.proba(logits) > 0.5).astype(int))
@@ -252,11 +252,11 @@ def test_label_sets_have_a_probability_for_each_label(rng):
 )
 def test_label_sets_hold_zero_and_one_alone(y):
     with pytest.raises(ValueError, match="y of several columns must hold 0 and 1 alone"):
-        LabelSets(np.array(y))
+        MultiLabelTarget(np.array(y))
 
 
 def test_target_keeps_its_number_of_columns(rng):
-    for target in (LabelSets(np.eye(3)), Amount(np.zeros((5, 3)))):
+    for target in (MultiLabelTarget(np.eye(3)), RegressionTarget(np.zeros((5, 3)))):
         for y in (np.eye(2), np.zeros(4)):
             with pytest.raises(
                 ValueError, match="y must have .* of the first fit|in the first fit"
@@ -266,7 +266,7 @@ def test_target_keeps_its_number_of_columns(rng):
 
 def test_balanced_label_sets_weigh_as_scikit_learn_does(rng):
     y = (rng.random((60, 3)) < [0.1, 0.5, 0.9]).astype(int)
-    sets = LabelSets(y)
+    sets = MultiLabelTarget(y)
     rows = rows_of(y)
     weight = rows.weighed(sets.factors("balanced", rows)).weight
     assert_allclose(weight, compute_sample_weight("balanced", y))
@@ -275,15 +275,15 @@ def test_balanced_label_sets_weigh_as_scikit_learn_does(rng):
 
 def test_label_sets_cannot_be_weighed_by_names():
     with pytest.raises(ValueError, match="class_weight must be None or 'balanced' where y has"):
-        LabelSets(np.eye(3)).factors({0: 2.0}, None)
+        MultiLabelTarget(np.eye(3)).factors({0: 2.0}, None)
 
 
 def test_amounts_are_standardised_each_by_itself(rng):
     y, weight = rng.lognormal(3, 1, (80, 2)) * [1, 100], rng.random(80)
     y = np.column_stack([y, np.full(80, 7.0)])
-    amounts = Amount(y)
+    amounts = RegressionTarget(y)
     amounts.fit(rows_of(amounts.encode(y), weight))
-    single = [Amount(column) for column in y.T]
+    single = [RegressionTarget(column) for column in y.T]
     for k, amount in enumerate(single):
         amount.fit(rows_of(y[:, k], weight))
         assert_allclose(amounts.to_network(y)[:, k], amount.to_network(y[:, k]), atol=1e-6)

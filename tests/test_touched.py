@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_deepfm._touched import DistinctRows
+from sklearn_deepfm._model.touched_rows import DistinctRows
 
 
 @pytest.mark.parametrize("place", ["host", "device"])
@@ -40,7 +40,9 @@ def test_slots_of_one_position_name_the_same_source():
 
 @pytest.mark.parametrize("place", ["host", "device"])
 def test_positions_in_order_and_where_each_of_the_wanted_is(place, monkeypatch):
-    monkeypatch.setattr("sklearn_deepfm._touched._is_on_host", lambda tensor: place == "host")
+    monkeypatch.setattr(
+        "sklearn_deepfm._model.touched_rows._is_on_host", lambda tensor: place == "host"
+    )
     wanted = torch.tensor([4, 2, 4, 4, 2, 7])
     finder = DistinctRows()
     for _ in range(2):

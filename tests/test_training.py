@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss
 from skorch.callbacks import Callback
 
-from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, _field_terms, _training
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_classifier_starts_at_the_weighted_base_rate(X):
 
 @pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
 def test_cpu_without_bfloat16_warns(capability, classifier, X, y, monkeypatch, recwarn):
-    monkeypatch.setattr(_training, "_cpu_capability", lambda: capability)
+    monkeypatch.setattr("sklearn_deepfm._training.devices._cpu_capability", lambda: capability)
     classifier.set_params(max_epochs=1).fit(X, y)
     assert not recwarn.list
     classifier.set_params(precision="bfloat16").fit(X, y)
@@ -292,7 +292,7 @@ def test_adagrad_is_for_the_rows_of_a_batch(classifier, X, y):
 
 @pytest.mark.parametrize("params", [{}, {"sparse_updates": True}, {"table_optimizer": "adagrad"}])
 def test_fits_in_threads_equal_fits_in_turn(params, classifier, X, y, monkeypatch):
-    monkeypatch.setattr(_field_terms, "MANY_CELLS", 0)
+    monkeypatch.setattr("sklearn_deepfm._model.field_terms.MANY_CELLS", 0)
     classifier.set_params(**params)
     models = [clone(classifier).set_params(random_state=seed, max_epochs=2) for seed in range(4)]
     in_turn = [clone(model).fit(X, y).predict_proba(X) for model in models]

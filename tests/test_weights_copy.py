@@ -5,8 +5,8 @@ import io
 import pytest
 import torch
 
-from sklearn_deepfm import _weights_copy
-from sklearn_deepfm._weights_copy import WeightsCopy
+from sklearn_deepfm._training import weight_snapshot
+from sklearn_deepfm._training.weight_snapshot import WeightSnapshot
 
 
 @pytest.fixture
@@ -22,12 +22,12 @@ def state():
 @pytest.fixture
 def on_disk(monkeypatch):
     """Send tensors of more than a hundred bytes to disk, a few elements at a time."""
-    monkeypatch.setattr(_weights_copy, "LARGE", 100)
-    monkeypatch.setattr(_weights_copy, "N_AT_ONCE", 64)
+    monkeypatch.setattr(weight_snapshot, "LARGE", 100)
+    monkeypatch.setattr(weight_snapshot, "N_AT_ONCE", 64)
 
 
 def changed_and_restored(state):
-    copy = WeightsCopy(state)
+    copy = WeightSnapshot(state)
     before = {name: tensor.clone() for name, tensor in state.items()}
     for tensor in state.values():
         tensor.zero_()
@@ -42,7 +42,7 @@ def test_restores_what_was_copied(state):
 
 
 def test_large_tensors_come_back_from_disk(state, on_disk):
-    copy = WeightsCopy(state)
+    copy = WeightSnapshot(state)
     kinds = {name: torch.is_tensor(held) for name, held in copy._copies.items()}
     assert kinds == {"table": False, "bias": True, "count": True}
     copy.close()
@@ -51,7 +51,7 @@ def test_large_tensors_come_back_from_disk(state, on_disk):
 
 
 def test_a_copy_can_be_restored_twice(state, on_disk):
-    copy, before = WeightsCopy(state), state["table"].clone()
+    copy, before = WeightSnapshot(state), state["table"].clone()
     for _ in range(2):
         state["table"].zero_()
         copy.restore(state)
@@ -70,7 +70,7 @@ def no_folder():
 
 @pytest.mark.parametrize("broken", [Full, no_folder])
 def test_without_room_on_disk_the_copy_is_in_memory(broken, state, on_disk, monkeypatch):
-    monkeypatch.setattr(_weights_copy.tempfile, "TemporaryFile", broken)
+    monkeypatch.setattr(weight_snapshot.tempfile, "TemporaryFile", broken)
     before = changed_and_restored(state)
     torch.testing.assert_close(state, before, rtol=0, atol=0)
 
@@ -83,6 +83,6 @@ def test_best_weights_of_a_large_table_come_back_from_disk(monkeypatch, classifi
     in_memory = classifier.fit(codes[:900], y[:900], **validation)
     expected, scores = in_memory.predict_proba(codes), in_memory.validation_scores_
     assert scores.index(max(scores)) < len(scores) - 1  # there is something to restore
-    monkeypatch.setattr(_weights_copy, "LARGE", 100)
+    monkeypatch.setattr(weight_snapshot, "LARGE", 100)
     again = classifier.fit(codes[:900], y[:900], **validation)
     assert (again.predict_proba(codes) == expected).all()

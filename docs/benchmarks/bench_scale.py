@@ -35,9 +35,9 @@ import torch
 from setting import print_setting
 
 from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
-from sklearn_deepfm._batches import Samples
-from sklearn_deepfm._fields import Layout
-from sklearn_deepfm._spool import Spool
+from sklearn_deepfm._fields.fields import FieldOffsets
+from sklearn_deepfm._samples.disk_buffer import DiskBuffer
+from sklearn_deepfm._samples.samples import Samples
 
 N_ROWS, N_FIELDS = 500_000, 20  # of what is measured
 BATCH, SMALL_BATCH, GPU_BATCH = 4096, 64, 65_536
@@ -118,8 +118,8 @@ def feeding(n_rows):
     """Batches of a temporary file in random order, which nothing is done with."""
     index = torch.from_numpy(draw(np.random.default_rng(0), n_rows, N_FIELDS, FEATURES[0]))
     samples = Samples(index.to(torch.int32), y=torch.zeros(n_rows))
-    layout = Layout(np.zeros(N_FIELDS, np.int32), np.zeros(0, np.int32))
-    with Spool("cpu") as spool:
+    layout = FieldOffsets(np.zeros(N_FIELDS, np.int32), np.zeros(0, np.int32))
+    with DiskBuffer("cpu") as spool:
         spool.add(samples, layout)
         spool.finish(layout)
         start = time.perf_counter()

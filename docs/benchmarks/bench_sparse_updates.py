@@ -18,9 +18,9 @@ import torch
 from bench_speed_peers import global_codes, make_rows
 from setting import print_setting
 
-from sklearn_deepfm._batches import Samples
-from sklearn_deepfm._net_kinds import DeepFMClassifierNet
-from sklearn_deepfm._training import is_sparse
+from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._training.defaults import is_sparse
+from sklearn_deepfm._training.net import DeepFMClassifierNet
 
 BATCHES = [(10, 32), (10, 256), (39, 256), (10, 4096), (39, 4096)]
 FEATURES = [2**power for power in range(14, 22)]

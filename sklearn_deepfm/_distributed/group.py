@@ -1,0 +1,236 @@
+"""Training of one model in several processes, each of which takes a part of every batch."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import sklearn
+import torch
+from torch import Tensor, nn
+
+from sklearn_deepfm._common.fingerprint import describe, fingerprint
+from sklearn_deepfm._distributed.processes import Processes, join_processes
+from sklearn_deepfm._distributed.shares import Shares, weightless
+from sklearn_deepfm._model.touched_rows import DistinctRows, TouchedRows
+from sklearn_deepfm._samples.samples import Batch, Batches, Samples, batch_rows
+from sklearn_deepfm._training.training_group import ALONE, Stopped, TrainingGroup
+
+SHARDS = "shards"  # of the rows, one for each process
+_OF_A_PROCESS = {"checkpoint", "device", "verbose"}  # parameters that may differ
+
+
+class ProcessGroup(Processes, TrainingGroup):
+    """The processes of a fit, whose modules are the same, bit for bit, after every step.
+
+    Parameters
+    ----------
+    group : ProcessGroup or None
+        None: this process, which is alone.
+    has_shards : bool, default=False
+        Whether each of them has rows of its own, as opposed to the same ones.
+    """
+
+    def __init__(self, group: Any = None, has_shards: bool = False) -> None:
+        super().__init__(group)
+        self.has_shards = has_shards
+        self.takes_part = True  # in the batch: it has a row of it
+        self._distinct = DistinctRows()
+
+    def of_shards(self, step: str, value: Any) -> list[Any]:
+        """What is known of all rows: a part of each process if they have shards, else one."""
+        return self.exchange(step, value) if self.has_shards else [value]
+
+    # Before, between and after epochs
+
+    def begin(self, estimator: Any, random: np.random.RandomState) -> None:
+        """Compare parameters and versions, and let all draw as the first process does."""
+        if self.size == 1:
+            return
+        params = estimator.get_params(deep=False)
+        compared = {name: describe(params[name]) for name in params if name not in _OF_A_PROCESS}
+        self.compare("parameters", {**compared, **_versions()})
+        random.set_state(self.of_first("seed", random.get_state(legacy=True)))
+
+    def begin_training(self, estimator: Any, train: Samples, valid: Samples | None) -> None:
+        """Compare all that training begins with, the last step that a process may refuse."""
+        net = estimator.net_
+        net.group = self
+        if self.size == 1:
+            return
+        parts = {
+            "training rows": None if self.has_shards else _prints(train),
+            "validation rows": None if valid is None else _prints(valid),
+            "fields": estimator._fields.to_plain(),
+            "target": estimator._target.to_plain(),
+            "weights": _sums_of(net.module_) if net.initialized_ else None,
+        }
+        self.compare("rows", {name: fingerprint(part) for name, part in parts.items()})
+        self.answers = False
+
+    def agree(self, net: Any, stops: bool) -> None:
+        """End an epoch of a net with one history and learning rate, those of the first process.
+
+        Raises
+        ------
+        Stopped
+            If any of them stops.
+        """
+        row = {name: value for name, value in net.history[-1].items() if name != "batches"}
+        rates = [group["lr"] for group in net.optimizer_.param_groups]
+        given = self.exchange("epoch", (row, rates, stops))
+        row, rates, _ = given[0]
+        net.history[-1].update(row)
+        for group, rate in zip(net.optimizer_.param_groups, rates, strict=True):
+            group["lr"] = rate
+        if any(stops for _, _, stops in given):
+            raise Stopped
+
+    def agrees(self, flag: bool, device: torch.device) -> bool:
+        """Whether all processes say yes."""
+        if self.size == 1:
+            return flag
+        (said,) = self.add_up([torch.tensor([float(flag)], device=device)])
+        return int(said) == self.size
+
+    def end_training(self, module: nn.Module) -> None:
+        """End with the same weights, those of the first process where a callback made others."""
+        if self.size == 1:
+            return
+        first, *others = self.exchange("weights", _sums_of(module))
+        if any(other != first for other in others):
+            self.take_over(list(module.state_dict().values()))
+
+    def seen_in_shards(self, seen: Tensor) -> Tensor:
+        """What any process has seen, of a mask of what this one has."""
+        if not self.has_shards:
+            return seen
+        (n,) = self.add_up([seen.to(torch.int32)])
+        return n > 0
+
+    # In each step
+
+    def merge(self, module: Any, loss: Tensor) -> Tensor:
+        """Sum gradients over the processes, and their parts of a loss.
+
+        Of a row-sparse table, `module.touched` becomes the rows that any of them has touched.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+        """
+        parameters = [p for p in module.parameters() if p.grad is not None]
+        if module.touched is not None:
+            self._join_touched(module)
+            parameters.append(module.touched.rows)
+        loss, *grads = self.add_up([loss.detach(), *(p.grad for p in parameters)])
+        for parameter, grad in zip(parameters, grads, strict=True):
+            parameter.grad = grad
+        return loss
+
+    def _join_touched(self, module: Any) -> None:
+        table, touched = module.table.detach(), module.touched
+        n = len(touched.positions) if self.takes_part else 0
+        parts = self.gather(touched.positions[:n])
+        positions, slot = self._distinct.in_order(len(table), torch.cat(parts))
+        own = slot.split([len(part) for part in parts])[self.rank]
+        rows = table.index_select(0, positions).requires_grad_()
+        rows.grad = torch.zeros_like(rows).index_add_(0, own, touched.rows.grad[:n])
+        module.touched = TouchedRows(positions, rows)
+
+    def of_joint_batch(self, sums: Tensor) -> Tensor:
+        """Sums over the rows of a batch, of the parts of all processes that have any."""
+        return self.add_up_with_gradient(sums if self.takes_part else sums * 0)
+
+    def part_of(self, batch: Batch) -> Batch:
+        """Rows of a batch that are this process's, and how many there are in all, `n_rows`."""
+        if self.size == 1:
+            return batch
+        n = len(batch[0]["index"])
+        own = self._own(n)
+        part = batch_rows(batch, own) if own.start < own.stop else weightless(batch)
+        return {**part[0], "n_rows": n}, part[1]
+
+    def concatenated(self, tensor: Tensor, n: int) -> Tensor:
+        """What all processes have made of their parts of `n` rows, in the order of ranks."""
+        if self.size == 1:
+            return tensor
+        own = self._own(n)
+        return torch.cat(self.gather(tensor[: own.stop - own.start]))
+
+    def _own(self, n: int) -> slice:
+        return slice(self.rank * n // self.size, (self.rank + 1) * n // self.size)
+
+    def shares_of(self, batches: Batches) -> Shares:
+        """The part of each training batch that is this process's."""
+        return Shares(batches, self)
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors by their means over the processes."""
+        if self.size == 1 or not tensors:
+            return
+        for tensor, total in zip(tensors, self.add_up(tensors), strict=True):
+            tensor.copy_(total / self.size)
+
+    def reseed(self, net: Any) -> None:
+        """Let dropout draw other units in each process, for the epoch that begins.
+
+        Its number says which, so that a fit that goes on from a checkpoint draws the same.
+        So it is with the order of rows of its own.
+        """
+        if self.size == 1:
+            return
+        device, entropy = net.module_.table.device, [net.module__seed, len(net.history), self.rank]
+        seed, of_order = np.random.SeedSequence(entropy).generate_state(2)
+        generator = torch.Generator(device).manual_seed(int(seed))
+        net.module_.set_random_state({str(device): generator.get_state().numpy()})
+        if self.has_shards:
+            net.order_.manual_seed(int(of_order))
+
+
+@contextlib.contextmanager
+def process_group_of(estimator: Any) -> Iterator[TrainingGroup]:
+    """The processes that fit an estimator together; this one alone unless it is `distributed`.
+
+    However a process leaves, none of the others goes on waiting for it.
+    """
+    has_shards = isinstance(estimator.distributed, str) and estimator.distributed == SHARDS
+    is_asked = isinstance(estimator.distributed, bool | np.bool_) and estimator.distributed
+    if not has_shards and not is_asked:  # which is checked by the fit
+        yield ALONE
+        return
+    group = ProcessGroup(join_processes(estimator.device, estimator.distributed), has_shards)
+    try:
+        yield group
+        group.exchange("end")
+    except Exception as error:
+        group.refuse(error)
+        raise
+    finally:
+        group.close()
+
+
+def _sums_of(module: nn.Module) -> list[float]:
+    """A number for each of a module's tensors, to tell whether two have the same."""
+    return [float(tensor.sum(dtype=torch.float64)) for tensor in module.state_dict().values()]
+
+
+def _prints(samples: Samples) -> list[str]:
+    """Fingerprints of samples, some at a time."""
+    return [
+        fingerprint({name: t.cpu().numpy() for name, t in chunk.named_tensors().items()})
+        for chunk in samples.chunks()
+    ]
+
+
+def _versions() -> dict[str, str]:
+    """Of what may make the same parameters mean another thing."""
+    return {
+        "version of Python": platform.python_version(),
+        "version of torch": torch.__version__,
+        "version of NumPy": np.__version__,
+        "version of scikit-learn": sklearn.__version__,
+    }

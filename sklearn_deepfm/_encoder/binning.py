@@ -1,0 +1,98 @@
+"""Quantities: cut into bins at their quantiles, or passed on as numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from sklearn_deepfm._common.quantiles import auto_n_bins, inner_edges
+from sklearn_deepfm._encoder.vocabulary import FIRST_KNOWN_CODE, MISSING_CODE
+from sklearn_deepfm._serialization.plain import Plain
+from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._tables.table import Column
+
+
+@dataclass(frozen=True, eq=False)
+class Bins(Plain):
+    """The bins of a field of quantities: the n + 1 edges of n bins, each closed on the left."""
+
+    kind: str | None
+    type: pa.DataType
+    edges: np.ndarray
+
+    _saved = {"kind": str, "type": pa.DataType, "edges": np.float64}
+
+    def _check_loaded(self) -> None:
+        expect(len(self.edges) > 1 and np.isfinite(self.edges).all(), "edges")
+        expect((np.diff(self.edges) >= 0).all(), "edges")
+
+    @classmethod
+    def learn(cls, column: Column, n_bins: int | None) -> Bins:
+        """Bins of about equal numbers of rows, at most `n_bins`; None: as many as rows allow."""
+        values = _as_floats(column)
+        distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+        if n_bins is None:
+            n_bins = auto_n_bins(int(counts.sum()))
+        inner = inner_edges(distinct, counts, n_bins)
+        edges = np.concatenate([distinct[:1], inner, distinct[-1:]])
+        return cls(column.kind, column.values.type, edges)
+
+    @property
+    def n_known(self) -> int:
+        return len(self.edges) - 1
+
+    @property
+    def categories(self) -> pa.Array:
+        """The edges of the bins, in the type of the column."""
+        return self._in_own_type(self.edges)
+
+    @property
+    def representatives(self) -> pa.Array:
+        """The middle of each bin."""
+        left, right = self.edges[:-1], self.edges[1:]
+        middle = left / 2 + right / 2
+        # Between neighbouring floats there is no middle; the left edge is in the bin.
+        return self._in_own_type(np.where((left < middle) & (middle < right), middle, left))
+
+    def _in_own_type(self, numbers: np.ndarray) -> pa.Array:
+        if not pa.types.is_temporal(self.type):
+            return pa.array(numbers)
+        return pa.array(np.floor(numbers).astype(np.int64)).cast(self.type)
+
+    def encode(self, column: Column) -> tuple[np.ndarray, int]:
+        """The code of each value; no value is ever unseen."""
+        values = _as_floats(column)
+        codes = np.searchsorted(self.edges[1:-1], values, side="right") + FIRST_KNOWN_CODE
+        if column.values.null_count:
+            codes[np.isnan(values)] = MISSING_CODE
+        return codes, 0
+
+
+def _as_floats(column: Column) -> np.ndarray:
+    """The values as float64, dates as microseconds, NaN where missing."""
+    values = column.as_quantities().values
+    if pa.types.is_temporal(values.type):
+        values = values.cast(pa.int64())
+    floats = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    if np.isinf(floats).any():
+        raise ValueError(
+            f"Column {column.name!r} holds infinity, and quantities must be finite. Replace it by "
+            f"NaN (missing) or by a large number, or name the column in categorical_features."
+        )
+    return floats
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers(Plain):
+    """A field of quantities that stay numbers."""
+
+    kind: str | None
+
+    _saved = {"kind": str}
+    categories = representatives = pa.nulls(0)
+
+    def encode(self, column: Column) -> tuple[np.ndarray, int]:
+        """Each value as float64, dates as microseconds, NaN where missing."""
+        return _as_floats(column), 0

@@ -1,0 +1,63 @@
+"""A field of categories that are hashed: no vocabulary, a fixed number of codes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from sklearn_deepfm._encoder.vocabulary import FIRST_KNOWN_CODE, MISSING_CODE, fill_nulls
+from sklearn_deepfm._serialization.plain import Plain
+from sklearn_deepfm._tables.table import EXACT_FLOAT, Column
+
+
+@dataclass(frozen=True, eq=False)
+class Hashed(Plain):
+    """Categories that share `n_known` codes, each where its hash falls.
+
+    The hash is that of :func:`pandas.util.hash_array`, the same in every process and on
+    every platform. Nothing but the kind of the values is learned.
+    """
+
+    kind: str | None
+    n_known: int
+
+    _saved = {"kind": str, "n_known": int}
+
+    categories = pa.nulls(0)
+
+    @property
+    def representatives(self) -> pa.Array:
+        """None for each code: categories cannot be told from it."""
+        return pa.nulls(self.n_known)
+
+    def encode(self, column: Column) -> tuple[np.ndarray, int]:
+        """The code of each value of a dictionary encoded column; no value is ever unseen."""
+        if column.kind is None:
+            return np.full(len(column.values), MISSING_CODE, np.int32), 0
+        values = column.as_categories().values
+        if len(values) < len(values.dictionary):  # a slice carries the categories of the whole
+            values = values.dictionary_decode().dictionary_encode()
+        hashes = _hashes(values.dictionary) % np.uint64(self.n_known)
+        codes = np.append(hashes.astype(np.int32) + FIRST_KNOWN_CODE, np.int32(MISSING_CODE))
+        return codes[fill_nulls(values.indices, len(values.dictionary))], 0
+
+
+def _hashes(values: pa.Array) -> np.ndarray:
+    """A whole number for each value, uint64; 3.0 has that of 3."""
+    if pa.types.is_floating(values.type):
+        floats = values.to_numpy(zero_copy_only=False)
+        is_whole = (floats == np.floor(floats)) & (np.abs(floats) < EXACT_FLOAT)
+        whole = np.where(is_whole, floats, 0).astype(np.int64)
+        return np.where(is_whole, _hash(whole), _hash(floats))
+    if pa.types.is_temporal(values.type):
+        values = values.cast(pa.int64())
+    is_string = pa.types.is_large_string(values.type)
+    array = values.to_numpy(zero_copy_only=False)
+    return _hash(array.astype(object) if is_string else array)
+
+
+def _hash(values: np.ndarray) -> np.ndarray:
+    return pd.util.hash_array(values, categorize=False)

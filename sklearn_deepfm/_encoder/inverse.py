@@ -1,0 +1,137 @@
+"""From the codes of an encoder back to what they stand for."""
+
+from __future__ import annotations
+
+from numbers import Real
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_deepfm._encoder.binning import Numbers
+from sklearn_deepfm._encoder.category_lists import CategoryLists
+from sklearn_deepfm._encoder.field_types import as_fitted_kind
+from sklearn_deepfm._encoder.output import code_columns
+from sklearn_deepfm._encoder.vocabulary import FIRST_KNOWN_CODE, MISSING_CODE, Vocabulary
+from sklearn_deepfm._tables.table import Columns
+
+
+class InverseMixin:
+    """What an encoder with `_fields` and `_column_specs` says of its codes."""
+
+    n_features_in_: int
+    field_dims_: np.ndarray
+    field_kinds_: list[str]
+    _fields: list
+    _column_specs: list
+
+    def inverse_transform(self, X):
+        """Give back the values that codes stand for.
+
+        Parameters
+        ----------
+        X : {array-like, dataframe} of shape (n_samples, n_fields)
+            Codes, as `transform` gives them.
+
+        Returns
+        -------
+        values : ndarray of shape (n_samples, n_fields), dtype=object
+            The categories; for a bin its middle; for missing, unknown and hashed values None;
+            for a list the list of these; numbers as they are.
+
+        Raises
+        ------
+        ValueError
+            If X has not one column per field, or holds something that is no code of its field.
+        """
+        check_is_fitted(self)
+        columns = code_columns(X, len(self._fields))
+        values = np.empty((len(columns[0]), len(columns)), dtype=object)
+        for j, (field, cells) in enumerate(zip(self._fields, columns, strict=True)):
+            meaning = [None] * FIRST_KNOWN_CODE + field.representatives.to_pylist()
+            values[:, j] = [self._value(j, cell, meaning) for cell in cells]
+        return values
+
+    def by_code(self, field, frame):
+        """Put codes in the place of categories: for embeddings that a model shall start from.
+
+        Parameters
+        ----------
+        field : str or int
+            Name or position of a column of categories.
+
+        frame : DataFrame
+            A row for each category, which is the frame's index.
+
+        Returns
+        -------
+        frame : DataFrame
+            The rows of the categories that have a code, by that code.
+
+        Raises
+        ------
+        ValueError
+            If the field has no categories, or the index holds another kind of values.
+        """
+        vocabulary = self._vocabulary_of(field)
+        index = Columns(frame.index.to_frame(name=field))[0]
+        codes, _ = vocabulary.encode(as_fitted_kind(vocabulary, index))
+        is_known = codes >= FIRST_KNOWN_CODE
+        return frame[is_known].set_axis(codes[is_known])
+
+    def by_category(self, field, frame):
+        """Put categories in the place of codes: for embeddings that a model has learned.
+
+        Parameters
+        ----------
+        field : str or int
+            Name or position of a column of categories.
+
+        frame : DataFrame
+            A row for each code, which is the frame's index.
+
+        Returns
+        -------
+        frame : DataFrame
+            The rows of the codes that stand for a category, by that category.
+        """
+        field = self._vocabulary_of(field)
+        frame = frame[
+            (frame.index >= FIRST_KNOWN_CODE) & (frame.index < FIRST_KNOWN_CODE + field.n_known)
+        ]
+        categories = field.categories.to_numpy(zero_copy_only=False)
+        return frame.set_axis(categories[frame.index - FIRST_KNOWN_CODE])
+
+    def _vocabulary_of(self, name):
+        """The vocabulary of a column, or of the members of its lists."""
+        check_is_fitted(self)
+        names = list(getattr(self, "feature_names_in_", range(self.n_features_in_)))
+        position = names.index(name) if name in names else name
+        for field, role in zip(self._fields, self._column_specs, strict=True):
+            field = getattr(field, "of_members", field)
+            if role.position == position and isinstance(field, Vocabulary):
+                return field
+        raise ValueError(
+            f"field must be a column of categories that are not hashed, got {name!r}. The columns "
+            f"are {names}, their kinds {self.field_kinds_}."
+        )
+
+    def _value(self, j, cell, meaning):
+        """What a cell of field j stands for."""
+        field = self._fields[j]
+        if isinstance(field, Numbers):
+            return cell
+        if not isinstance(field, CategoryLists):
+            return meaning[self._checked_code(j, cell)]
+        if not isinstance(cell, list | tuple | np.ndarray):
+            raise ValueError(f"Column {j} of X must hold lists of codes, and holds {cell!r}.")
+        members = [member["code"] if isinstance(member, dict) else member for member in cell]
+        return [meaning[self._checked_code(j, member)] for member in members]
+
+    def _checked_code(self, j, code):
+        is_number = isinstance(code, Real) and not isinstance(code, bool)
+        if not is_number or code % 1 != 0 or not MISSING_CODE <= code < self.field_dims_[j]:
+            raise ValueError(
+                f"Column {j} of X holds {code}, which is no code of that field: its codes are the "
+                f"whole numbers from 0 to {self.field_dims_[j] - 1}."
+            )
+        return int(code)

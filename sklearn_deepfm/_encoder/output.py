@@ -1,0 +1,68 @@
+"""What an encoder gives: a matrix of codes, or a data frame where cells hold lists or numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from sklearn_deepfm._tables.table import Table
+
+
+class EncodedColumns:
+    """Encoded columns, as they come.
+
+    Parameters
+    ----------
+    table : Table
+        What is encoded; the index of a pandas data frame is kept.
+    n_fields : int
+    """
+
+    def __init__(self, table: Table, n_fields: int) -> None:
+        self._codes = np.empty((len(table), n_fields), dtype=np.int32)
+        self._others: dict[int, Any] = {}
+        self._index = table.index if isinstance(table, pd.DataFrame) else None
+
+    def add(self, position: int, encoded: np.ndarray | pa.Array) -> None:
+        """Keep an encoded column: integer codes, float numbers or Arrow lists of codes."""
+        if isinstance(encoded, pa.Array):
+            self._others[position] = pd.arrays.ArrowExtensionArray(pa.chunked_array([encoded]))
+        elif encoded.dtype.kind == "f":
+            self._others[position] = encoded
+        else:
+            self._codes[:, position] = encoded
+
+    def table(self, names: np.ndarray) -> np.ndarray | pd.DataFrame:
+        """All columns, under these names if they are no matrix."""
+        if not self._others:
+            return self._codes
+        columns = {
+            name: self._others.get(position, self._codes[:, position])
+            for position, name in enumerate(names)
+        }
+        return pd.DataFrame(columns, index=self._index)
+
+
+def code_columns(X: Any, n_fields: int) -> list[list]:
+    """The cells of each column of what an encoder gave, as Python objects.
+
+    Raises
+    ------
+    ValueError
+        If X has not one column per field.
+    """
+    table = nw.from_native(X, eager_only=True, pass_through=True)
+    table = table if isinstance(table, nw.DataFrame) else np.asarray(table)
+    n_columns = table.shape[1] if len(table.shape) == 2 else 0
+    if n_columns != n_fields:
+        raise ValueError(
+            f"X has {n_columns} columns of codes, and the encoder has {n_fields} fields. Give one "
+            f"column for each field."
+        )
+    if isinstance(table, np.ndarray):
+        return table.T.tolist()
+    return [series.to_list() for series in table.iter_columns()]

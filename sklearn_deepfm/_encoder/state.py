@@ -1,0 +1,44 @@
+"""What a pickle, or any other file, holds of an encoder: a numbered format of plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sklearn_deepfm._encoder.column_specs import ColumnSpec
+from sklearn_deepfm._encoder.field_types import field_of_plain, field_to_plain
+from sklearn_deepfm._serialization.plain import check_names, unwrap_state, wrap_state
+from sklearn_deepfm._serialization.plain_values import expect
+
+
+class EncoderState:
+    """Pickling of the encoder: parameters as they are, all that was learned as plain data."""
+
+    n_features_in_: int
+    _remember: Callable[[list, int], None]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if "_fields" not in state:
+            return wrap_state(state, None)
+        roles, fields = state.pop("_column_specs"), state.pop("_fields")
+        del state["field_kinds_"], state["field_dims_"]  # which the fields say
+        learned = {
+            "roles": [role.to_plain() for role in roles],
+            "fields": [field_to_plain(field) for field in fields],
+            "n_samples_seen": int(state.pop("n_samples_seen_")),
+        }
+        return wrap_state(state, learned)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        attributes, learned = unwrap_state(self, state)
+        self.__dict__.update(attributes)
+        if learned is not None:
+            self._column_specs = [ColumnSpec.of_plain(role) for role in learned["roles"]]
+            fields = [field_of_plain(field) for field in learned["fields"]]
+            positions = [role.position for role in self._column_specs]
+            positions += [role.weights for role in self._column_specs if role.weights is not None]
+            check_names(attributes, len(positions))
+            expect(sorted(positions) == list(range(len(positions))), "roles")
+            expect(len(fields) == len(self._column_specs), "roles")
+            self._remember(fields, learned["n_samples_seen"])

@@ -1,0 +1,97 @@
+"""What an encoder learns of a stream: categories counted in all rows, bins cut on a sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sklearn_deepfm._encoder.category_lists import CategoryLists
+from sklearn_deepfm._encoder.column_specs import ColumnSpec, column_specs_of
+from sklearn_deepfm._encoder.field_types import Field, learn_categories, learn_field
+from sklearn_deepfm._encoder.vocabulary import Counts
+from sklearn_deepfm._tables.stream import Stream
+from sklearn_deepfm._tables.table import Column, Columns, ListColumn, read_table
+
+SAMPLE = 2**20  # rows from which quantiles are taken
+_MOST_PENDING = 2**20  # values that wait to be counted together
+
+
+def learn_fields_of_stream(
+    encoder: Any, stream: Stream
+) -> tuple[list[ColumnSpec], list[Field], int]:
+    """The fields of a stream, and how many rows it has.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `fit` does for a table.
+    """
+    roles = column_specs_of(encoder, stream.names)
+    learners = [_Learner(role) for role in roles]
+    share, random, n_rows = min(1.0, SAMPLE / max(len(stream), 1)), np.random.default_rng(0), 0
+    for table, _ in stream.parts():
+        columns = Columns(read_table(table))
+        is_sampled = random.random(len(table)) < share
+        for learner in learners:
+            learner.add(columns, is_sampled)
+        n_rows += len(table)
+    if n_rows == 0:
+        raise ValueError("X has 0 rows, a minimum of 1 is required.")
+    return roles, [learner.field(encoder, n_rows) for learner in learners], n_rows
+
+
+class _Learner:
+    """Gathers what a field is learned from, whatever the values of its column turn out to be.
+
+    The values of a data set's column are all of one type; but floats are categories as long
+    as all are whole.
+    """
+
+    def __init__(self, role: ColumnSpec) -> None:
+        self._role = role
+        self._column: Any = None  # a part of it, with values if there are any
+        self._is_quantity = False
+        self._counts: list[Counts] = []
+        self._most = _MOST_PENDING
+        self._sample: list[pa.Array] = []
+
+    def add(self, columns: Columns, is_sampled: np.ndarray) -> None:
+        """Count categories, and keep the quantities of a sample of the rows."""
+        read = self._role.read(columns)
+        column = self._role.as_field(read)
+        if self._column is None or column.kind is not None:
+            self._column = column
+        if column.kind is None:
+            return
+        if isinstance(column, ListColumn) or column.is_encoded():
+            self._count(Counts.of(column.members if isinstance(column, ListColumn) else column))
+        else:
+            self._is_quantity = True
+        if isinstance(read, Column) and self._may_be_quantity(read):
+            self._sample.append(read.values.filter(pa.array(is_sampled)))
+
+    def _count(self, counts: Counts) -> None:
+        """Add to the counts, and now and then add them up, to hold each value once."""
+        self._counts = [] if self._is_quantity else [*self._counts, counts]
+        if sum(len(counts.values) for counts in self._counts) > self._most:
+            self._counts = [Counts.total(self._counts)]
+            self._most = 2 * len(self._counts[0].values) + _MOST_PENDING
+
+    def _may_be_quantity(self, read: Column) -> bool:
+        if self._role.selected_by is not None:
+            return self._role.selected_by == "numeric_features"
+        type_ = read.values.type
+        return pa.types.is_floating(type_) or pa.types.is_temporal(type_)
+
+    def field(self, encoder: Any, n_rows: int) -> Field:
+        """The field of all that was added."""
+        column = self._column
+        if self._is_quantity:
+            sample = Column(column.name, column.kind, pa.concat_arrays(self._sample))
+            return learn_field(encoder, sample, self._role, n_rows)
+        members = column.members if isinstance(column, ListColumn) else column
+        counts = Counts.total(self._counts) if self._counts else Counts.of(members)
+        field = learn_categories(encoder, counts, self._role, n_rows)
+        return CategoryLists(field) if isinstance(column, ListColumn) else field

@@ -1,0 +1,274 @@
+"""The categories of a field: which values it knows, how often it met them, and their codes."""
+
+from __future__ import annotations
+
+import contextlib
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import cached_property
+from operator import methodcaller
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sklearn_deepfm._common.integer_lookup import IntegerLookup
+from sklearn_deepfm._common.user_warning import warn_user
+from sklearn_deepfm._serialization.plain import Plain
+from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._tables.table import EXACT_FLOAT, Column
+
+MISSING_CODE, UNKNOWN_CODE, FIRST_KNOWN_CODE = 0, 1, 2
+_NOT_FOUND = -1
+
+_AS_PYTHON = methodcaller("as_py")
+
+# A binary search reads some microseconds a value, a hash table is built at some nanoseconds a
+# category: below one value per so many categories (measured), and for one or two, searching wins.
+_CATEGORIES_PER_SEARCHED_VALUE, _ALWAYS_SEARCHED_VALUES = 128, 2
+
+# From so many rows on, warn when more than such a share of them has a value of its own (fit), or
+# a value that fit did not see (transform).
+_MANY_ROWS_AT_FIT, _NEARLY_UNIQUE = 100, 0.9
+_MANY_ROWS_AT_TRANSFORM, _MOSTLY_UNKNOWN = 20, 0.5
+
+
+class Counts(NamedTuple):
+    """The distinct values of a column, and in how many cells each stands."""
+
+    name: Any
+    kind: str | None
+    values: pa.Array
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, column: Column) -> Counts:
+        """Count a dictionary-encoded column, or one of missing values alone."""
+        if column.kind is None:
+            return cls(column.name, None, pa.nulls(0), np.empty(0, np.int64))
+        indices = column.values.indices.drop_null().to_numpy()
+        counts = np.bincount(indices, minlength=len(column.values.dictionary))
+        in_use = np.flatnonzero(counts)
+        values = column.values.dictionary.take(pa.array(in_use))
+        return cls(column.name, column.kind, values, counts[in_use])
+
+    @classmethod
+    def total(cls, parts: list[Counts]) -> Counts:
+        """Add up the counts of parts of a column, floats among which may be whole in some."""
+        types = {part.values.type for part in parts}
+        type_ = types.pop() if len(types) == 1 else pa.float64()
+        values = pa.concat_arrays([part.values.cast(type_) for part in parts])
+        counts = pa.array(np.concatenate([part.counts for part in parts]))
+        table = (
+            pa.table({"value": values, "count": counts})
+            .group_by("value")
+            .aggregate([("count", "sum")])
+        )
+        total = table["count_sum"].to_numpy()
+        return cls(parts[0].name, parts[0].kind, table["value"].combine_chunks(), total)
+
+
+@dataclass(frozen=True, eq=False)
+class Vocabulary(Plain):
+    """The categories of a field, in sorted order, each with its count and its code.
+
+    Categories too rare for a code of their own are kept with the code UNKNOWN, so that their
+    counts add up over calls of `extended`. An object never changes after it is made.
+    """
+
+    kind: str | None
+    values: pa.Array
+    counts: np.ndarray
+    codes: np.ndarray
+
+    _saved = {"kind": str, "values": pa.Array, "counts": np.int64, "codes": np.int32}
+
+    @classmethod
+    def empty(cls, counts: Counts) -> Vocabulary:
+        """A vocabulary for such values, still without any."""
+        values = counts.values.slice(0, 0)
+        return cls(counts.kind, values, np.empty(0, np.int64), np.empty(0, np.int32))
+
+    def extended(self, more: Counts, min_count: float, max_categories: int | None) -> Vocabulary:
+        """Add to the counts; give codes to the categories that earn one now."""
+        arrived = self._as_own_type(more.name, more.values)
+        vocabulary = self._counted(arrived, more.counts)
+        return vocabulary._with_new_codes(min_count, max_categories)
+
+    def _as_own_type(self, name: object, values: pa.Array) -> pa.Array:
+        own = _cast_where_exact(values, self.values.type)
+        if own.null_count:
+            first = values.filter(pc.is_null(own))[0].as_py()
+            raise ValueError(
+                f"Column {name!r} held {self.values.type} values when the encoder was fitted and "
+                f"holds {first!r} now, which is none. Fit the encoder again on all the data, or "
+                f"name the column in numeric_features."
+            )
+        return own
+
+    def _counted(self, arrived: pa.Array, arrived_counts: np.ndarray) -> Vocabulary:
+        positions = _positions_in(arrived, self.values)
+        is_new = positions == len(self.values)
+        counts = self.counts.copy()
+        counts[positions[~is_new]] += arrived_counts[~is_new]
+        new = arrived.filter(pa.array(is_new))
+        values = pa.concat_arrays([self.values, new])
+        order = pc.sort_indices(values)
+        counts = np.concatenate([counts, arrived_counts[is_new]])
+        codes = np.concatenate([self.codes, np.full(len(new), UNKNOWN_CODE, np.int32)])
+        index = order.to_numpy()
+        return Vocabulary(self.kind, values.take(order), counts[index], codes[index])
+
+    def _with_new_codes(self, min_count: float, max_categories: int | None) -> Vocabulary:
+        earned = np.flatnonzero((self.codes == UNKNOWN_CODE) & (self.counts >= min_count))
+        room = len(self.codes) if max_categories is None else max_categories - self.n_known
+        if len(earned) > max(room, 0):
+            most_frequent = np.argsort(-self.counts[earned], kind="stable")[: max(room, 0)]
+            earned = np.sort(earned[most_frequent])
+        codes = self.codes.copy()
+        codes[earned] = FIRST_KNOWN_CODE + self.n_known + np.arange(len(earned))
+        return Vocabulary(self.kind, self.values, self.counts, codes)
+
+    @property
+    def n_known(self) -> int:
+        return int(np.count_nonzero(self.codes >= FIRST_KNOWN_CODE))
+
+    @property
+    def categories(self) -> pa.Array:
+        """The known values in the order of their codes."""
+        known = np.flatnonzero(self.codes >= FIRST_KNOWN_CODE)
+        return self.values.take(pa.array(known[np.argsort(self.codes[known])]))
+
+    representatives = categories
+
+    def encode(self, column: Column) -> tuple[np.ndarray, int]:
+        """The code of each value, and how many values fit never saw."""
+        values = column.values
+        codes = self._codes_of(values)
+        is_strange = codes == _NOT_FOUND
+        n_strange = int(np.count_nonzero(is_strange))
+        if n_strange:
+            codes[is_strange] = UNKNOWN_CODE
+            if values.null_count:
+                codes[values.is_null().to_numpy(False)] = MISSING_CODE
+        return codes, n_strange - values.null_count
+
+    def _codes_of(self, values: pa.Array) -> np.ndarray:
+        """The code of each value, _NOT_FOUND for missing ones and those that fit never saw."""
+        if not len(self.values) or values.null_count == len(values):
+            return np.full(len(values), _NOT_FOUND, np.int32)
+        if pa.types.is_dictionary(values.type):
+            # A slice of a category column still carries all categories of the whole.
+            if len(values) < len(values.dictionary):
+                return self._codes_of(values.dictionary_decode())
+            codes = np.append(self._codes_of(values.dictionary), np.int32(_NOT_FOUND))
+            return codes[fill_nulls(values.indices, len(values.dictionary))]
+        values = _cast_where_exact(values, self.values.type)
+        if self._map is None:
+            return self._code_at[_positions_in(values, self.values)]
+        codes = self._map(fill_nulls(values, 0))
+        if values.null_count:
+            codes[values.is_null().to_numpy(False)] = _NOT_FOUND
+        return codes
+
+    @cached_property
+    def _code_at(self) -> np.ndarray:
+        """The code at each position, and one for a value that has none."""
+        return np.append(self.codes, np.int32(_NOT_FOUND))
+
+    @cached_property
+    def _map(self) -> IntegerLookup | None:
+        """From whole numbers to codes, where they lie dense."""
+        if not pa.types.is_int64(self.values.type):
+            return None
+        numbers = self.values.to_numpy()
+        return (
+            IntegerLookup(numbers, self.codes, _NOT_FOUND) if IntegerLookup.suits(numbers) else None
+        )
+
+    def _check_loaded(self) -> None:
+        expect(len(self.values) == len(self.counts) == len(self.codes), "codes")
+        known = np.sort(self.codes[self.codes != UNKNOWN_CODE])
+        expect((known == FIRST_KNOWN_CODE + np.arange(len(known))).all(), "codes")
+
+
+NOTHING_KNOWN = Vocabulary(None, pa.nulls(0), np.empty(0, np.int64), np.empty(0, np.int32))
+
+
+def _cast_where_exact(values: pa.Array, type_: pa.DataType) -> pa.Array:
+    """Cast numbers to another type of number, null where it cannot hold the very value."""
+    if values.type == type_:
+        return values
+    if not _may_be_rounded(values):
+        with contextlib.suppress(pa.ArrowInvalid):
+            return values.cast(type_)
+    lows, highs = zip(_range(type_), _range(values.type), strict=True)
+    low, high = pa.scalar(max(lows), values.type), pa.scalar(min(highs), values.type)
+    exact = pc.and_(pc.greater_equal(values, low), pc.less_equal(values, high))
+    if pa.types.is_floating(values.type):
+        exact = pc.and_(exact, pc.equal(pc.floor(values), values))
+    return pc.if_else(exact, values, None).cast(type_)
+
+
+def _may_be_rounded(values: pa.Array) -> bool:
+    """Whether a float among them stands for more than one whole number."""
+    if not pa.types.is_floating(values.type):
+        return False
+    ends = pc.min_max(values).as_py()
+    return any(end is not None and abs(end) > EXACT_FLOAT for end in ends.values())
+
+
+def _range(type_: pa.DataType) -> tuple[int, int]:
+    if pa.types.is_floating(type_):
+        return -EXACT_FLOAT, EXACT_FLOAT
+    bounds = np.iinfo(type_.to_pandas_dtype())
+    return int(bounds.min), int(bounds.max)
+
+
+def _positions_in(values: pa.Array, ascending: pa.Array) -> np.ndarray:
+    """Where each value stands in `ascending`; its length for one that does not, and for null."""
+    if (len(values) - _ALWAYS_SEARCHED_VALUES) * _CATEGORIES_PER_SEARCHED_VALUE > len(ascending):
+        return fill_nulls(pc.index_in(values, value_set=ascending), len(ascending))
+    return np.array([_search(ascending, value) for value in values.to_pylist()], np.int64)
+
+
+def _search(ascending: pa.Array, value: Any) -> int:
+    if value is None:
+        return len(ascending)
+    position = bisect_left(ascending, value, key=_AS_PYTHON)
+    if position < len(ascending) and ascending[position].as_py() == value:
+        return position
+    return len(ascending)
+
+
+def fill_nulls(numbers: pa.Array, missing: int) -> np.ndarray:
+    """Whole numbers as an array, with one in place of null."""
+    if numbers.null_count:
+        numbers = numbers.cast(pa.int64()).fill_null(missing)
+    return numbers.to_numpy()
+
+
+def warn_if_nearly_unique(name: Any, field: Any) -> None:
+    """Warn of a column whose categories new rows will hardly share."""
+    if not isinstance(field, Vocabulary):
+        return
+    n_rows = field.counts.sum()
+    if n_rows >= _MANY_ROWS_AT_FIT and field.n_known > _NEARLY_UNIQUE * n_rows:
+        warn_user(
+            f"Column {name!r} has {field.n_known} categories in {n_rows} rows: nearly "
+            "every row has its own, which new rows will not share, so that their values will be "
+            "unknown. Drop the column, or set min_frequency=2 or more so that such values share "
+            "code 1, or hash_dims; if it is a quantity, name it in numeric_features.",
+        )
+
+
+def warn_if_mostly_unknown(column: Column, n_unseen: int) -> None:
+    """Warn of a column whose values fit hardly ever saw."""
+    n_rows = len(column.values) - column.values.null_count
+    if n_rows >= _MANY_ROWS_AT_TRANSFORM and n_unseen > _MOSTLY_UNKNOWN * n_rows:
+        warn_user(
+            f"Column {column.name!r}: fit never saw {n_unseen / n_rows:.0%} of the {n_rows} "
+            "values, so they are all encoded as unknown. Check that the column is the one the "
+            "encoder was fitted on, written in the same way, or fit again on newer data.",
+        )

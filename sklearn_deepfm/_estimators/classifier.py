@@ -1,0 +1,504 @@
+"""The classifier: a DeepFM behind scikit-learn's interface."""
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin
+
+from sklearn_deepfm._common.parameter_rules import dict_of, one_of, real
+from sklearn_deepfm._common.sklearn_callbacks import callbacks_of
+from sklearn_deepfm._distributed.group import process_group_of
+from sklearn_deepfm._estimators.base import BaseDeepFM
+from sklearn_deepfm._estimators.settings import Settings
+from sklearn_deepfm._tables.stream import is_stream, stream_like_fitted
+from sklearn_deepfm._targets.classification import MultiLabelTarget, classification_target
+from sklearn_deepfm._training.net import DeepFMClassifierNet
+
+
+class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
+    """DeepFM: factorization machine and MLP over shared embeddings, for classes.
+
+    For the fields i of a row, with first-order weights w and embeddings v::
+
+        logit = b + sum_i w_i + sum_{i<j} <v_i, v_j> + MLP([v_1 .. v_F])
+
+    The probability is the sigmoid of the logit for two classes; for more, each class
+    has a logit with its own first and second order, and probabilities are their
+    softmax. Several labels at once, a y of several columns, have a logit and its sigmoid
+    each. Columns of codes (integers, booleans, categories) are looked up in a table of
+    embeddings, columns of floats in one of bins and a slope. Strings, dates and rare
+    categories are the business of :class:`OrdinalFieldEncoder`, in a pipeline.
+
+    Parameters
+    ----------
+    embed_dim : int, default=16
+        Length of the embedding of each feature, the same for all fields, since FM
+        multiplies them pairwise. Memory and time grow linearly with it; 8 to 32 is
+        usual.
+    mlp_dims : tuple of int, default=(128, 64)
+        Widths of the MLP's hidden layers. (400, 400, 400) is what most publications
+        use; it fits a little better and takes several times as long.
+    dropout : float, default=0.2
+        Probability, in [0, 1), of dropping a hidden unit while training.
+    batch_norm : bool, default=True
+        Whether to normalise hidden units over each batch.
+    components : collection of {"linear", "fm", "deep"}, default=("linear", "fm", "deep")
+        Terms of the sum: ``("linear",)`` is logistic regression, ``("linear", "fm")``
+        FM, ``("deep",)`` DNN, ``("linear", "deep")`` Wide & Deep.
+    learning_rate : float, default=1e-3
+        Of Adam, at the start of each fit.
+    embedding_l2 : float or "auto", default="auto"
+        Factor lambda of the penalty ``(lambda/2) * ||embeddings||**2`` that is added to
+        the mean loss, over all rows of the table. The strongest lever against
+        overfitting on fields with many categories. "auto" is
+        ``min(4000 * base_loss / n, 0.5)`` for n training rows (equal ones merged, see
+        Notes), in `partial_fit` those of all calls, with the loss of a model that knows
+        the shares of the classes alone: best values fall like that as rows become more.
+        Without "deep" among the components it is 1/64 of that. To tune it, try 1/4 to 4
+        times the factor that `net_.embedding_l2` tells.
+    linear_l2 : float or "auto", default="auto"
+        The same for the first-order weights. "auto" is 1/50 of `embedding_l2`.
+    weight_decay : float, default=0.0
+        The same for the weight matrices of the MLP.
+    max_epochs : int, default=50
+        Most passes over the training rows. Without validation rows, exactly that many.
+    batch_size : int or "auto", default="auto"
+        Rows per step. "auto" takes a power of 2 of about 1/256 of the training rows, up
+        to 4096, but 64 for 8,192 to 32,768 rows and 32 for fewer. Smaller batches often
+        predict better and train slower.
+    early_stopping : bool or "auto", default="auto"
+        Whether to hold out rows, stop when their score no longer improves, and keep
+        the weights of the best epoch. "auto" does so if `X_val` is passed, with
+        `validation_split`, or if there are at least 200 training rows (equal ones merged,
+        see Notes). With False and `X_val`, all epochs are run and the best weights kept.
+    scoring : str or callable, default="loss"
+        Score of the validation rows: "loss" for the negative loss, the name of a
+        scorer, or a callable ``scorer(estimator, X, y)``, which gets an estimator
+        that answers for the validation rows whatever X.
+    validation_fraction : float, default=0.1
+        Share of the training rows to hold out, in (0, 1), if `X_val` is not passed.
+        Merged rows (see Notes) that differ in y alone are held out together.
+        Classes are held out in equal proportion.
+    validation_split : cross-validation splitter, default=None
+        Holds out the validation rows of its last split, in the place of a random share:
+        ``GroupShuffleSplit(1)`` with `groups` in `fit` keeps a user's rows together,
+        ``TimeSeriesSplit()`` holds out the last rows of a table in the order of time.
+    n_iter_no_change : int, default=5
+        Epochs in a row without a score better by `tol` after which training stops.
+    tol : float, default=1e-6
+        Least improvement of the score that counts.
+    lr_schedule : {"plateau", None}, default="plateau"
+        "plateau" divides the learning rate by 10 after half of `n_iter_no_change`
+        epochs (at least 1) in a row without a score better by `tol`; it needs
+        validation rows. None keeps it constant. An LRScheduler among `callbacks`
+        replaces the schedule.
+    class_weight : dict, "balanced" or None, default=None
+        Factor of the weights of each class, in training and validation: a dict by
+        label (1 for those it leaves out), or "balanced" for
+        ``n_samples / (n_classes * bincount(y))`` with weighted counts, in
+        `partial_fit` of all rows seen so far. Of several labels, "balanced" multiplies
+        the factors of all, by the rows of each call. It shifts the probabilities; leave
+        it at None if you need calibrated ones.
+    categorical_features : "from_dtype", None or array-like of {bool, int, str}, \
+            default="from_dtype"
+        Which columns hold codes: by type (integers, booleans and categories), none, a
+        mask, positions or names. All others are numbers.
+        :class:`~sklearn.ensemble.HistGradientBoostingClassifier` has the same
+        parameter, but takes integers for numbers.
+    n_bins : int, "auto" or None, default="auto"
+        Bins of a column of floats, each with an embedding of its own, beside a slope that
+        all share. "auto" takes up to 255, of 100 rows on average, or 20 where there are
+        few. None takes the slope alone.
+    pooling : {"mean", "sum"}, default="mean"
+        What a cell that holds a list of codes makes of the rows of its members: their
+        mean, weighted if members have weights, or their sum.
+    pretrained : dict, default=None
+        Embeddings to start from: from names or positions of columns to data frames with a
+        row of `embed_dim` numbers for each code, which is the frame's index, or the name
+        in a column of category dtype (`OrdinalFieldEncoder.by_code` puts codes in the
+        place of categories). An array stands for the codes 0, 1, ... Codes that are not
+        given start as usual, and codes that fit does not see are not kept.
+    frozen : list of str or int, default=None
+        Columns of `pretrained` whose embeddings stay as they are; their first-order
+        weights are learned.
+    sparse_updates : bool or "auto", default="auto"
+        Whether a step updates only those rows of the table that its batch touches
+        (True) or all of them (False). "auto" is True when the table has more than
+        65,536 rows at the first fit, from where on it is faster. See Notes.
+    table_optimizer : {"adam", "adagrad"}, default="adam"
+        Rule of the table. "adagrad" is row-wise Adagrad with 50 times the learning rate:
+        one number for each row where Adam keeps two for each weight, hence a third of the
+        memory in training. It updates rows of a batch only.
+    ema_epochs : float, default=1.0
+        Horizon, in epochs, of the exponential moving average of the weights over the
+        steps, with which the model validates and predicts: a step that lies so many
+        epochs back counts 1/e of the last one. The average varies less from fit to fit
+        and predicts better than the last weights, which 0 takes. `partial_fit` takes
+        the last weights always.
+    n_members : int, default=1
+        Number of models trained side by side and averaged, logit by logit. They have
+        nothing in common but the batches and the bias they start from: each holds out rows
+        of its own for early stopping (shares of `validation_fraction` that do not
+        overlap), so that together they learn from all rows, and the score of an epoch is
+        that of each row's prediction by the member that has not seen it. 4 predict better
+        than 1, most of all with few rows, in about 3 times the time and 4 times the
+        memory. With `X_val` or `validation_split` they share its rows.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Of the MLP's products in training; predictions are float32. "bfloat16" is faster
+        with AMX, AVX-512 BF16 or a GPU, and far slower with AVX2 alone, where fit warns.
+    device : str, default="cpu"
+        "cpu", "cuda", "cuda:1", "mps", or "auto" for the best at hand. A model
+        trained on one device can be loaded where there is none.
+    callbacks : list of skorch callbacks, default=None
+        Further callbacks, of which each fit takes a shallow copy, such as Checkpoint,
+        EpochScoring, GradientNormClipping or LRScheduler. They see `net_`, whose target is
+        the number of the class.
+    checkpoint : str or path-like, default=None
+        File that `fit` writes between epochs with all that training goes on with, and
+        deletes when it has ended. If the file exists, `fit` on the same rows with the
+        same parameters goes on from it, and ends with the same model, bit for bit on a
+        CPU, as if it had never been killed. The file is replaced in one step, takes 4
+        to 6 times the memory of the weights, and at most a tenth of the time. A fit of
+        `warm_start` that goes on with another cannot have one, and `partial_fit` writes
+        none.
+    distributed : bool or "shards", default=False
+        Whether the processes that torchrun has started train one model together. Each of
+        them calls `fit` with the same parameters and rows and takes its part of every
+        batch, whose size counts all parts; all end with the same model. It is that of one
+        process, up to rounding and to what dropout draws and `batch_norm` sees. With
+        "shards" each of them gives rows of its own, as a data set of Arrow, and reads and
+        keeps no others; parameters, columns and the encoder in front are the same. The
+        first process prints and writes files. The user guide has a page on it.
+    warm_start : bool, default=False
+        Whether `fit` goes on from the weights and the optimizer's state of the last
+        one, with rows added to the table for new codes. The weights are the averaged ones,
+        with `ema_epochs`. Penalties, learning rate,
+        precision, batch size and epochs may change in between, the network may not.
+    random_state : int, RandomState instance or None, default=None
+        Source of all chance: initialisation, order of the rows, dropout, hold-out.
+        With an int, fits on the same machine, versions and number of threads are
+        equal bit by bit. None takes fresh entropy. Global generators are not touched.
+    verbose : int, default=0
+        1 prints a line per epoch with its losses, score and seconds. 2 draws a progress bar
+        with these and the time left in a terminal or a notebook; anywhere else it adds
+        the time left to the lines.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns, if all are strings.
+    field_dims_ : ndarray of shape (n_fields,)
+        Rows of the table that each field has: for codes, one for each code seen and
+        one for all others; for numbers, an offset, a slope, and one for NaN if seen.
+    n_iter_ : int
+        Number of epochs run.
+    history_ : list of dict
+        One dict per epoch: "epoch", "train_loss", "learning_rate", "dur" (seconds),
+        with validation rows "valid_loss" and "valid_score", and what callbacks record.
+    loss_curve_ : list of float
+        Mean training loss of each epoch, without penalties.
+    validation_scores_ : list of float or None
+        Score of the validation rows after each epoch that had any, greater is better.
+    net_ : skorch.NeuralNet
+        The net that trained, with its history.
+    module_ : DeepFM
+        The trained network, in eval mode.
+
+    See Also
+    --------
+    DeepFMRegressor : The same for numbers.
+    OrdinalFieldEncoder : From any table to codes.
+    DeepFM : The torch module inside.
+
+    Notes
+    -----
+    A code that fit did not see, and any code of a row whose weight is 0, is predicted
+    as an average one: its row is the mean of its field's rows, weighted by frequency.
+    Numbers enter as ``u_k + z * v``, with a row of the table for each bin k and a row v
+    for the slope over z, the normal score: the standard normal quantile of the share of
+    smaller numbers in fit. Beyond the range seen in fit they count as its ends.
+
+    A weight w has the effect of w equal rows, and the scale of all weights has none.
+    Up to 16,384 rows, of which at most 4096 distinct, this holds exactly: rows of
+    weight 0 are dropped, equal rows merged into one with the sum of their weights, and
+    all sizes (batches, hold-out) follow from the number of distinct rows, so that a
+    repeated and a weighted data set are one and the same. The order of the rows has no
+    effect then. Beyond, weights multiply the loss, which is equal in expectation over
+    the batches. Weights count within one call of fit or `partial_fit`.
+
+    With `sparse_updates`, a row that a batch touches for the first time after g steps
+    makes up for them at once: it moves along its momentum as far as under dense Adam,
+    takes the penalty of g steps, and its moments decay by g steps. It differs from dense
+    Adam in that the batch, and predictions, see the row as it was before.
+
+    References
+    ----------
+    .. [1] H. Guo, R. Tang, Y. Ye, Z. Li and X. He, "DeepFM: A Factorization-Machine
+       based Neural Network for CTR Prediction", IJCAI 2017.
+       https://arxiv.org/abs/1703.04247
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
+    >>> from sklearn_deepfm.datasets import load_flights
+    >>> X, y = load_flights(return_X_y=True)
+    >>> X, y = X[:2000], y[:2000]
+    >>> model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(max_epochs=5))
+    >>> model.fit(X, y).predict_proba(X[:3]).shape
+    (3, 2)
+    """
+
+    _rules = {
+        **BaseDeepFM._rules,
+        "class_weight": one_of(None, "balanced") | dict_of("label", real("(0, inf)")),
+    }
+    _net_class = DeepFMClassifierNet
+    _target_class = staticmethod(classification_target)
+
+    def __init__(
+        self,
+        *,
+        embed_dim=16,
+        mlp_dims=(128, 64),
+        dropout=0.2,
+        batch_norm=True,
+        components=("linear", "fm", "deep"),
+        learning_rate=1e-3,
+        embedding_l2="auto",
+        linear_l2="auto",
+        weight_decay=0.0,
+        max_epochs=50,
+        batch_size="auto",
+        early_stopping="auto",
+        scoring="loss",
+        validation_fraction=0.1,
+        validation_split=None,
+        n_iter_no_change=5,
+        tol=1e-6,
+        lr_schedule="plateau",
+        class_weight=None,
+        categorical_features="from_dtype",
+        n_bins="auto",
+        pooling="mean",
+        pretrained=None,
+        frozen=None,
+        sparse_updates="auto",
+        table_optimizer="adam",
+        ema_epochs=1.0,
+        n_members=1,
+        precision="float32",
+        device="cpu",
+        callbacks=None,
+        checkpoint=None,
+        distributed=False,
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        arguments = locals()
+        shared = Settings._get_param_names()  # __init__ of the regressor has these alone
+        super().__init__(**{name: arguments[name] for name in shared})
+        self.class_weight = class_weight
+
+    @property
+    def classes_(self):
+        """The labels, sorted."""
+        return self._target.classes
+
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        groups=None,
+    ):
+        """Fit to a table and labels.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers. A data set, or what an encoder makes of one, need not fit in
+            memory; all its columns but those of target and weights are fields.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels), or str or list of str
+            Labels of two or more classes, of any sortable type; or a column for each of
+            several labels, 1 where a row has it, else 0. Of a data set the names of these
+            columns.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights of at least 0; None: all 1. Of a data set the name of their column.
+        X_val : data frame or array-like of shape (n_val, n_fields), or Dataset, default=None
+            Validation rows, in the place of a hold-out; they are kept in memory.
+        y_val : array-like of shape (n_val,), or str or list of str, default=None
+            Their labels.
+        sample_weight_val : array-like of shape (n_val,) or str, default=None
+            Their weights.
+        groups : array-like of shape (n_samples,), default=None
+            ProcessGroup of each row, such as its user, for `validation_split`; without that they
+            have no effect.
+
+        Returns
+        -------
+        self : DeepFMClassifier
+            The fitted estimator. A fit that raises an error leaves it as it was; with
+            `warm_start`, one that a callback breaks off keeps the steps taken.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, a column, a label or a weight is not what it has to be.
+        """
+        validation = X_val, y_val, sample_weight_val
+        with callbacks_of(self), process_group_of(self) as group:
+            return self._fit(X, y, sample_weight, validation, groups, group)
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Go on with one pass over these rows.
+
+        Codes not seen before get rows in the table, which start as an average code
+        of their field; numbers keep the scale of the first call.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields)
+            Codes and numbers.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that any call may bring; needed at the first call. For a y of
+            several columns their numbers 0, 1, ...
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of at least 0; None: all 1.
+
+        Returns
+        -------
+        self : DeepFMClassifier
+            The estimator, one pass further. A call that raises an error leaves it as it
+            was; one that a callback breaks off keeps the steps taken.
+        """
+        with process_group_of(self) as group:
+            if classes is None and not hasattr(self, "net_"):
+                raise ValueError(
+                    "classes must be passed on the first call to partial_fit: all labels that "
+                    "any later call may bring, got None."
+                )
+            if classes is not None and hasattr(self, "net_"):
+                self._check_same_classes(np.unique(classes))
+
+            def target(y):
+                return classification_target(y, np.asarray(classes))
+
+            return self._partial_fit(X, y, sample_weight, target, group)
+
+    def predict(self, X):
+        """Most probable label of each row.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels out of `classes_`; of several labels, 1 for those whose probability is
+            above one half.
+        """
+        logits = self._logits(X)
+        return self._target.predict(logits)
+
+    def predict_proba(self, X):
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
+
+        Returns
+        -------
+        proba : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`; rows add up to 1, unless y had several columns,
+            each of which has a probability of its own.
+        """
+        logits = self._logits(X)
+        return self._target.proba(logits)
+
+    def predict_log_proba(self, X):
+        """Logarithm of the probability of each class, exact where that is close to 0.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n_samples, n_classes)
+            In the order of `classes_`.
+        """
+        logits = self._logits(X)
+        return self._target.log_proba(logits)
+
+    def decision_function(self, X):
+        """Logits: the sum of bias, first order, pairs and deep part.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
+
+        Returns
+        -------
+        logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes the log-odds of the second; else a logit for each class.
+        """
+        logits = self._logits(X)
+        return self._target.decision(logits)
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of `predict`.
+
+        Parameters
+        ----------
+        X : data frame or array-like of shape (n_samples, n_fields), or pyarrow.dataset.Dataset
+            Codes and numbers, with the columns of fit; a data set may have others too.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), or str or list of str
+            Labels. Of a data set the names of their columns.
+        sample_weight : array-like of shape (n_samples,) or str, default=None
+            Weights; None: all 1. Of a data set the name of their column.
+
+        Returns
+        -------
+        accuracy : float
+            Share of the rows whose label is right.
+        """
+        if is_stream(X):
+            X = stream_like_fitted(self, X, ("y", y), ("sample_weight", sample_weight))
+            y, sample_weight = X.column(y), X.column(sample_weight)
+        return super().score(X, y, sample_weight)
+
+    def _criterion(self):
+        is_sigmoid = self._target.n_outputs == 1 or isinstance(self._target, MultiLabelTarget)
+        return torch.nn.BCEWithLogitsLoss if is_sigmoid else torch.nn.CrossEntropyLoss
+
+    def _check_same_classes(self, classes):
+        if not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"classes must be the same in every call to partial_fit: they were "
+                f"{self.classes_.tolist()}, got {classes.tolist()}."
+            )
+
+    def _class_factors(self, rows, adds_up):
+        return self._target.factors(self.class_weight, rows, adds_up)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,80 @@
+"""What a fitted estimator tells of itself, and the logits it predicts."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_deepfm._estimators.prediction import predict_logits
+from sklearn_deepfm._fields.pretrained import embedding_frame
+from sklearn_deepfm._fields.read_columns import read_cells
+from sklearn_deepfm._tables.stream import is_stream, stream_like_fitted
+
+
+class Fitted:
+    """What is read from what fit leaves in `_fields` and `net_`."""
+
+    net_: Any
+    _fields: Any
+
+    @property
+    def module_(self):
+        return self.net_.module_
+
+    @property
+    def field_dims_(self):
+        return self._fields.dims
+
+    @property
+    def history_(self):
+        return [
+            {name: value for name, value in epoch.items() if name != "batches"}
+            for epoch in self.net_.history
+        ]
+
+    @property
+    def n_iter_(self):
+        return len(self.net_.history)
+
+    @property
+    def loss_curve_(self):
+        return [epoch["train_loss"] for epoch in self.history_]
+
+    @property
+    def validation_scores_(self):
+        scores = [epoch["valid_score"] for epoch in self.history_ if "valid_score" in epoch]
+        return scores or None
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
+    def embeddings(self, field):
+        """Learned embeddings of a column of codes.
+
+        Parameters
+        ----------
+        field : str or int
+            Name or position of the column.
+
+        Returns
+        -------
+        frame : DataFrame of shape (n_codes, n_members * embed_dim)
+            A row for each code that fit saw, by code, or by category in a column of
+            category dtype. Those of several members stand side by side, divided by the
+            root of their number, so that products of rows are the mean of the members'.
+            `OrdinalFieldEncoder.by_category` puts the categories in the
+            place of codes.
+        """
+        check_is_fitted(self)
+        table = self.module_.table.detach().cpu().numpy()
+        frame = embedding_frame(self._fields, field, table[:, self.module_.n_first :])
+        return frame / np.float32(np.sqrt(self.module_.n_members))
+
+    def _logits(self, X):
+        """Sum of all terms, float64 of shape (n_samples, n_outputs)."""
+        check_is_fitted(self)
+        if is_stream(X):
+            parts = stream_like_fitted(self, X).parts()
+            return np.concatenate([self._logits(part) for part, _ in parts])
+        net, fields = self.net_, self._fields
+        return predict_logits(net.module_, fields, read_cells(self, X), net.device)

@@ -1,0 +1,83 @@
+"""What a notebook shows of a fitted estimator below its parameters."""
+
+import html
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from sklearn_deepfm._fields.list_field import ListField
+from sklearn_deepfm._fields.numeric_field import NumericField
+
+MOST_FIELDS = 30
+
+
+class HTMLSummaryMixin(BaseEstimator):
+    """Adds the summary to what scikit-learn makes of an estimator.
+
+    Since 1.9 scikit-learn asks each estimator, also in a pipeline, for a table of its fitted
+    attributes, and the summary goes before that. An older one gets it behind the whole page.
+    """
+
+    def _get_fitted_attr_html(self, *args, **kwargs):
+        shown = super()._get_fitted_attr_html(*args, **kwargs)
+        if hasattr(self, "net_"):
+            attributes = shown._repr_html_inner
+            shown._repr_html_inner = lambda: summary_html(self) + attributes()
+        return shown
+
+    def _repr_html_inner(self):
+        return self._with_summary(super()._repr_html_inner())
+
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if "text/html" in bundle:
+            bundle["text/html"] = self._with_summary(bundle["text/html"])
+        return bundle
+
+    def _with_summary(self, page):
+        is_shown = hasattr(BaseEstimator, "_get_fitted_attr_html")
+        return page if is_shown or not hasattr(self, "net_") else page + summary_html(self)
+
+
+def summary_html(estimator):
+    """Fields, sizes and the course of training, as a piece of HTML."""
+    dims, module = estimator.field_dims_, estimator.module_
+    n_mlp = sum(p.numel() for name, p in module.named_parameters() if name.startswith("mlps"))
+    members = f", of {module.n_members} members" if module.n_members > 1 else ""
+    facts = {
+        "fields": f"{len(dims)}, of {dims.sum():,} rows of the table",
+        "parameters": f"{module.table.numel():,} in the table, {n_mlp:,} in the MLP{members}",
+        "epochs": _epochs(estimator.history_),
+    }
+    rows = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in facts.items())
+    return (
+        f'<div class="deepfm-summary"><table>{rows}</table>'
+        f"<details><summary>Fields</summary>{_fields(estimator)}</details></div>"
+    )
+
+
+def _epochs(history):
+    scores = [epoch.get("valid_score") for epoch in history]
+    if not history or None in scores:
+        return f"{len(history)}"
+    best = int(np.argmax(scores))
+    return f"{len(history)}, the best one {best + 1} with the score {scores[best]:.5g}"
+
+
+def _fields(estimator):
+    fields, n_fields = estimator._fields, len(estimator.field_dims_)
+    rows = [
+        f"<tr><td>{html.escape(str(field.name))}</td><td>{_kind(field)}</td>"
+        f"<td>{field.n_rows:,}</td></tr>"
+        for field in (fields[j] for j in range(min(n_fields, MOST_FIELDS)))
+    ]
+    if n_fields > MOST_FIELDS:
+        rows.append(f'<tr><td colspan="3">and {n_fields - MOST_FIELDS} more</td></tr>')
+    head = "<tr><th>name</th><th>kind</th><th>rows</th></tr>"
+    return f"<table>{head}{''.join(rows)}</table>"
+
+
+def _kind(field):
+    if isinstance(field, NumericField):
+        return "numbers"
+    return "lists of codes" if isinstance(field, ListField) else "codes"

@@ -1,0 +1,88 @@
+"""Logits of a table, in bounded memory and safe to compute from several threads."""
+
+import numpy as np
+import torch
+
+from sklearn_deepfm._samples.encode import bags_of_arrays
+
+BATCH_SIZE = 4096  # what it makes fits into caches
+ROW_MULTIPLE = 16  # matrix products of the usual widths then give a row the same bits anywhere
+
+
+def predict_logits(module, fields, cells, device):
+    """Sum of all terms of the model for each row.
+
+    Parameters
+    ----------
+    module : DeepFM
+        In eval mode.
+    fields : Fields
+    cells : list of InputColumn or InputListColumn, or ndarray of shape (n_samples, n_fields)
+        As `read_cells` gives them.
+    device : str
+        Where the module is.
+
+    Returns
+    -------
+    logits : ndarray of shape (n_samples, n_outputs), float64
+    """
+    n_rows = len(cells) if isinstance(cells, np.ndarray) else len(cells[0])
+    logits = np.empty((n_rows, module.n_outputs))
+    with torch.inference_mode():
+        for part, inputs in inputs_by_part(fields, cells, device):
+            logits[part] = module(*inputs)[: part.stop - part.start].cpu().numpy()
+    return logits
+
+
+def inputs_by_part(fields, cells, device, batch_size=BATCH_SIZE):
+    """What the module takes, for some rows after the other.
+
+    Parameters
+    ----------
+    fields : Fields
+    cells : list of InputColumn or InputListColumn, or ndarray of shape (n_samples, n_fields)
+    device : str
+    batch_size : int
+        Most rows of a part.
+
+    Yields
+    ------
+    part : slice
+        The rows.
+    inputs : tuple of Tensor or None
+        Index, value and bags, with the last row repeated up to a round number.
+    """
+    is_matrix = isinstance(cells, np.ndarray)
+    if not is_matrix:
+        cells = fields.with_own_codes(cells)
+    n_rows = len(cells) if is_matrix else len(cells[0])
+    for start in range(0, n_rows, batch_size):
+        part = slice(start, min(start + batch_size, n_rows))
+        index, value, bags = fields.encode(
+            cells[part] if is_matrix else [column.take(part) for column in cells]
+        )
+        n = len(index)
+        yield part, (_padded(index, device), _padded(value, device), _padded_bags(bags, n, device))
+
+
+def _padded(array, device):
+    if array is None:
+        return None
+    if len(array) % ROW_MULTIPLE:
+        array = array[_padding(len(array))]
+    return torch.from_numpy(array).to(device)
+
+
+def _padded_bags(arrays, n_rows, device):
+    if arrays is None:
+        return None
+    bags, n_bags = bags_of_arrays(arrays), (len(arrays[0]) - 1) // n_rows
+    if n_rows % ROW_MULTIPLE:
+        bags = bags.of_samples(torch.from_numpy(_padding(n_rows)), n_bags)
+    return bags.to(device)
+
+
+def _padding(n_rows):
+    """Positions of the rows, with the last one again up to a multiple."""
+    n_padded = -(-n_rows // ROW_MULTIPLE) * ROW_MULTIPLE
+    return np.minimum(np.arange(n_padded), n_rows - 1)

@@ -1,0 +1,65 @@
+"""What a pickle, or any other file, holds of an estimator: a numbered format of plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn_deepfm._fields.fields import Fields
+from sklearn_deepfm._serialization.plain import check_names, unwrap_state, wrap_state
+from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._targets.classification import ClassTarget, MultiLabelTarget
+from sklearn_deepfm._targets.regression import RegressionTarget
+from sklearn_deepfm._training.net_state import net_of_plain, net_to_plain
+
+_TARGETS: dict[str, Any] = {
+    "labels": ClassTarget,
+    "label sets": MultiLabelTarget,
+    "amount": RegressionTarget,
+}
+_LEARNED = "_target", "_fields", "_is_index", "_structure", "_split_seed", "_n_seen", "net_"
+
+
+class EstimatorState:
+    """Pickling of the estimators: parameters as they are, all that was learned as plain data."""
+
+    def __copy__(self) -> Any:
+        new = type(self).__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        return new
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        if "net_" not in state:
+            return wrap_state(state, None)
+        learned = {name: state.pop(name) for name in _LEARNED}
+        names = {target: name for name, target in _TARGETS.items()}
+        target = learned["_target"]
+        return wrap_state(
+            state,
+            {
+                "target": {"kind": names[type(target)], **target.to_plain()},
+                "fields": learned["_fields"].to_plain(),
+                "is_index": [bool(flag) for flag in learned["_is_index"]],
+                "structure": learned["_structure"],
+                "split_seed": learned["_split_seed"],
+                "n_seen": learned["_n_seen"],
+                "net": net_to_plain(learned["net_"]),
+            },
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        attributes, learned = unwrap_state(self, state)
+        self.__dict__.update(attributes)
+        if learned is None:
+            return
+        target = dict(learned["target"])
+        kind = target.pop("kind", None)
+        expect(kind in _TARGETS, "target")
+        self._target = _TARGETS[kind].of_plain(target)
+        self._fields = Fields.of_plain(learned["fields"])
+        check_names(attributes, len(self._fields))
+        self._is_index = learned["is_index"]
+        expect(len(self._is_index) == len(self._fields), "is_index")
+        self._structure = learned["structure"]
+        self._split_seed, self._n_seen = learned["split_seed"], learned["n_seen"]
+        self.net_ = net_of_plain(learned["net"], self)

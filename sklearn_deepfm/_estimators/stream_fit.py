@@ -1,0 +1,315 @@
+"""What a fit makes of a stream: a sample to look at, then all rows encoded in a temporary file."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.base import is_classifier
+
+from sklearn_deepfm._common.fingerprint import fingerprint
+from sklearn_deepfm._fields.fields import Fields
+from sklearn_deepfm._samples.disk_buffer import DiskBuffer
+from sklearn_deepfm._samples.encode import samples_of, with_mean_weight
+from sklearn_deepfm._samples.rows import Rows, weights_of_rows, without_zero_weights
+from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._tables.stream import (
+    Stream,
+    as_list,
+    concat_parts,
+    is_stream,
+    stream_like_fitted,
+    take_rows,
+)
+from sklearn_deepfm._training.devices import device_of
+from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
+
+IN_MEMORY = 2**16  # rows up to which a stream is read as a whole, and fitted to as a table is
+SAMPLE = 2**20  # rows that show what columns, numbers and the target are like
+MOST_HELD_OUT = 2**20  # rows, which stay in memory
+
+
+class NamedStream(NamedTuple):
+    """A stream with its columns of target and weights, for the estimator that reads it.
+
+    `weight_is` is the parameter that names the column of weights.
+    """
+
+    model: Any
+    stream: Stream
+    y: Any
+    weight: Any
+    weight_is: str = "sample_weight"
+
+    def parts(self) -> Iterator[Rows]:
+        """All rows, with the target as it is, some of which may weigh nothing."""
+        for X, (y, weight) in self.stream.parts(self.y, self.weight):
+            yield self._read(X, y, weight)
+
+    def sample(
+        self, hold_out: "HoldOut", seed: int, n_rows: int, group: TrainingGroup
+    ) -> tuple[Rows, np.ndarray]:
+        """Some of the training rows of all processes, and a target that lacks no class.
+
+        Parameters
+        ----------
+        hold_out : HoldOut
+        seed : int
+        n_rows : int
+            Number of rows of all of them.
+        group : TrainingGroup
+
+        Raises
+        ------
+        ValueError
+            If no row weighs anything.
+        """
+        share, random = SAMPLE / max(n_rows, 1), np.random.default_rng(seed)
+        parts, labels = [], []
+        for X, (y, weight) in self.stream.parts(self.y, self.weight):
+            learns = hold_out.next(len(y)) < 0 if hold_out.n_members == 1 else np.full(len(y), True)
+            if weight is not None:
+                learns &= weight != 0
+            if is_classifier(self.model) and y.ndim == 1:
+                labels.append(pd.unique(y[learns]))
+            chosen = np.flatnonzero(learns & (random.random(len(y)) < share))
+            parts.append(
+                (take_rows(X, chosen), y[chosen], None if weight is None else weight[chosen])
+            )
+        given = group.of_shards("sample", (parts, labels))
+        parts, labels = ([*chain(*of_all)] for of_all in zip(*given, strict=True))
+        tables, ys, weights = zip(*parts, strict=True) if parts else ([], [], [])
+        if not sum(map(len, ys)):
+            raise ValueError(
+                f"The data set has no row, or none whose {self.weight_is} is positive, which "
+                f"leaves nothing to learn from."
+            )
+        weight = None if self.weight is None else np.concatenate(weights)
+        rows = self._read(concat_parts(tables), np.concatenate(ys), weight, reset=True)
+        return rows, np.concatenate(labels) if labels else rows.y
+
+    def _read(self, X: Any, y: Any, weight: Any, reset: bool = False) -> Rows:
+        rows: Rows = self.model._read(X, y, None, reset=reset)
+        if weight is None:
+            return rows
+        return replace(rows, weight=weights_of_rows(weight, rows.y, self.weight_is))
+
+
+class HoldOut:
+    """Draws which member holds out which row, for one part of the rows after the other.
+
+    Parameters
+    ----------
+    fraction : float
+        Share of the rows that each member holds out.
+    n_members : int
+    seed : int
+        The same one draws the same, whatever the parts.
+    """
+
+    def __init__(self, fraction: float, n_members: int, seed: int) -> None:
+        self.n_members = n_members
+        self._fraction = fraction
+        self._random = np.random.default_rng(seed)
+
+    def next(self, n: int) -> np.ndarray:
+        """Number of the member that holds out each of the next rows, -1 for none."""
+        drawn = self._random.random(n)
+        if not self._fraction:
+            return np.full(n, -1)
+        member = np.floor(drawn / self._fraction).astype(np.int64)
+        return np.where(member < self.n_members, member, -1)
+
+
+def buffer_rows(
+    model: Any,
+    named: NamedStream,
+    fields: Fields,
+    factors: Any,
+    hold_out: HoldOut,
+    spool: DiskBuffer,
+    group: TrainingGroup,
+) -> tuple[Fields, list[Rows]]:
+    """Encode the training rows into a file.
+
+    Parameters
+    ----------
+    model : DeepFMClassifier or DeepFMRegressor
+        Knows its target.
+    named : NamedStream
+    fields : Fields
+        Of a sample of the rows.
+    factors : ndarray or None
+        Of the weights of each class.
+    hold_out : HoldOut
+    spool : DiskBuffer
+    group : TrainingGroup
+
+    Returns
+    -------
+    fields : Fields
+        With all codes that the training rows of all processes hold.
+    held : list of Rows
+        The rows held out here, with the target encoded.
+    """
+    fields, held = fields.without_counts(), []
+    for rows in named.parts():
+        rows = replace(rows, held_by=hold_out.next(len(rows)))
+        rows = without_zero_weights(rows)
+        rows = rows.with_target(model._target.encode(rows.y)).weighed(factors)
+        is_held = rows.held_by >= 0
+        if is_held.any():
+            held.append(rows.take(np.flatnonzero(is_held)))
+        if hold_out.n_members == 1:
+            rows = replace(rows.take(np.flatnonzero(~is_held)), held_by=None)
+        if len(rows):
+            fields, _, _ = fields.grown(rows.columns, rows.weight)
+            spool.add(samples_of(rows, fields, model._target, model.n_members), fields.layout)
+    if not len(spool):
+        raise ValueError("The data set of this process has no row to train with.")
+    if not group.has_shards:
+        spool.finish(fields.layout)
+        return fields, held
+    given = group.of_shards("counts", (fields.to_plain(), spool.total))
+    first, *others = (Fields.of_plain(plain) for plain, _ in given)
+    of_all = first.absorbing(others)
+    spool.finish(fields.layout, [total for _, total in given], fields.rows_in(of_all))
+    return of_all, held
+
+
+def fits_in_memory(stream: Stream, group: TrainingGroup) -> bool:
+    """Whether there are so few rows that they are fitted to as a table is."""
+    n_rows = len(stream)
+    if n_rows == 0:
+        raise ValueError("The data set has no row, and a minimum of 1 is required.")
+    return n_rows <= IN_MEMORY and not group.has_shards
+
+
+def learn_stream(
+    model: Any,
+    named: NamedStream,
+    validation: Any,
+    random: np.random.RandomState,
+    spool: DiskBuffer,
+    group: TrainingGroup,
+) -> tuple[Samples | None, Rows | None]:
+    """Learn target and fields of a stream, and encode its training rows into a file.
+
+    Parameters
+    ----------
+    model : DeepFMClassifier or DeepFMRegressor
+        Gets what is learned.
+    named : NamedStream
+    validation : tuple (X_val, y_val, sample_weight_val)
+    random : RandomState
+    spool : DiskBuffer
+        Gets the training rows.
+    group : TrainingGroup
+        Of processes, each of which may have a shard of the rows.
+
+    Returns
+    -------
+    samples : Samples or None
+        The validation rows, if there are any.
+    known : Rows or None
+        What a scorer has to know of them, their targets and weights.
+    """
+    seeds = [int(seed) for seed in random.randint(np.iinfo(np.int32).max, size=2)]
+    if group.has_shards:
+        group.compare("columns", _columns_of(named))
+    n_rows = sum(group.of_shards("number of rows", len(named.stream)))
+    share = 0.0 if validation[0] is not None else _share_held_out(model, n_rows)
+    n_members = model.n_members if share else 1
+    sample, labels = named.sample(HoldOut(share, n_members, seeds[0]), seeds[1], n_rows, group)
+    model._start(sample.with_target(labels), model._target_class, random)
+    sample = sample.with_target(model._target.encode(sample.y))
+    factors = model._class_factors(sample, adds_up=False)
+    sample = sample.weighed(factors)
+    model._target.fit(sample)
+    fields = Fields(sample.columns, model._is_index, sample.weight, model.pooling, model.n_bins)
+    hold_out = HoldOut(share, n_members, seeds[0])
+    model._fields, held = buffer_rows(model, named, fields, factors, hold_out, spool, group)
+    if validation[0] is not None:
+        held = list(_rows_to_validate(model, validation, factors))
+        return _validation_samples(model, held) if held else (None, None)
+    return _validation_samples(model, held, group)
+
+
+def refuse_with_streams(model: Any, groups: Any) -> None:
+    """Say what takes all rows at once, or goes on with a model.
+
+    Raises
+    ------
+    ValueError
+        If anything of that is asked for.
+    """
+    if model.warm_start and hasattr(model, "net_"):
+        raise ValueError(
+            f"warm_start goes on with an earlier fit, which needs all rows in memory: a data set "
+            f"of at most {IN_MEMORY}, not in shards. Call partial_fit with its parts, or fit a "
+            f"clone."
+        )
+    if model.validation_split is not None or groups is not None:
+        raise ValueError(
+            f"validation_split and groups need all rows in memory: a data set of at most "
+            f"{IN_MEMORY}, not in shards. Pass validation rows as X_val and y_val, or set "
+            f"validation_split=None."
+        )
+
+
+def _share_held_out(model: Any, n_rows: int) -> float:
+    if not model.early_stopping:
+        return 0.0
+    most = MOST_HELD_OUT / (n_rows * model.n_members)
+    return min(model.validation_fraction, most, 1 / max(model.n_members, 1))
+
+
+def _rows_to_validate(model: Any, validation: Any, factors: Any) -> Iterator[Rows]:
+    """The rows given as X_val, with the target encoded."""
+    X, y, weight = validation
+    if is_stream(X):
+        stream = stream_like_fitted(model, X, ("y_val", y), ("sample_weight_val", weight))
+        parts = NamedStream(model, stream, y, weight, "sample_weight_val").parts()
+    else:
+        parts = iter([model._read(X, y, weight, reset=False, weight_name="sample_weight_val")])
+    for rows in map(without_zero_weights, parts):
+        if len(rows):
+            yield rows.with_target(model._target.encode(rows.y)).weighed(factors)
+
+
+def _validation_samples(
+    model: Any, held: list[Rows], group: TrainingGroup = ALONE
+) -> tuple[Samples | None, Rows | None]:
+    """Rows held out by all processes, as tensors, and what is known of them."""
+    parts = [
+        (samples_of(rows, model._fields, model._target, model.n_members, validates=True), rows)
+        for rows in held
+    ]
+    own = [(samples.named_tensors(), rows.y, rows.weight) for samples, rows in parts]
+    of_all = [*chain(*group.of_shards("held out", own))]
+    if not of_all:
+        return None, None
+    tensors, ys, weights = zip(*of_all, strict=True)
+    weight = None if weights[0] is None else np.concatenate(weights)
+    samples = Samples.concatenate([Samples.of_named_tensors(named) for named in tensors])
+    samples = with_mean_weight(samples).to(device_of(model.device))
+    return samples, Rows([], np.concatenate(ys), weight)
+
+
+def _columns_of(named: NamedStream) -> dict[str, str]:
+    """What must be the same of the shards of a data set."""
+    stream = named.stream
+    encoder = getattr(stream.encode, "__self__", None)
+    facts = {
+        "y": repr(named.y),
+        named.weight_is: repr(named.weight),
+        "columns of X": str(stream.names),
+        "types of X": str([str(stream.dataset.schema.field(name).type) for name in stream.names]),
+        "the encoder": "none" if encoder is None else fingerprint(encoder.__getstate__()),
+    }
+    for what, names in (("y", named.y), (named.weight_is, named.weight)):
+        types = [str(stream.dataset.schema.field(name).type) for name in as_list(names)]
+        facts[f"the type of {what}"] = str(types)
+    return facts

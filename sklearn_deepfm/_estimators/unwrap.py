@@ -1,0 +1,158 @@
+"""The estimator inside a pipeline or a search, and what reaches it."""
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_deepfm._encoder.encoder import OrdinalFieldEncoder
+from sklearn_deepfm._estimators.base import BaseDeepFM
+from sklearn_deepfm._fields.pretrained import embedding_frame
+
+
+class Unwrapped:
+    """A fitted estimator, and the transformers before it.
+
+    Parameters
+    ----------
+    model : BaseDeepFM, Pipeline or search
+
+    Attributes
+    ----------
+    estimator : BaseDeepFM
+    steps : list of transformer
+    encoder : OrdinalFieldEncoder or None
+        The last step, if it is one.
+    """
+
+    def __init__(self, model):
+        self.estimator, self.steps = _unwrap(model)
+        is_encoded = bool(self.steps) and isinstance(self.steps[-1], OrdinalFieldEncoder)
+        self.encoder = self.steps[-1] if is_encoded else None
+
+    def transform(self, X):
+        """Input of the estimator, and the values behind it.
+
+        Parameters
+        ----------
+        X : data frame or array-like
+            Input of the model.
+
+        Returns
+        -------
+        X : data frame or array-like
+            Input of the estimator.
+        values : DataFrame of shape (n_samples, n_fields)
+            What each field holds: the input of the encoder before the estimator, else that
+            of the estimator; its columns are the names of the fields.
+        """
+        values = X
+        for step in self.steps:
+            values, X = X, step.transform(X)
+        if self.encoder is None:
+            return X, _as_frame(X).set_axis(self.field_names, axis=1)
+        frame = _as_frame(values).iloc[:, [role.position for role in self.encoder._column_specs]]
+        return X, frame.set_axis(self.field_names, axis=1)
+
+    @property
+    def field_names(self):
+        """Names of the fields: those of the columns, else their positions."""
+        n_fields = self.estimator.n_features_in_
+        if hasattr(self.estimator, "feature_names_in_"):
+            return self.estimator.feature_names_in_.tolist()
+        if self.encoder is not None and hasattr(self.encoder, "feature_names_in_"):
+            return self.encoder.get_feature_names_out().tolist()
+        if self.steps and self.encoder is None:
+            steps = [(str(number), step) for number, step in enumerate(self.steps)]
+            try:
+                return Pipeline(steps).get_feature_names_out().tolist()
+            except (AttributeError, ValueError):  # a step that makes no names
+                return list(range(n_fields))
+        return list(range(n_fields))
+
+    def position(self, field):
+        """Position of a field by its name, or by its position.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        names = self.field_names
+        if field in names:
+            return names.index(field)
+        if isinstance(field, int | np.integer) and 0 <= field < len(names):
+            return int(field)
+        raise ValueError(
+            f"field must be one of {names}, or a position from 0 to {len(names) - 1}, got "
+            f"{field!r}."
+        )
+
+    def embeddings(self, field):
+        """Learned embeddings of a field by category: behind an encoder by name, else by code.
+
+        Returns
+        -------
+        frame : DataFrame of shape (n_categories, n_members * embed_dim)
+        """
+        position = self.position(field)
+        if not {"fm", "deep"} & set(self.estimator.module_.components):
+            raise ValueError(
+                f"components must have 'fm' or 'deep' for categories to have embeddings, and are "
+                f"{self.estimator.module_.components}."
+            )
+        frame = self._by_category(position, self.estimator.embeddings(position))
+        return frame.rename_axis(index=self.field_names[position])
+
+    def category_weights(self, field):
+        """Total weight of the training rows of each category, in the order of `embeddings`.
+
+        Returns
+        -------
+        weights : ndarray of shape (n_categories,)
+        """
+        position, fields = self.position(field), self.estimator._fields
+        of_rows = np.concatenate([frequency for _, frequency in fields.frequencies])
+        frame = embedding_frame(fields, position, of_rows[:, None])
+        return self._by_category(position, frame).to_numpy()[:, 0]
+
+    def _by_category(self, position, frame):
+        if self.encoder is None:
+            return frame
+        return self.encoder.by_category(self.encoder._column_specs[position].position, frame)
+
+
+def _unwrap(model):
+    """The estimator at the end, and the transformers before it."""
+    steps = []
+    while not isinstance(model, BaseDeepFM):
+        if hasattr(model, "best_estimator_"):
+            model = model.best_estimator_
+        elif isinstance(model, Pipeline):
+            steps += _transformers(model.steps[:-1])
+            model = model.steps[-1][1]
+        else:
+            raise TypeError(
+                f"model must be a fitted DeepFMClassifier or DeepFMRegressor, a Pipeline that "
+                f"ends in one, or a fitted search over these with refit, got "
+                f"{type(model).__name__}."
+            )
+    check_is_fitted(model)
+    return model, steps
+
+
+def _transformers(steps):
+    """The transformers of a pipeline's steps, and of pipelines among them."""
+    found = []
+    for _, step in steps:
+        if isinstance(step, Pipeline):
+            found += _transformers(step.steps)
+        elif step not in (None, "passthrough"):
+            found.append(step)
+    return found
+
+
+def _as_frame(X):
+    if hasattr(X, "to_pandas"):
+        X = X.to_pandas()
+    return X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X))

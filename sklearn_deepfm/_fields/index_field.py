@@ -1,0 +1,234 @@
+"""A column of codes, each of which has a row in the embedding table."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+
+from sklearn_deepfm._common.integer_lookup import IntegerLookup
+from sklearn_deepfm._fields.input_columns import InputColumn
+from sklearn_deepfm._serialization.plain import Plain
+from sklearn_deepfm._serialization.plain_values import expect
+
+UNSEEN_ROW = 0
+_KINDS = {"string": "strings", "integer": "numbers", "floating": "numbers", "boolean": "numbers"}
+
+
+class IndexField(Plain):
+    """A column of codes; each code that fit saw has a row.
+
+    Local row 0 stands for every code that fit did not see. Seen codes get the rows
+    1, 2, ... in ascending order, codes seen later (`grow`) the rows after them.
+    Missing cells count as one more code.
+    """
+
+    _saved = {
+        "name": None,
+        "codes": np.int64,
+        "rows": np.int32,
+        "missing_row": int,
+        "frequency": np.float64,
+        "categories": pd.Index,
+    }
+
+    def __init__(self, name):
+        self.name = name
+        self.codes = np.empty(0, dtype=np.int64)  # sorted
+        self.rows = np.empty(0, dtype=np.int32)  # row of each of them
+        self.missing_row = UNSEEN_ROW
+        self.map = None  # from code to row, where the codes lie dense
+        self.frequency = np.zeros(1)  # total weight of each row
+        self.categories = None  # values behind the codes of a categorical column
+
+    @property
+    def n_rows(self):
+        return len(self.frequency)
+
+    @property
+    def average_cell(self):
+        """Weights of the rows whose sum is the average cell of fit; None if it saw none."""
+        total = self.frequency.sum()
+        return self.frequency / total if total > 0 else None
+
+    def grow(self, column, weight):
+        """Add rows for the codes of `column` not seen before, and count all of them.
+
+        Arrays are replaced, never changed: a shallow copy taken before stays valid.
+        """
+        self._count(column, weight)
+
+    def _count(self, column, weight):
+        """As `grow`, for a column of cells of one code, whatever a subclass grows by."""
+        values, missing, _ = self._codes_of(column, learn=True)
+        known = values if missing is None else values[~missing]
+        if len(self.codes):
+            known = known[self._rows_of(known, None) == UNSEEN_ROW]
+        new = np.unique(known)
+        n_rows = self.n_rows + len(new)
+        if self.missing_row == UNSEEN_ROW and missing is not None and missing.any():
+            self.missing_row, n_rows = n_rows, n_rows + 1
+        if len(new) or self.map is None:
+            self._add_codes(new)
+        rows = self._rows_of(values, missing)
+        counts = np.bincount(rows, weights=weight, minlength=n_rows).astype(np.float64)
+        counts[: self.n_rows] += self.frequency
+        self.frequency = counts
+
+    def without_counts(self):
+        """The same codes and rows, as if no cell had been counted."""
+        new = copy.copy(self)
+        new.frequency = np.zeros_like(self.frequency)
+        return new
+
+    def absorb(self, other):
+        """Add the codes and counts of another field that has learned other rows.
+
+        Returns
+        -------
+        rows : ndarray of shape (other.n_rows,), int32
+            Where each of its rows is in this field.
+        """
+        cells, of_cells = other.distinct_cells()
+        self._count(cells, other.frequency[of_cells])
+        rows = np.zeros(other.n_rows, np.int32)
+        rows[of_cells] = self.encode(cells)[0]
+        return rows
+
+    def distinct_cells(self):
+        """A column of one cell for each code and for a missing one, and the rows of these."""
+        if self.missing_row == UNSEEN_ROW:
+            return InputColumn(self.name, self.codes, None, self.categories), self.rows
+        rows = np.append(self.rows, np.int32(self.missing_row))
+        if self.categories is not None:
+            return InputColumn(self.name, np.append(self.codes, -1), None, self.categories), rows
+        missing = np.arange(len(rows)) == len(rows) - 1
+        return InputColumn(self.name, np.append(self.codes, 0), missing), rows
+
+    def _add_codes(self, new):
+        codes = np.concatenate([self.codes, new])
+        rows = np.concatenate([self.rows, self.n_rows + np.arange(len(new), dtype=np.int32)])
+        order = np.argsort(codes)
+        self.codes, self.rows = codes[order], rows[order]
+        self._make_map()
+
+    def _make_map(self):
+        is_dense = IntegerLookup.suits(self.codes)
+        self.map = IntegerLookup(self.codes, self.rows, UNSEEN_ROW) if is_dense else None
+
+    def _check_loaded(self):
+        expect(len(self.frequency) > 0, "frequency")
+        expect(len(self.codes) == len(self.rows), "codes")
+        expect((np.diff(self.codes) > 0).all(), "codes")
+        rows = np.append(self.rows, self.missing_row)
+        expect(0 <= rows.min() and rows.max() < self.n_rows, "rows")
+        if self.categories is not None and len(self.codes):
+            is_inside = 0 <= self.codes[0] and self.codes[-1] < len(self.categories)
+            expect(is_inside, "categories")
+        self._make_map()
+
+    def encode(self, column):
+        """Local row of each cell, and no value."""
+        values, missing, strange = self._codes_of(column, learn=False)
+        rows = self._rows_of(values, missing)
+        if strange is not None:
+            rows[strange] = UNSEEN_ROW
+        return rows, None
+
+    def rows_of_index(self, index):
+        """Local row of each code or, in a categorical column, of each category of an index."""
+        if self.categories is not None:
+            codes = self.categories.get_indexer(index)
+        else:
+            codes = index.to_numpy()
+            if codes.dtype.kind not in "iu":
+                raise ValueError(
+                    f"Embeddings of column {self.name!r} must be given by code, a whole number, "
+                    f"got the index {index[:3].tolist()}. OrdinalFieldEncoder.by_code makes codes "
+                    f"of categories."
+                )
+        return self._rows_of(codes.astype(np.int64), None)
+
+    def with_own_codes(self, column):
+        """A categorical column with categories numbered as in fit; -1: missing, -2: not in fit."""
+        if self.categories is None:
+            if column.is_all_missing:
+                return InputColumn(self.name, np.full(len(column), np.nan))
+            raise self._other_kind("integers", "categorical")
+        _refuse_other_kind(self.name, self.categories, column.categories)
+        position = self.categories.get_indexer(column.categories)
+        position = np.append(np.where(position < 0, -2, position), -1)
+        return InputColumn(self.name, position[column.values], categories=self.categories)
+
+    def _codes_of(self, column, learn):
+        """Codes as int64, which cells are missing, and which hold what no code can be."""
+        if learn and column.categories is not None:
+            self._learn_categories(column)
+        if column.categories is not None and column.categories is not self.categories:
+            column = self.with_own_codes(column)
+        values, missing = column.values, column.missing
+        if column.categories is not None:
+            return values.astype(np.int64), values == -1, None
+        if self.categories is not None:
+            if column.is_all_missing:
+                return np.zeros(len(column), np.int64), np.ones(len(column), bool), None
+            raise self._other_kind("categorical", values.dtype)
+        if values.dtype.kind == "f":
+            return _whole_numbers(self.name, values, learn)
+        strange = values > np.iinfo(np.int64).max if values.dtype == np.uint64 else None
+        if learn and strange is not None and strange.any():
+            raise ValueError(
+                f"Column {self.name!r} holds {values.max()}, beyond the largest code 2**63 - 1. "
+                f"Encode the column with OrdinalFieldEncoder first."
+            )
+        return values.astype(np.int64, copy=False), missing, strange
+
+    def _learn_categories(self, column):
+        if self.categories is None:
+            if len(self.codes):
+                raise self._other_kind("integers", "categorical")
+            self.categories = column.categories[:0]
+        _refuse_other_kind(self.name, self.categories, column.categories)
+        is_new = self.categories.get_indexer(column.categories) < 0
+        self.categories = self.categories.append(column.categories[is_new])
+
+    def _other_kind(self, then, now):
+        return ValueError(
+            f"Column {self.name!r} was {then} in fit and is {now} now. Convert it to the type it "
+            f"had, or encode the table with OrdinalFieldEncoder before it reaches the estimator."
+        )
+
+    def _rows_of(self, values, missing):
+        if self.map is not None:
+            rows = self.map(values)
+        else:
+            position = np.searchsorted(self.codes, values).clip(max=len(self.codes) - 1)
+            rows = np.where(self.codes[position] == values, self.rows[position], UNSEEN_ROW)
+        if missing is not None:
+            rows[missing] = self.missing_row
+        return rows
+
+
+def _whole_numbers(name, values, learn):
+    """Floats as codes: NaN is missing, a fraction cannot have been seen in fit.
+
+    The third array says where fractions are, and values that no code equals exactly.
+    """
+    missing = np.isnan(values)
+    fraction = ~missing & ((values != np.trunc(values)) | (np.abs(values) > 2**53))
+    if learn and fraction.any():
+        raise ValueError(
+            f"Column {name!r} holds codes, by its type in fit or by categorical_features, and now "
+            f"{values[fraction][0]!r}, where whole numbers of at most 2**53 are required. "
+            f"Encode the column with OrdinalFieldEncoder, or treat it as numeric."
+        )
+    return np.where(missing | fraction, 0, values).astype(np.int64), missing, fraction
+
+
+def _refuse_other_kind(name, known, now):
+    """Numbers as strings, or the reverse, would all pass for unseen categories."""
+    kinds = [_KINDS.get(pd.api.types.infer_dtype(values)) for values in (known, now)]
+    if set(kinds) == {"numbers", "strings"}:
+        raise ValueError(
+            f"The categories of column {name!r} were {kinds[0]} in fit and are {kinds[1]} now. "
+            f"Convert them to the type they had."
+        )

@@ -1,0 +1,166 @@
+"""A column of numbers: a bin of its own range for each, and a slope."""
+
+import copy
+
+import numpy as np
+
+from sklearn_deepfm._common.quantiles import auto_n_bins, inner_edges, normal_scores
+from sklearn_deepfm._fields.index_field import UNSEEN_ROW
+from sklearn_deepfm._serialization.plain import Plain
+from sklearn_deepfm._serialization.plain_values import expect
+
+SLOPE_ROW, _N_FIRST_ROWS = 1, 2
+
+
+class NumericField(Plain):
+    """A column of numbers x; its cells are ``u_k + z * v`` for the bin k of x.
+
+    z is the normal score of x: the standard normal quantile of the share of smaller
+    numbers, interpolated between those that fit saw. Local row 0 is the mean of the
+    bins' rows, for NaN where fit saw none; row 1 is the slope v; the rows of the bins
+    come next, and one for NaN if fit saw any. Beyond the range that fit saw, numbers
+    count as its ends: products of outliers have no bound.
+
+    Parameters
+    ----------
+    name : str or int
+    n_bins : int, "auto" or None
+        At most so many bins. "auto": up to 255, by the number of rows. None: a single
+        one.
+    """
+
+    _saved = {
+        "name": None,
+        "n_bins": None,
+        "edges": np.float64,
+        "knots": np.float64,
+        "scores": np.float64,
+        "first_bin": int,
+        "missing_row": int,
+        "frequency": np.float64,
+        "sum_of_scores": float,
+    }
+
+    def __init__(self, name, n_bins):
+        self.name = name
+        self.n_bins = 1 if n_bins is None else n_bins
+        self.edges = None  # of the bins
+        self.knots = self.scores = np.empty(0)  # some numbers, and their normal scores
+        self.first_bin = self.missing_row = UNSEEN_ROW
+        self.frequency = np.zeros(_N_FIRST_ROWS)
+        self.sum_of_scores = 0.0
+
+    @property
+    def n_rows(self):
+        return len(self.frequency)
+
+    @property
+    def average_cell(self):
+        """Weights of the rows whose sum is the average cell of fit; None if it saw none."""
+        total = self.frequency.sum()
+        if total == 0:
+            return None
+        weights = self.frequency / total
+        weights[SLOPE_ROW] = self.sum_of_scores / total
+        return weights
+
+    def grow(self, column, weight):
+        """Learn bins and scores from the first numbers, and count the rows of each call."""
+        x = _numbers(self.name, column)
+        missing = np.isnan(x)
+        if self.edges is None and not missing.all():
+            self._learn(x[~missing], None if weight is None else weight[~missing])
+        if self.missing_row == UNSEEN_ROW and missing.any():
+            self.missing_row = self.n_rows
+            self.frequency = np.append(self.frequency, 0.0)
+        counts = np.bincount(self._rows(x, missing), weights=weight, minlength=self.n_rows)
+        counts[UNSEEN_ROW] = 0
+        self.frequency = self.frequency + counts
+        if self.edges is not None:
+            scores = self._scores(x, missing)
+            self.sum_of_scores += scores.sum() if weight is None else weight @ scores
+
+    def absorb(self, other):
+        """Add the counts of another field of the same bins; as that of IndexField.
+
+        Raises
+        ------
+        ValueError
+            If the bins are others.
+        """
+        if (self.edges is None) != (other.edges is None) or (
+            self.edges is not None and not np.array_equal(self.edges, other.edges)
+        ):
+            raise ValueError(
+                f"Column {self.name!r} holds a number in so few rows that none was among those "
+                f"its bins are made of. Drop the column, or encode it as categories."
+            )
+        rows = np.arange(other.n_rows, dtype=np.int32)
+        if other.missing_row != UNSEEN_ROW:
+            if self.missing_row == UNSEEN_ROW:
+                self.missing_row = self.n_rows
+                self.frequency = np.append(self.frequency, 0.0)
+            rows[other.missing_row] = self.missing_row
+        more = np.bincount(rows, weights=other.frequency, minlength=self.n_rows)
+        self.frequency = self.frequency + more
+        self.sum_of_scores += other.sum_of_scores
+        return rows
+
+    def without_counts(self):
+        """The same bins and scores, as if no cell had been counted."""
+        new = copy.copy(self)
+        new.frequency, new.sum_of_scores = np.zeros_like(self.frequency), 0.0
+        return new
+
+    def _learn(self, x, weight):
+        distinct, position = np.unique(x, return_inverse=True)
+        counts = np.bincount(position, weights=weight)
+        counts = counts * (len(x) / counts.sum())  # the scale of all weights has no effect
+        self.knots, self.scores = normal_scores(distinct, counts)
+        n_bins = auto_n_bins(len(x)) if self.n_bins == "auto" else self.n_bins
+        self.edges = np.array(inner_edges(distinct, counts, n_bins))
+        self.first_bin = self.n_rows  # after the row of NaN, if an earlier call saw nothing else
+        self.frequency = np.append(self.frequency, np.zeros(len(self.edges) + 1))
+
+    def _check_loaded(self):
+        last = self.first_bin + (0 if self.edges is None else len(self.edges))
+        expect(0 <= self.first_bin and max(last, self.missing_row) < self.n_rows, "frequency")
+        expect(0 <= self.missing_row, "missing_row")
+        expect(len(self.knots) == len(self.scores), "knots")
+        expect(self.edges is None or len(self.knots), "knots")
+        for ascending in (self.knots, () if self.edges is None else self.edges):
+            expect((np.diff(ascending) > 0).all(), "edges")
+
+    def encode(self, column):
+        """Local row of each cell, and its score (0 where missing)."""
+        x = _numbers(self.name, column)
+        missing = np.isnan(x)
+        rows = self._rows(x, missing)
+        if self.edges is None:  # fit saw nothing but missing cells
+            return rows, np.zeros(len(x), dtype=np.float32)
+        return rows, self._scores(x, missing).astype(np.float32)
+
+    def _scores(self, x, missing):
+        return np.where(missing, 0, np.interp(x, self.knots, self.scores))
+
+    def _rows(self, x, missing):
+        if self.edges is None:
+            rows = np.full(len(x), UNSEEN_ROW, dtype=np.int32)
+        else:
+            rows = np.searchsorted(self.edges, x, side="right").astype(np.int32) + self.first_bin
+        rows[missing] = self.missing_row
+        return rows
+
+
+def _numbers(name, column):
+    """Cells as float64 with NaN where missing; infinity is refused."""
+    if column.categories is not None:
+        raise ValueError(
+            f"Column {name!r} is categorical where numbers are required: it was numeric in fit, "
+            f"or categorical_features leaves it out. Convert it to numbers, or name it in "
+            f"categorical_features and fit again."
+        )
+    x = column.values.astype(np.float64)
+    if column.missing is not None:
+        x[column.missing] = np.nan
+    return x

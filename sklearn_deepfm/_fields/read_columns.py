@@ -1,0 +1,285 @@
+"""Any table that scikit-learn may hand to an estimator, as one array per column."""
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from sklearn.utils.validation import validate_data
+
+from sklearn_deepfm._common.user_warning import warn_user
+from sklearn_deepfm._fields.input_columns import InputColumn, InputListColumn
+from sklearn_deepfm._tables.table import (
+    has_columns_of_fit,
+    refuse_other_containers,
+    validate_names,
+)
+
+
+def read_columns(estimator, X, *, reset):
+    """Columns of a data frame or matrix, checked as scikit-learn does.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gets `n_features_in_` and `feature_names_in_`, or is asked for them.
+    X : data frame or array-like of shape (n_samples, n_fields)
+    reset : bool
+        Whether this is a fit, which learns names, or a later call, which compares.
+
+    Returns
+    -------
+    columns : list of InputColumn or InputListColumn
+
+    Raises
+    ------
+    ValueError
+        If a column holds strings, dates, infinity or anything else that is neither
+        a code nor a number, or the columns are not those of fit.
+    """
+    return _columns_of(estimator, _validated(estimator, X, reset=reset))
+
+
+def read_cells(estimator, X):
+    """The same at a call after fit, but for a matrix of integers that fit int64: it stays whole."""
+    table = _validated(estimator, X, reset=False)
+    if isinstance(table, np.ndarray) and table.dtype.kind in "iu" and table.dtype != np.uint64:
+        return table
+    return _columns_of(estimator, table)
+
+
+def _validated(estimator, X, *, reset):
+    """A data frame opened with narwhals, or else a matrix."""
+    if _is_matrix(X) and not reset and has_columns_of_fit(estimator, X):
+        return X
+    refuse_other_containers(X)
+    frame = nw.from_native(X, eager_only=True, pass_through=True)
+    if not isinstance(frame, nw.DataFrame):
+        return validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite=False)
+    if len(frame) == 0 or len(frame.columns) == 0:
+        raise ValueError(
+            f"Found a table with {len(frame)} sample(s) and {len(frame.columns)} feature(s), "
+            f"while a minimum of 1 of each is required by {type(estimator).__name__}."
+        )
+    validate_names(estimator, frame, reset=reset)
+    return frame
+
+
+def _is_matrix(X):
+    """Whether X is an array that scikit-learn's checks pass as it is, but for its columns."""
+    return type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in "biuf" and len(X) > 0
+
+
+def _columns_of(estimator, table):
+    name = type(estimator).__name__
+    if isinstance(table, np.ndarray):
+        return [_column_of_array(name, j, values) for j, values in enumerate(table.T)]
+    return [_column_of_series(name, series) for series in table.iter_columns()]
+
+
+def which_hold_codes(columns, categorical_features):
+    """Decide which columns are index fields; bags of codes always are.
+
+    Parameters
+    ----------
+    columns : list of InputColumn or InputListColumn
+    categorical_features : "from_dtype", None, or array-like of bool, int or str
+        As in HistGradientBoostingClassifier.
+
+    Returns
+    -------
+    is_index : list of bool
+    """
+    if isinstance(categorical_features, str) and categorical_features == "from_dtype":
+        _warn_of_codes_as_floats(columns)
+        return [column.holds_codes for column in columns]
+    if categorical_features is None:
+        return [False] * len(columns)
+    try:
+        chosen = np.asarray(categorical_features)
+    except ValueError:  # lists of unequal length
+        chosen = np.empty((0, 0))
+    if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "biuUOT"):
+        raise _bad_choice(
+            categorical_features, "'from_dtype', None, or a list of names or positions"
+        )
+    if chosen.size == 0:
+        return [False] * len(columns)
+    if chosen.dtype.kind == "b":
+        if len(chosen) != len(columns):
+            raise _bad_choice(categorical_features, f"a mask of {len(columns)} booleans")
+        return chosen.tolist()
+    if chosen.dtype.kind in "iu":
+        if not (0 <= chosen.min() and chosen.max() < len(columns)):
+            raise _bad_choice(categorical_features, f"positions in [0, {len(columns) - 1}]")
+        return [j in chosen for j in range(len(columns))]
+    names = [column.name for column in columns]
+    if unknown := [name for name in chosen.tolist() if name not in names]:
+        raise _bad_choice(categorical_features, f"names out of {names}; {unknown} are not")
+    return [name in chosen.tolist() for name in names]
+
+
+def _bad_choice(choice, required):
+    return ValueError(f"categorical_features must be {required}, got {choice!r}.")
+
+
+def _column_of_array(estimator, position, values):
+    kind = values.dtype.kind
+    if kind == "f":
+        _refuse_infinity(position, values)
+    if kind in "biuf":
+        return InputColumn(position, values.astype(np.int64) if kind == "b" else values)
+    if kind in "mM":  # NumPy would cast them
+        raise _bad_type(estimator, position, values.dtype)
+    return _column_of_objects(estimator, position, values)
+
+
+def _column_of_objects(estimator, name, values):
+    """Python numbers as floats; any other object is refused."""
+    missing = pd.isna(values)
+    numbers = np.full(len(values), np.nan)
+    numbers[~missing] = [_number(estimator, name, value) for value in values[~missing]]
+    _refuse_infinity(name, numbers)
+    return InputColumn(name, numbers)
+
+
+def _number(estimator, name, value):
+    try:
+        if isinstance(value, str | bytes | list | tuple | np.ndarray):
+            raise ValueError("float() would read the number in it")
+        return float(value)
+    except OverflowError:
+        return np.inf
+    except (TypeError, ValueError):
+        if isinstance(value, list | tuple | np.ndarray):
+            raise ValueError(
+                f"Column {name!r} holds lists in a matrix of objects. {estimator} takes them in a "
+                f"data frame: call set_output(transform='pandas') on what is in front of it, such "
+                f"as a ColumnTransformer or a FeatureUnion."
+            ) from None
+        # scikit-learn asks for a TypeError where a cell is not even a scalar.
+        error = ValueError if isinstance(value, str | bytes) else TypeError
+        raise error(
+            f"Column {name!r} holds {value!r}; argument must be a string or a number where a "
+            f"table is encoded, and {_needs_numbers(estimator)}"
+        ) from None
+
+
+def _column_of_series(estimator, series):
+    name, dtype = series.name, series.dtype
+    if dtype in (nw.List, nw.Array) or (dtype == nw.Object and _holds_lists(series)):
+        return _column_of_lists(estimator, series)
+    if dtype in (nw.Categorical, nw.Enum):
+        return _column_of_categories(series)
+    if dtype.is_integer() or dtype == nw.Boolean:
+        missing = series.is_null().to_numpy() if series.null_count() else None
+        if missing is not None:
+            series = series.fill_null(False if dtype == nw.Boolean else 0)
+        values = series.to_numpy()
+        return InputColumn(
+            name, values.astype(np.int64) if dtype == nw.Boolean else values, missing
+        )
+    if dtype.is_float():
+        values = np.asarray(series.to_numpy(), dtype=np.float64)
+        _refuse_infinity(name, values)
+        return InputColumn(name, values)
+    if series.null_count() == len(series):  # of no type, or of any
+        return InputColumn(name, np.full(len(series), np.nan))
+    if dtype == nw.Object:
+        return _column_of_objects(estimator, name, series.to_numpy())
+    raise _bad_type(estimator, name, dtype)
+
+
+def _column_of_categories(series):
+    """Positions in the sorted list of the categories that occur.
+
+    Which position a category gets is then up to the values alone: not to the order of
+    the rows, nor to the library that holds the table.
+    """
+    native = series.to_native()
+    if isinstance(getattr(native, "dtype", None), pd.CategoricalDtype):
+        codes, categories = native.cat.codes.to_numpy(), native.cat.categories
+    else:
+        arrow = series.to_arrow()
+        codes = arrow.indices.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
+        categories = pd.Index(arrow.dictionary.to_pandas())
+    occurs = np.zeros(len(categories) + 1, dtype=bool)
+    occurs[codes] = True  # the last entry is for missing cells
+    occurs[-1] = False
+    position = np.full(len(occurs), -1, dtype=np.int32)
+    position[occurs], categories = _sorted_positions(categories[occurs[:-1]])
+    return InputColumn(series.name, position[codes], categories=categories)
+
+
+def _holds_lists(series):
+    cells = series.to_numpy()
+    first = next((cell for cell in cells if isinstance(cell, list | tuple | np.ndarray)), None)
+    return first is not None and np.ndim(first) == 1
+
+
+def _column_of_lists(estimator, series):
+    """Lists of codes, or of structs of a code and a weight."""
+    is_typed = series.dtype != nw.Object
+    try:
+        arrow = series.to_arrow() if is_typed else pa.array(series.to_list(), from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError):
+        raise _bad_lists(estimator, series.name, "objects, not all of which are lists") from None
+    if isinstance(arrow, pa.ChunkedArray):
+        arrow = arrow.combine_chunks()
+    column = InputListColumn.from_arrow(series.name, arrow)
+    if column is None:
+        raise _bad_lists(estimator, series.name, str(arrow.type))
+    return column
+
+
+def _bad_lists(estimator, name, kind):
+    return ValueError(
+        f"Column {name!r} holds {kind}; {estimator} takes lists of codes, that is of integers, or "
+        f"of structs of an integer code and a weight. Put an OrdinalFieldEncoder in "
+        f"front, which makes them of lists of anything."
+    )
+
+
+def _sorted_positions(categories):
+    try:
+        return pd.factorize(categories, sort=True)
+    except TypeError:  # of types that have no order
+        return pd.factorize(categories)
+
+
+def _bad_type(estimator, name, dtype):
+    return ValueError(f"Column {name!r} is of type {dtype}; {_needs_numbers(estimator)}")
+
+
+def _needs_numbers(estimator):
+    return (
+        f"{estimator} takes codes (integers, booleans, categories) and numbers only. Put an "
+        f"OrdinalFieldEncoder in front, make_pipeline(OrdinalFieldEncoder(), {estimator}()), "
+        f"or convert the column."
+    )
+
+
+def _refuse_infinity(name, values):
+    if np.isinf(values).any():
+        raise ValueError(
+            f"Column {name!r} contains infinity or a value too large for float64. "
+            f"Replace it by NaN (missing) or a finite number."
+        )
+
+
+def _warn_of_codes_as_floats(columns):
+    """Codes that became floats on their way would be treated as magnitudes."""
+    for column in columns:
+        if column.holds_codes or len(column) < 100:
+            continue
+        levels = np.unique(column.values[~np.isnan(column.values)])
+        if len(levels) < 32 or (levels != np.trunc(levels)).any():
+            continue
+        if levels[0] >= 0 and levels[-1] < 2 * len(levels):
+            warn_user(
+                f"Column {column.name!r} is of type {column.values.dtype} and holds "
+                f"{len(levels)} whole numbers: it is treated as a number. If these are codes "
+                f"that became floats on their way (a ColumnTransformer makes one float matrix "
+                f"of its parts), name the column in categorical_features, or convert it to an "
+                f"integer type; if they are numbers, name the columns that hold codes in "
+                f"categorical_features (None: there are none).",
+            )

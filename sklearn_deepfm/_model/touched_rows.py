@@ -1,0 +1,102 @@
+"""The rows of the embedding table that a training batch touches, found in linear time."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class TouchedRows(NamedTuple):
+    """The rows of the table that a training batch needs.
+
+    Attributes
+    ----------
+    positions : Tensor of shape (n_slots,), int64
+        Their positions in the table.
+    rows : Tensor of shape (n_slots, width)
+        A leaf tensor of their values, which gets the gradient.
+    source : Tensor of shape (n_slots,), int64, or None
+        None: each position stands once. Else for each slot the slot whose row and
+        gradient hold for its position, the same one for all slots of a position.
+    """
+
+    positions: Tensor
+    rows: Tensor
+    source: Tensor | None = None
+
+
+class DistinctRows:
+    """Finds the distinct rows of batches in a scratch array as long as the table.
+
+    Each cell writes its number at its row and reads back whose number has stayed
+    there: time linear in the batch, whatever the size of the table. Only the distinct
+    rows are sorted.
+    """
+
+    def __init__(self) -> None:
+        self._scratch: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_scratch": None}
+
+    def touch(self, table: Tensor, wanted: Tensor) -> tuple[TouchedRows, Tensor]:
+        """Take the wanted rows out of a table.
+
+        Parameters
+        ----------
+        table : Tensor of shape (n_features, width)
+        wanted : Tensor of shape (n_cells,), int64
+            Positions in the table, each as often as it occurs.
+
+        Returns
+        -------
+        touched : TouchedRows
+        slot : Tensor of shape (n_cells,), int64
+            Slot of each cell's row in `touched`.
+        """
+        find = self._on_host if _is_on_host(table) else self._on_device
+        positions, slot, source = find(len(table), wanted)
+        rows = table.detach().index_select(0, positions).requires_grad_()
+        return TouchedRows(positions, rows, source), slot
+
+    def in_order(self, n_features: int, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Distinct positions in ascending order, and where each of the wanted ones is in them."""
+        if _is_on_host(wanted):
+            return self._on_host(n_features, wanted)[:2]
+        positions, slot = wanted.unique(return_inverse=True)
+        return positions, slot
+
+    def _on_host(self, n_features: int, wanted: Tensor) -> tuple[Tensor, Tensor, None]:
+        # NumPy writes in order, so that the outcome does not hang on threads.
+        if not isinstance(self._scratch, np.ndarray) or len(self._scratch) != n_features:
+            self._scratch = np.empty(n_features, dtype=np.int32)
+        scratch, cells = self._scratch, wanted.numpy()
+        number = np.arange(len(cells), dtype=np.int32)
+        scratch[cells] = number
+        positions = cells[scratch.take(cells) == number]
+        positions.sort()  # neighbours in memory are then read and written together
+        scratch[positions] = number[: len(positions)]
+        return torch.from_numpy(positions), torch.from_numpy(scratch.take(cells)), None
+
+    def _on_device(self, n_features: int, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # As many slots as cells: their number is known without waiting for the device.
+        scratch = self._scratch
+        is_tensor = torch.is_tensor(scratch) and scratch.device == wanted.device
+        if not is_tensor or len(scratch) != n_features:
+            self._scratch = torch.empty(n_features, dtype=torch.int64, device=wanted.device)
+        self._scratch[wanted] = torch.arange(len(wanted), device=wanted.device)
+        slot = self._scratch.index_select(0, wanted)
+        return wanted, slot, slot
+
+
+def _is_on_host(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
+
+
+def zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Zeros of the type and on the device of another tensor, for rows here and there."""
+    if not _is_on_host(like):
+        return like.new_zeros(shape)
+    # NumPy asks for large pages: rows are then found, and first written, sooner.
+    return torch.from_numpy(np.zeros(shape, dtype=np.float32)).to(like.dtype)

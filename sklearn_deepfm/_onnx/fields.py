@@ -1,0 +1,214 @@
+"""The fields of an estimator as nodes of an ONNX graph: from codes and numbers to embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_deepfm._fields.fields import Fields
+from sklearn_deepfm._fields.index_field import UNSEEN_ROW, IndexField
+from sklearn_deepfm._fields.list_field import ListField
+from sklearn_deepfm._fields.numeric_field import NumericField
+from sklearn_deepfm._onnx.graph import (
+    DOUBLE,
+    FLOAT,
+    INT64,
+    MISSING_MEMBER,
+    NAT,
+    STRING,
+    Graph,
+    Tensor,
+    missing_string_is_category,
+)
+
+
+class FieldNodes:
+    """Turns the columns of an estimator's input into rows of its table.
+
+    Parameters
+    ----------
+    graph : Graph
+    fields : Fields
+    table : ndarray of shape (n_features, width)
+    missing_string : str
+        What is sent for a missing category that is a string.
+    """
+
+    def __init__(self, graph: Graph, fields: Fields, table: np.ndarray, missing_string: str):
+        self._graph, self._fields, self._missing_string = graph, fields, missing_string
+        self._values, self._table = table, graph.constant(table)
+
+    def rows(self, columns: list[Tensor]) -> str:
+        """First-order weights and embeddings of each field, (n, n_fields, width)."""
+        cells: list[str] = []
+        values: dict[int, str] = {}
+        bags: list[str] = []
+        parts = iter(columns)
+        for field, offset in zip(self._fields, self._fields.offsets, strict=True):
+            column = next(parts, None)
+            if column is None:
+                raise _wrong_number(columns, self._fields)
+            is_bag = isinstance(field, ListField)
+            if is_bag != column.is_list:
+                raise _wrong_form(field, is_bag)
+            if is_bag:
+                bags.append(self._pooled(field, int(offset), column, parts))
+            elif isinstance(field, NumericField):
+                index, values[len(cells)] = self._bin_and_score(field, column)
+                cells.append(self._shifted(index, offset))
+            else:
+                cells.append(self._shifted(self._local_rows(field, column), offset))
+        if next(parts, None) is not None:
+            raise _wrong_number(columns, self._fields)
+        return self._beside_bags(cells, values, bags)
+
+    def rows_of_matrix(self, codes: str) -> str:
+        """The same for a matrix of int64 codes, all fields of which have dense codes."""
+        graph, maps = self._graph, self._fields.maps
+        place = graph("Add", codes, maps.shift[np.newaxis])
+        place = graph("Max", place, maps.first[np.newaxis])
+        place = graph("Min", place, maps.last[np.newaxis])
+        index = graph("Gather", maps.entries.astype(np.int64), place)
+        return graph("Gather", self._table, index)
+
+    def _shifted(self, rows: str, offset: int) -> str:
+        return self._graph("Add", rows, np.array(offset, np.int64)) if offset else rows
+
+    def _beside_bags(self, cells: list[str], values: dict[int, str], bags: list[str]) -> str:
+        graph, parts = self._graph, []
+        if cells:
+            index = graph("Concat", *cells, axis=1) if len(cells) > 1 else cells[0]
+            rows = graph("Gather", self._table, index)
+            parts.append(self._with_slopes(rows, len(cells), values) if values else rows)
+        parts += bags
+        return graph("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
+
+    def _with_slopes(self, rows: str, n_cells: int, values: dict[int, str]) -> str:
+        """Rows of bins plus the value of each numeric field times its slope."""
+        graph = self._graph
+        slopes = np.zeros((n_cells, self._values.shape[1]), self._values.dtype)
+        place = np.zeros((len(values), n_cells), np.float32)
+        for k, (cell, row) in enumerate(self._fields.slopes.items()):
+            slopes[cell], place[k, cell] = self._values[row], 1
+        scores = graph("Concat", *values.values(), axis=1)
+        of_cells = graph("Unsqueeze", graph("MatMul", scores, place), np.array([2]))
+        return graph("Add", rows, graph("Mul", of_cells, slopes[np.newaxis]))
+
+    def _local_rows(self, field: IndexField, column: Tensor) -> str:
+        """Local row of each cell, int64."""
+        if field.categories is not None:
+            return self._rows_of_categories(field, column)
+        if column.type == STRING or (column.is_list and column.type != INT64):
+            raise ValueError(
+                f"Column {field.name!r} held codes in fit, and the input of the ONNX file would "
+                f"hold strings or lists of floats. Declare it as int64, or as float64 if single "
+                f"cells may be missing."
+            )
+        return self._rows_of_numbers(field, column, field.codes, field.rows)
+
+    def _rows_of_categories(self, field: Any, column: Tensor) -> str:
+        rows = field.rows_of_index(field.categories)
+        categories = field.categories[rows != UNSEEN_ROW]
+        rows = rows[rows != UNSEEN_ROW]
+        kind = "string" if column.type == STRING else "integer"
+        if len(categories):
+            kind = pd.api.types.infer_dtype(categories)
+        if kind not in ("string", "integer", "boolean"):
+            raise ValueError(
+                f"Column {field.name!r} holds categories of type {kind!r}; ONNX can look up "
+                f"strings and whole numbers alone. Encode the table with OrdinalFieldEncoder."
+            )
+        if (kind == "string") != (column.type == STRING):
+            raise ValueError(
+                f"Column {field.name!r} held categories of type {kind!r} in fit, and the input of "
+                f"the ONNX file would hold another. Declare it as the type it had."
+            )
+        if kind != "string":
+            order = np.argsort(categories.astype(np.int64))
+            codes = categories.astype(np.int64).to_numpy()[order]
+            return self._rows_of_numbers(field, column, codes, rows[order])
+        if self._missing_string in categories:
+            raise missing_string_is_category(self._missing_string, field.name)
+        keys = [*categories, self._missing_string]
+        return self._graph.look_up(column.name, keys, [*rows, field.missing_row], UNSEEN_ROW)
+
+    def _rows_of_numbers(self, field: Any, column: Tensor, codes: np.ndarray, rows: Any) -> str:
+        special = {NAT: UNSEEN_ROW, MISSING_MEMBER: field.missing_row} if column.is_list else {}
+        return self._graph.look_up_numbers(
+            field.name, column, codes, rows, UNSEEN_ROW, field.missing_row, special
+        )
+
+    def _bin_and_score(self, field: NumericField, column: Tensor) -> tuple[str, str]:
+        """Local row of each cell, int64, and its normal score, float32."""
+        graph = self._graph
+        if column.type == STRING:
+            raise ValueError(
+                f"Column {field.name!r} held numbers in fit, and the input of the ONNX file would "
+                f"hold strings. Declare it as float64."
+            )
+        x, is_missing = graph.finite(graph.cast(column, DOUBLE))
+        edges = np.empty(0) if field.edges is None else field.edges
+        rows = graph("Add", graph.count_not_above(x, edges), np.array(int(field.first_bin)))
+        rows = graph("Where", is_missing, np.array(int(field.missing_row)), rows)
+        scores = graph("Where", is_missing, np.array(0.0), self._interpolated(field, x))
+        return rows, graph("Cast", scores, to=FLOAT)
+
+    def _interpolated(self, field: NumericField, x: str) -> str:
+        graph, knots, scores = self._graph, field.knots, field.scores
+        if len(knots) < 2:
+            constant = scores[0] if len(scores) else 0.0
+            return graph("Add", graph("Mul", x, np.array(0.0)), np.array(constant))
+        slopes = np.diff(scores) / np.diff(knots)
+        piece = graph.count_not_above(x, knots[1:-1])
+        x = graph("Max", graph("Min", x, knots[-1:]), knots[:1])
+        beyond = graph("Sub", x, graph("Gather", knots, piece))
+        return graph(
+            "Add",
+            graph("Mul", graph("Gather", slopes, piece), beyond),
+            graph("Gather", scores, piece),
+        )
+
+    def _pooled(self, field: ListField, offset: int, codes: Tensor, parts: Iterator[Tensor]) -> str:
+        """Weighted sum of the rows of the members of each list, (n, 1, width)."""
+        graph = self._graph
+        rows = self._shifted(self._local_rows(field, codes), offset)
+        is_member = graph("Not", graph("Equal", graph.cast(codes, INT64), np.array(NAT)))
+        ones = graph("Cast", is_member, to=FLOAT)
+        n_members = graph("ReduceSum", ones, np.array([1]), keepdims=1)
+        if field.has_weights:
+            weights = graph("Cast", graph.weights(next(parts)), to=FLOAT)
+            weights = graph("Where", is_member, weights, np.zeros((), np.float32))
+            total = graph("ReduceSum", weights, np.array([1]), keepdims=1)
+        else:
+            weights, total = ones, n_members
+        if field.pooling == "mean":
+            if field.has_weights:  # which predict refuses if they are negative
+                is_negative = graph("Less", weights, np.zeros((), np.float32))
+                weights = graph("Where", is_negative, np.array(np.nan, np.float32), weights)
+            is_some = graph("Greater", total, np.zeros(1, np.float32))
+            total = graph("Where", is_some, total, np.ones(1, np.float32))
+            weights = graph("Div", weights, total)
+        rows = graph("Gather", self._table, rows)  # (n, length of the longest list, width)
+        rows = graph("Mul", rows, graph("Unsqueeze", weights, np.array([2])))
+        pooled = graph("ReduceSum", rows, np.array([1]), keepdims=1)
+        is_empty = graph("Equal", n_members, np.zeros(1, np.float32))
+        empty = self._values[[[offset + field.empty_row]]]  # (1, 1, width)
+        return graph("Where", graph("Unsqueeze", is_empty, np.array([2])), empty, pooled)
+
+
+def _wrong_number(columns: list[Tensor], fields: Fields) -> ValueError:
+    return ValueError(
+        f"The estimator was fitted on {len(fields)} columns, and the inputs have {len(columns)}. "
+        f"Give an input for each column, in their order."
+    )
+
+
+def _wrong_form(field: Any, is_bag: bool) -> ValueError:
+    forms = ("lists", "single values") if is_bag else ("single values", "lists")
+    return ValueError(
+        f"Column {field.name!r} held {forms[0]} in fit, and the input of the ONNX file would hold "
+        f"{forms[1]}. Declare it as it was."
+    )

@@ -1,0 +1,101 @@
+"""A trained DeepFM as nodes of an ONNX graph: from embeddings to logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from sklearn_deepfm._model.deepfm import DeepFM
+from sklearn_deepfm._onnx.graph import Graph
+
+
+def logits_of(graph: Graph, module: DeepFM, rows: str) -> str:
+    """Mean of the members' logits.
+
+    Parameters
+    ----------
+    graph : Graph
+    module : DeepFM
+    rows : str
+        First-order weights and embeddings of the fields, (n, n_fields, width).
+
+    Returns
+    -------
+    logits : str
+        Of shape (n, n_outputs), float32.
+    """
+    if module.n_members == 1:
+        return _member_logits(graph, module, 0, rows)
+    logits = []
+    for member, columns in enumerate(module.columns_of_members()):
+        own = graph("Gather", rows, columns.cpu().numpy(), axis=2)
+        logits.append(_member_logits(graph, module, member, own))
+    return graph("Mean", *logits)
+
+
+def _member_logits(graph: Graph, module: DeepFM, member: int, rows: str) -> str:
+    """Equations 1 to 4 of the paper, as `DeepFM.member_logits` has them."""
+    n_first = module.n_first // module.n_members
+    ends = np.array([0]), np.array([n_first]), np.array([np.iinfo(np.int64).max])
+    bias = module.bias.detach().cpu().numpy().reshape(module.n_members, -1)[member]
+    terms = []
+    if "linear" in module.components:
+        first = graph("Slice", rows, ends[0], ends[1], np.array([2]))
+        terms.append(graph("ReduceSum", first, np.array([1]), keepdims=0))
+    if {"fm", "deep"} & set(module.components):
+        embedding = graph("Slice", rows, ends[1], ends[2], np.array([2])) if n_first else rows
+    if "fm" in module.components:
+        terms.append(_second_order(graph, module, member, embedding))
+    if "deep" in module.components:
+        terms.append(_deep(graph, module.mlps[member], embedding))
+    logits = graph("Add", terms[0], bias[np.newaxis])
+    for term in terms[1:]:
+        logits = graph("Add", logits, term)
+    return logits
+
+
+def _second_order(graph: Graph, module: DeepFM, member: int, embedding: str) -> str:
+    """Sum of <v_i, v_j> over the pairs i < j: half of square of the sum less sum of squares."""
+    total = graph("ReduceSum", embedding, np.array([1]), keepdims=0)
+    own_squares = graph("ReduceSum", graph("Mul", embedding, embedding), np.array([1]), keepdims=0)
+    squares = graph("Sub", graph("Mul", total, total), own_squares)
+    n_outputs = module.n_outputs
+    if n_outputs == 1:
+        half = np.full((1, 1), 0.5, np.float32)
+        return graph("Mul", graph("ReduceSum", squares, np.array([1]), keepdims=1), half)
+    scale = module.fm_scale.detach().cpu().numpy().reshape(module.n_members, n_outputs, -1)
+    return graph("MatMul", squares, 0.5 * scale[member].T)
+
+
+def _deep(graph: Graph, mlp: Any, embedding: str) -> str:
+    """The layers of an MLP, each with the BatchNorm behind it in one product."""
+    weights = [_folded(layer, behind) for layer, behind in _linear_layers(mlp)]
+    hidden = graph("Reshape", embedding, np.array([-1, weights[0][0].shape[1]]))
+    for weight, bias in weights[:-1]:
+        hidden = graph("Relu", graph("Gemm", hidden, weight, bias, transB=1))
+    return graph("MatMul", hidden, weights[-1][0].T)
+
+
+def _linear_layers(mlp: Any) -> list[tuple[nn.Linear, nn.Module | None]]:
+    layers = list(mlp)
+    return [
+        (layer, layers[i + 1] if i + 1 < len(layers) else None)
+        for i, layer in enumerate(layers)
+        if isinstance(layer, nn.Linear)
+    ]
+
+
+def _folded(layer: nn.Linear, behind: nn.Module | None) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and bias of a layer, as they are after the BatchNorm behind it."""
+    weight = layer.weight.detach().cpu().double().numpy()
+    bias = np.zeros(1) if layer.bias is None else layer.bias.detach().cpu().double().numpy()
+    if isinstance(behind, nn.BatchNorm1d):
+        gain, shift, mean, variance = (
+            tensor.detach().cpu().double().numpy()  # type: ignore[union-attr]
+            for tensor in (behind.weight, behind.bias, behind.running_mean, behind.running_var)
+        )
+        factor = gain / np.sqrt(variance + behind.eps)
+        weight, bias = weight * factor[:, np.newaxis], (bias - mean) * factor + shift
+    return weight.astype(np.float32), bias.astype(np.float32)

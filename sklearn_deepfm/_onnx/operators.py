@@ -1,0 +1,128 @@
+"""What stands between two steps in an ONNX graph: columns put together, or taken out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import skl2onnx
+from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
+
+from sklearn_deepfm._onnx.graph import DOUBLE, STRING, Graph, tensor_of, width_of
+
+
+class ConcatColumns:
+    """Makes one matrix of columns: of float64, times a weight, or of strings.
+
+    `of_step` is what gives them, where skl2onnx may not know how many they are.
+    """
+
+    alias = "SklearnDeepFMMatrix"
+
+    def __init__(self, weight: float = 1.0, of_step: Any = None) -> None:
+        self.weight, self.of_step = weight, of_step
+
+    def width(self, inputs: list) -> int | None:
+        """The number of columns, if anyone knows."""
+        widths = [width for variable in inputs if (width := width_of(variable)) is not None]
+        if len(widths) == len(inputs):
+            return sum(widths)
+        names_out = getattr(self.of_step, "get_feature_names_out", None)
+        return None if names_out is None else len(names_out())
+
+
+class PickColumn:
+    """Takes one column of matrices that stand side by side."""
+
+    alias = "SklearnDeepFMColumn"
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+    def place(self, inputs: list) -> tuple[Any, int]:
+        """The matrix that holds the column, and the column's position in it."""
+        position = self.position
+        for variable in inputs:
+            width = width_of(variable)
+            if width is None:
+                break
+            if position < width:
+                return variable, position
+            position -= width
+        raise ValueError(
+            "A ColumnTransformer behind a step that gives lists, or whose number of columns "
+            "skl2onnx does not tell, cannot be in an ONNX file. Make it the first step."
+        )
+
+
+def register_columns() -> None:
+    """Tell skl2onnx of what stands between the steps."""
+    skl2onnx.update_registered_converter(
+        ConcatColumns, ConcatColumns.alias, _shape_of_matrix, _convert_matrix, overwrite=True
+    )
+    skl2onnx.update_registered_converter(
+        PickColumn, PickColumn.alias, _shape_of_column, _convert_column, overwrite=True
+    )
+
+
+def declare(scope: Any, step: ConcatColumns | PickColumn, inputs: list) -> Any:
+    """Declare the step in a scope, and return its output."""
+    operator = scope.declare_local_operator(step.alias, step)
+    operator.inputs = inputs
+    is_string = isinstance(inputs[0].type, StringTensorType)
+    type_ = StringTensorType if is_string else DoubleTensorType
+    operator.outputs.append(scope.declare_local_variable("columns", type_([None, None])))
+    return operator.outputs[0]
+
+
+def _shape_of_matrix(operator: Any) -> None:
+    operator.outputs[0].type.shape = [None, operator.raw_operator.width(operator.inputs)]
+
+
+def _convert_matrix(scope: Any, operator: Any, container: Any) -> None:
+    graph, tensors = Graph(scope, container), list(map(tensor_of, operator.inputs))
+    parts = [t.name if t.type == STRING else graph.cast(t, DOUBLE) for t in tensors]
+    matrix = graph("Concat", *parts, axis=1)
+    weight = operator.raw_operator.weight
+    graph.assign(
+        operator.outputs[0],
+        matrix if weight == 1 else graph("Mul", matrix, np.array(weight, np.float64)),
+    )
+
+
+def _shape_of_column(operator: Any) -> None:
+    variable, _ = operator.raw_operator.place(operator.inputs)
+    operator.outputs[0].type = type(variable.type)([None, 1])
+
+
+def _convert_column(scope: Any, operator: Any, container: Any) -> None:
+    graph = Graph(scope, container)
+    variable, position = operator.raw_operator.place(operator.inputs)
+    column = graph("Gather", variable.full_name, np.array([position]), axis=1)
+    graph.assign(operator.outputs[0], column)
+
+
+def shape_of_imputer(operator: Any) -> None:
+    """The columns of which fit saw any number."""
+    operator.outputs[0].type = DoubleTensorType([None, len(_kept(operator.raw_operator))])
+
+
+def convert_imputer(scope: Any, operator: Any, container: Any) -> None:
+    """Add the imputer's nodes."""
+    imputer, graph = operator.raw_operator, Graph(scope, container)
+    is_number = isinstance(operator.inputs[0].type, DoubleTensorType)
+    if not is_number or not pd.isna(imputer.missing_values) or imputer.add_indicator:
+        raise ValueError(
+            f"In an ONNX file a SimpleImputer can put numbers in the place of NaN, and nothing "
+            f"else, got {imputer!r}. Leave it out: OrdinalFieldEncoder and the estimators take "
+            f"missing values as they are."
+        )
+    kept = _kept(imputer)
+    cells = graph("Gather", operator.inputs[0].full_name, kept, axis=1)
+    fillers = imputer.statistics_[kept].astype(np.float64)
+    graph.assign(operator.outputs[0], graph("Where", graph("IsNaN", cells), fillers, cells))
+
+
+def _kept(imputer: Any) -> np.ndarray:
+    return np.flatnonzero(~pd.isna(imputer.statistics_))

@@ -1,0 +1,161 @@
+"""How the columns of a table pass through the steps of a model, for skl2onnx."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from skl2onnx import _parse
+from skl2onnx.common.data_types import StringTensorType
+from sklearn.base import is_classifier
+from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sklearn_deepfm._encoder.encoder import OrdinalFieldEncoder
+from sklearn_deepfm._estimators.classifier import DeepFMClassifier
+from sklearn_deepfm._estimators.regressor import DeepFMRegressor
+from sklearn_deepfm._fields.list_field import ListField
+from sklearn_deepfm._onnx.operators import ConcatColumns, PickColumn, declare
+
+OWN = DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
+
+
+class Steps:
+    """Takes a model apart into its steps, and says what each of them gets.
+
+    skl2onnx would do it as well, but joins columns as float32, takes one output of a
+    step alone, and keeps a ColumnTransformer's columns in their old order.
+
+    Attributes
+    ----------
+    of_others : list of str
+        Names of the steps so far that skl2onnx converts.
+    notes : dict
+        What is to be known of an input beyond its type, by its name: "weights_of" names
+        that of the members, "separator" is what stands between them.
+    """
+
+    def __init__(self) -> None:
+        self.of_others: list[str] = []
+        self.notes: dict[str, dict[str, str]] = {}
+
+    def parse(self, scope: Any, model: Any, inputs: list, custom_parsers: Any = None) -> list:
+        """Declare the operators of a model in a scope, and return their last outputs."""
+        model = unwrap_search(model)
+        if _passes_on(model):
+            return list(inputs)
+        if isinstance(model, Pipeline):
+            for _, step in model.steps:
+                inputs = self.parse(scope, step, inputs)
+            return inputs
+        if isinstance(model, ColumnTransformer):
+            return self._parse_column_transformer(scope, model, inputs)
+        if isinstance(model, FeatureUnion):
+            steps = [(name, step, inputs) for name, step in model.transformer_list]
+            return self._parse_beside(scope, model, steps)
+        if not isinstance(model, OWN):
+            return self._parse_other(scope, model, inputs)
+        if all(variable.is_root for variable in inputs):
+            self.notes |= _notes(model, [variable.raw_name for variable in inputs])
+        outputs: list = _parse._parse_sklearn(scope, model, inputs)
+        return outputs
+
+    def _parse_column_transformer(self, scope: Any, model: Any, inputs: list) -> list:
+        steps = []
+        for name, step, chosen in model.transformers_:
+            positions = _chosen_columns(model, chosen)
+            if (isinstance(step, str) and step == "drop") or not positions:
+                continue
+            if len(inputs) == model.n_features_in_:
+                columns = [inputs[position] for position in positions]
+            else:
+                columns = [declare(scope, PickColumn(position), inputs) for position in positions]
+            steps.append((name, step, columns))
+        return self._parse_beside(scope, model, steps)
+
+    def _parse_beside(self, scope: Any, model: Any, steps: list) -> list:
+        """The outputs of steps that stand side by side, one after the other."""
+        weights, outputs = model.transformer_weights or {}, []
+        for name, step, inputs in steps:
+            if isinstance(step, str) and step == "drop":
+                continue
+            own = self.parse(scope, step, inputs)
+            if name in weights:
+                own = [declare(scope, ConcatColumns(weights[name]), own)]
+            outputs += own
+        return outputs
+
+    def _parse_other(self, scope: Any, model: Any, inputs: list) -> list:
+        outputs: list = _parse._parse_sklearn(
+            scope, model, self._inputs_of_other(scope, model, inputs)
+        )
+        if hasattr(model, "transform") and len(outputs) == 1:
+            return [declare(scope, ConcatColumns(of_step=model), outputs)]
+        return outputs
+
+    def _inputs_of_other(self, scope: Any, model: Any, inputs: list) -> list:
+        """One matrix of float64, as scikit-learn makes of a table of numbers; or of strings."""
+        name = type(model).__name__
+        if any(isinstance(unwrap_search(part), OWN) for part in model.get_params().values()):
+            raise ValueError(
+                f"A {name} around a model of sklearn_deepfm cannot be in an ONNX file. Give the "
+                f"fitted model inside of it, and do in front of or behind the file what the "
+                f"{name} does."
+            )
+        self.of_others.append(name)
+        if is_classifier(model):
+            scope.add_options(id(model), {"zipmap": False})
+        is_string = [isinstance(variable.type, StringTensorType) for variable in inputs]
+        if isinstance(model, _parse.do_not_merge_columns) and any(is_string):
+            return inputs
+        if all(is_string) or not any(is_string):
+            return [declare(scope, ConcatColumns(), inputs)]
+        raise ValueError(
+            f"The step {name} gets columns of strings and of numbers, which cannot be one matrix "
+            f"of an ONNX file. Give it columns of one kind by a ColumnTransformer."
+        )
+
+
+def unwrap_search(model: Any) -> Any:
+    """The fitted model within a search or a frozen one."""
+    while isinstance(model, FrozenEstimator) or hasattr(model, "best_estimator_"):
+        model = model.estimator if isinstance(model, FrozenEstimator) else model.best_estimator_
+    return model
+
+
+def _notes(model: Any, names: list[str]) -> dict[str, dict[str, str]]:
+    """What an encoder or an estimator says of the lists in inputs of these names."""
+    if isinstance(model, OrdinalFieldEncoder):
+        return _notes_of_encoder(model, names) if len(names) == model.n_features_in_ else {}
+    notes, left = {}, iter(names)
+    for field, name in zip(model._fields, left, strict=False):
+        if isinstance(field, ListField) and field.has_weights:
+            notes[next(left, name)] = {"weights_of": name}
+    return notes
+
+
+def _notes_of_encoder(encoder: Any, names: list[str]) -> dict[str, dict[str, str]]:
+    notes = {}
+    for role in encoder._column_specs:
+        if role.weights is not None:
+            notes[names[role.weights]] = {"weights_of": names[role.position]}
+        if role.separator is not None:
+            notes[names[role.position]] = {"separator": role.separator}
+    return notes
+
+
+def _passes_on(step: Any) -> bool:
+    is_nothing = step is None or (isinstance(step, str) and step == "passthrough")
+    return is_nothing or (isinstance(step, FunctionTransformer) and step.func is None)
+
+
+def _chosen_columns(model: Any, chosen: Any) -> list[int]:
+    """Positions of the columns that a step of a fitted ColumnTransformer gets."""
+    names = getattr(model, "feature_names_in_", None)
+    positions = pd.Series(range(model.n_features_in_), index=names)
+    ends = [chosen.start, chosen.stop] if isinstance(chosen, slice) else np.ravel(chosen)
+    is_by_name = any(isinstance(end, str) for end in ends)
+    return np.ravel((positions.loc if is_by_name else positions.iloc)[chosen]).tolist()

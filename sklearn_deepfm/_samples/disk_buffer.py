@@ -1,0 +1,220 @@
+"""Samples kept in a temporary file, and batches of them in random order."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_deepfm._fields.fields import FieldOffsets
+from sklearn_deepfm._samples.samples import Batch, Batches, Samples
+
+ROWS_OF_A_CHUNK = 2**12  # that stand together in the file
+ROWS_OF_A_BUFFER = 2**20  # that are in memory, in random order among each other
+FEW_ROWS, FEW_CHUNKS = 2**13, 2**6  # to look at, always in memory
+
+
+class _Chunk(NamedTuple):
+    """Some rows in the file: where, the type and shape of each tensor, and the rows' layout."""
+
+    start: int
+    tensors: dict[str, tuple[np.dtype, tuple[int, ...]]]
+    layout: FieldOffsets
+
+
+class DiskBuffer:
+    """Samples in a file without a name, which vanishes with the process.
+
+    They come in chunks of neighbours. An epoch reads the chunks in random order into a
+    buffer, whose rows it gives in random order.
+
+    Parameters
+    ----------
+    device : str
+        Where batches go.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115, closed by __exit__
+        self._chunks: list[_Chunk] = []
+        self._n_rows = 0
+        self._weight: Any = 0.0  # sum over the rows, of each member if they have their own
+        self._mean_weight: Any = 1.0
+        self._rows: Tensor | None = None  # of the table that processes share, for each of this one
+        self.rows_of_processes: list[int] = []
+
+    def __enter__(self) -> DiskBuffer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def add(self, samples: Samples, layout: FieldOffsets) -> None:
+        """Write samples to the end of the file.
+
+        Raises
+        ------
+        OSError
+            If there is no room for them.
+        """
+        for start in range(0, len(samples), ROWS_OF_A_CHUNK):
+            part = samples.rows(slice(start, min(start + ROWS_OF_A_CHUNK, len(samples))))
+            arrays = {name: tensor.numpy() for name, tensor in part.named_tensors().items()}
+            self._chunks.append(_Chunk(self._file.tell(), _shapes(arrays), layout))
+            try:
+                for array in arrays.values():
+                    self._file.write(np.ascontiguousarray(array).data)
+            except OSError as error:
+                raise OSError(error.errno, self._no_room()) from error
+        self._n_rows += len(samples)
+        if samples.weight is not None:
+            self._weight = self._weight + samples.weight.sum(0, dtype=torch.float64)
+
+    def _no_room(self) -> str:
+        return (
+            f"The temporary folder {tempfile.gettempdir()!r} has no room for the encoded rows, of "
+            f"which {self._n_rows} are written. Set TMPDIR to a folder that has"
+        )
+
+    @property
+    def total(self) -> tuple[int, Any]:
+        """Number of the rows that were added, and the sum of their weights."""
+        return self._n_rows, self._weight
+
+    def finish(
+        self,
+        layout: FieldOffsets,
+        totals: list[tuple[int, Any]] | None = None,
+        rows: np.ndarray | None = None,
+    ) -> None:
+        """Say what the table has become in the end, when all are added.
+
+        Parameters
+        ----------
+        layout : FieldOffsets
+        totals : list of tuple, default=None
+            As `total`, of the spools of all processes; None if there is but this one.
+        rows : ndarray of shape (n_rows_of_the_layout,), int32, default=None
+            Where each row of the table is in the one that all processes share; None if it
+            is the same one.
+        """
+        self._layout = layout
+        self._rows = None if rows is None else torch.from_numpy(rows)
+        numbers, weights = zip(*(totals or [self.total]), strict=True)
+        self.rows_of_processes = list(numbers)
+        self._mean_weight = sum(weights) / sum(numbers)
+        self._file.flush()
+        every = -(-len(self._chunks) // FEW_CHUNKS)
+        chunks = self._chunks[::every]
+        n = FEW_ROWS // len(chunks)
+        parts = [self._read(chunk) for chunk in chunks]
+        self._few = Samples.concatenate([part.rows(_spread(n, len(part))) for part in parts])
+
+    @property
+    def n_in_all(self) -> int:
+        """Number of the rows of all processes."""
+        return sum(self.rows_of_processes)
+
+    def few(self, n: int) -> Batch:
+        """Inputs and targets of up to `n` rows, and at most 8,192, spread over all."""
+        few = self._few.to(self._device)
+        return few.take(_spread(n, len(few)).to(self._device))
+
+    def chunks(self) -> Iterator[Samples]:
+        """All samples in their order, some at a time."""
+        return map(self._read, self._chunks)
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> DiskBatches:
+        """Batches in random order."""
+        return DiskBatches(self, batch_size, generator)
+
+    def buffers(self, generator: torch.Generator | None) -> Iterator[Samples]:
+        """Chunks in random order, so many at a time that they fill a buffer."""
+        n, at_once = len(self._chunks), max(ROWS_OF_A_BUFFER // ROWS_OF_A_CHUNK, 1)
+        order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
+        for numbers in order.split(at_once):
+            parts = [self._read(self._chunks[number]) for number in numbers]
+            yield Samples.concatenate(parts).to(self._device)
+
+    def _read(self, chunk: _Chunk) -> Samples:
+        self._file.seek(chunk.start)
+        tensors = {}
+        for name, (dtype, shape) in chunk.tensors.items():
+            array = np.empty(shape, dtype)
+            self._file.readinto(array.data)  # type: ignore[attr-defined]
+            tensors[name] = torch.from_numpy(array)
+        samples = Samples.of_named_tensors(tensors)
+        samples.index.add_(torch.from_numpy(self._layout.cells - chunk.layout.cells))
+        if samples.bags is not None:
+            shift = torch.from_numpy(self._layout.bags - chunk.layout.bags)
+            of_members = samples.bags.bag_of_members().remainder(len(shift))
+            samples.bags.members.add_(shift.index_select(0, of_members))
+        if self._rows is not None:
+            samples = self._in_shared_table(samples, self._rows)
+        if samples.weight is not None:
+            weight = (samples.weight / self._mean_weight).to(torch.float32)
+            samples = replace(samples, weight=weight)
+        return samples
+
+    def _in_shared_table(self, samples: Samples, rows: Tensor) -> Samples:
+        samples = replace(samples, index=rows[samples.index])
+        if samples.bags is None:
+            return samples
+        return replace(samples, bags=samples.bags._replace(members=rows[samples.bags.members]))
+
+
+class DiskBatches(Batches):
+    """Batches of a spool, in random order as :class:`DiskBuffer` has it.
+
+    Where processes have spools of their own, as many batches as all rows need: one has this
+    spool's part of it, which may be empty.
+    """
+
+    def __len__(self) -> int:
+        return -(-self.samples.n_in_all // self._batch_size)
+
+    def sizes_in_all(self) -> list[int]:
+        """Number of rows of each batch, of all processes together."""
+        of_shares = [_sizes(n, len(self)) for n in self.samples.rows_of_processes]
+        return np.sum(of_shares, axis=0).tolist()
+
+    def __iter__(self) -> Iterator[Batch]:
+        sizes, rest = _sizes(len(self.samples), len(self))[::-1], None
+        for buffer in self.samples.buffers(self._generator):
+            samples = buffer if rest is None else Samples.concatenate([rest, buffer])
+            order = self._order(len(samples)).to(samples.index.device)
+            while sizes and sizes[-1] <= len(order):
+                size = sizes.pop()
+                yield samples.take(order[:size])
+                order = order[size:]
+            rest = samples.rows(order)
+
+    def _order(self, n: int) -> Tensor:
+        if self._generator is None:
+            return torch.arange(n)
+        return torch.randperm(n, generator=self._generator)
+
+
+def _sizes(n_rows: int, n_batches: int) -> list[int]:
+    """Sizes of so many batches of nearly equal size."""
+    ends = np.arange(n_batches + 1) * n_rows // n_batches
+    return np.diff(ends).tolist()
+
+
+def _shapes(arrays: dict[str, np.ndarray]) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+    return {name: (array.dtype, array.shape) for name, array in arrays.items()}
+
+
+def _spread(n: int, n_rows: int) -> Tensor:
+    """Positions of up to `n` of so many rows, at equal distances."""
+    n = min(n, n_rows)
+    return torch.arange(n) * n_rows // n

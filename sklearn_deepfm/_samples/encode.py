@@ -1,0 +1,52 @@
+"""Rows of data as the tensors that a network is trained on."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from sklearn_deepfm._model.bags import Bags
+from sklearn_deepfm._samples.samples import Samples
+
+
+def to_samples(rows, fields, target, net, *, validates=False):
+    """Tensors of the rows; weights get the mean 1, so that their scale has no effect."""
+    samples = samples_of(rows, fields, target, net.module__n_members, validates=validates)
+    return with_mean_weight(samples).to(net.device)
+
+
+def samples_of(rows, fields, target, n_members, *, validates=False):
+    """Tensors of the rows, on the host.
+
+    Rows that members hold out are given by `rows.held_by`: in training these weigh
+    nothing for that member, in validation it is the one that is asked.
+    """
+    index, value, bags = fields.encode(rows.columns)
+    weight, member = rows.weight, None
+    if rows.held_by is not None and validates:
+        member = torch.from_numpy(rows.held_by)
+    elif rows.held_by is not None:
+        learns = rows.held_by[:, np.newaxis] != np.arange(n_members)
+        weight = learns if weight is None else weight[:, np.newaxis] * learns
+    return Samples(
+        torch.from_numpy(index),
+        None if value is None else torch.from_numpy(value),
+        torch.from_numpy(target.to_network(rows.y)),
+        None if weight is None else torch.from_numpy(weight.astype(np.float64)),
+        member,
+        None if bags is None else bags_of_arrays(bags),
+    )
+
+
+def bags_of_arrays(arrays):
+    """Bags out of the arrays that `Fields.encode` gives."""
+    starts, members, weights = (torch.from_numpy(array) for array in arrays)
+    return Bags(members, starts, weights)
+
+
+def with_mean_weight(samples):
+    """The same with weights of mean 1, in the precision of the network."""
+    if samples.weight is None:
+        return samples
+    weight = samples.weight / samples.weight.mean(0)
+    return replace(samples, weight=weight.to(torch.float32))

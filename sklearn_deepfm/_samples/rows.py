@@ -1,0 +1,298 @@
+"""The rows an estimator trains on: target and weights, repeats merged, a part held out."""
+
+import copy
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+from sklearn_deepfm._common.user_warning import warn_user
+
+SMALL = 4096
+
+USUAL_WEIGHTS = 1e-100, 1e100
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Columns, encoded target, weight and group of a set of samples; no weight means 1.
+
+    `held_by` is the member that holds a row out, -1 where none does.
+    """
+
+    columns: list
+    y: np.ndarray
+    weight: np.ndarray | None
+    groups: np.ndarray | None = None
+    held_by: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.y)
+
+    def with_target(self, y):
+        return replace(self, y=y)
+
+    def weighed(self, factors):
+        """The same with weights multiplied by factors for classes or labels, if there are any."""
+        if factors is None:
+            return self
+        weight = 1.0 if self.weight is None else self.weight
+        if self.y.ndim == 1:
+            of_rows = factors[self.y]
+        else:
+            of_rows = factors[np.arange(self.y.shape[1]), self.y].prod(axis=1)
+        return replace(self, weight=weight * of_rows)
+
+    def take(self, rows):
+        columns = [column.take(rows) for column in self.columns]
+        others = (self.weight, self.groups, self.held_by)
+        return Rows(columns, self.y[rows], *(None if a is None else a[rows] for a in others))
+
+
+def check_target(estimator, y, columns):
+    """Target as long as the columns: one-dimensional, or a matrix of several outputs.
+
+    Raises
+    ------
+    ValueError
+        If it is absent, of another length or shape, or has missing values.
+    """
+    if y is None:
+        raise ValueError(
+            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
+        )
+    if isinstance(y, str):
+        raise ValueError(
+            f"y={y!r} names a column, which needs a pyarrow.dataset.Dataset as X. Pass the values "
+            f"of the column."
+        )
+    if issparse(y):
+        y = y.toarray()
+    array = np.asarray(y)
+    y = array if array.ndim == 2 and array.shape[1] > 1 else column_or_1d(y, warn=True)
+    check_consistent_length(columns[0], y)
+    if pd.isna(y).any():
+        raise ValueError("Input y contains NaN: drop the rows whose target is missing.")
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise ValueError("Input y contains infinity: drop the rows concerned, or bound the target.")
+    return y
+
+
+def check_validation(X_val, y_val, weight_val):
+    """Rows to validate on come with their target, and nothing else comes without them.
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
+    if X_val is None and (y_val is not None or weight_val is not None):
+        raise ValueError("y_val and sample_weight_val need X_val, got X_val=None.")
+    if X_val is not None and y_val is None:
+        raise ValueError("X_val needs y_val, the target of the validation rows, got None.")
+
+
+def check_weight(weight, y, name="sample_weight"):
+    """Weights as float64, None if there are none.
+
+    Raises
+    ------
+    ValueError
+        If they are not one finite number of at least 0 for each sample, or all 0.
+    """
+    if weight is None:
+        return None
+    weight = weights_of_rows(weight, y, name)
+    if not weight.any():
+        raise ValueError(
+            f"{name} is zero for every sample, which leaves nothing to learn from: at least one "
+            f"weight must be positive."
+        )
+    # Their sums and means shall be finite, and not 0; the scale has no effect.
+    is_extreme = not USUAL_WEIGHTS[0] < weight.max() < USUAL_WEIGHTS[1]
+    return weight / weight.max() if is_extreme else weight
+
+
+def weights_of_rows(weight, y, name):
+    """Weights of some of the rows, which may all be 0, as float64.
+
+    Raises
+    ------
+    ValueError
+        If they are not one finite number of at least 0 for each sample.
+    """
+    if np.isscalar(weight):
+        weight = np.full(len(y), weight)
+    weight = np.asarray(weight, dtype=np.float64)
+    if weight.ndim != 1:
+        raise ValueError(
+            f"{name} must be 1D array or scalar, one weight per sample; "
+            f"got an array of shape {weight.shape}."
+        )
+    check_consistent_length(y, weight)
+    if len(weight) and (not np.isfinite(weight).all() or weight.min() < 0):
+        raise ValueError(
+            f"{name} must hold finite numbers of at least 0, got values in "
+            f"[{weight.min()}, {weight.max()}]. Drop or mend the rows concerned."
+        )
+    return weight
+
+
+def without_zero_weights(rows):
+    """Drop what weighs nothing, before anything is learned from it."""
+    if rows.weight is None or rows.weight.all():
+        return rows
+    return rows.take(np.flatnonzero(rows.weight))
+
+
+def merge_repeats(rows):
+    """Merge equal rows of a small data set, adding up their weights, and sort them.
+
+    A row of weight 2 and the same row twice are then one and the same training set,
+    and the order of the rows has no effect. Small means at most 16,384 rows, of which
+    at most 4096 distinct. Larger data sets stay as they are: there the sums over
+    batches agree in expectation, and passes over all rows train better than as many
+    over a few merged ones.
+    """
+    if len(rows) > 4 * SMALL:
+        return rows
+    representative, group = _distinct(rows.columns, rows.y)
+    if len(representative) > SMALL:
+        return rows
+    weight = np.bincount(group, weights=rows.weight).astype(np.float64)
+    merged = rows.take(representative)
+    return replace(merged, weight=weight)
+
+
+def _distinct(columns, *others):
+    """First position of each distinct row, in sorted order, and the group of every row."""
+    cells = [np.unique(v, axis=0, return_inverse=True)[1].ravel() for v in others]
+    for column in columns:
+        cells += column.ranks()
+    _, representative, group = np.unique(
+        np.column_stack(cells), axis=0, return_index=True, return_inverse=True
+    )
+    return representative, group.ravel()
+
+
+def split_by(splitter, rows, seed):
+    """Training and validation rows that weigh something, by the last split of a splitter.
+
+    A splitter without a seed of its own gets `seed`; its state stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If it makes no split, or leaves one of the parts empty.
+    """
+    splitter = copy.deepcopy(splitter)
+    if getattr(splitter, "random_state", 0) is None:
+        splitter.random_state = seed
+    splits = list(splitter.split(np.zeros((len(rows), 1)), rows.y, rows.groups))
+    parts = [without_zero_weights(rows.take(np.asarray(p))) for p in (splits or [[]])[-1]]
+    if not parts or not all(map(len, parts)):
+        raise ValueError(
+            f"validation_split must leave rows for training and for validation, got {splitter!r}, "
+            f"which makes no such split of {len(rows)} rows."
+        )
+    return parts
+
+
+def hold_out(rows, fraction, random_state, *, stratify, n_members=1, least=0):
+    """Split off validation rows at random, other ones for each of several members.
+
+    Of a small data set, whose equal rows are merged, all rows of equal columns go to
+    the same side: the rows of one label alone would teach that the others never occur.
+
+    Parameters
+    ----------
+    rows : Rows
+    fraction : float
+        Share of the rows that each member holds out, at least one; of more than one
+        member at most so many that no row is held out twice.
+    random_state : RandomState
+    stratify : bool
+        Whether `rows.y` holds classes to be split in equal proportion. Each class
+        keeps at least one training row.
+
+    n_members : int, default=1
+        Number of models that each hold out rows of their own.
+    least : int, default=0
+        Groups of rows, held out together or not at all, below which nothing is held out.
+
+    Returns
+    -------
+    train, valid : Rows
+        Of one member two parts; of several the training rows are all rows, which say
+        what is held out by whom. `valid` is None if nothing is held out, because there
+        are few rows or each is needed for training.
+    """
+    group = _distinct(rows.columns)[1] if len(rows) <= SMALL else np.arange(len(rows))
+    n_groups = group.max() + 1
+    if n_groups < least:
+        return rows, None
+    if n_groups < 2:
+        raise ValueError(
+            f"Early stopping needs at least 2 distinct rows of X to hold one out, got "
+            f"n_samples = {n_groups} of them. Set early_stopping=False, or pass validation rows "
+            f"as X_val and y_val."
+        )
+    order = random_state.permutation(n_groups)
+    fraction = min(fraction, 1 / n_members) if n_members > 1 else fraction
+    part = _parts(np.arange(n_groups), n_groups, fraction, n_members)
+    if stratify:
+        by_class = _parts_of_classes(_heaviest_label(rows, group)[order], fraction, n_members)
+        if (by_class < 0).all():
+            _warn_of_small_classes()
+        else:
+            part = by_class
+    held_by = part[np.argsort(order)][group]
+    for member in range(n_members if stratify else 0):
+        is_held = held_by == member
+        lost = np.setdiff1d(rows.y, rows.y[~is_held])
+        held_by[is_held & np.isin(group, group[np.isin(rows.y, lost)])] = -1
+    is_held = held_by >= 0
+    if not is_held.any():
+        return rows, None
+    if n_members == 1:
+        return rows.take(np.flatnonzero(~is_held)), rows.take(np.flatnonzero(is_held))
+    rows = replace(rows, held_by=held_by)
+    return rows, rows.take(np.flatnonzero(is_held))
+
+
+def _heaviest_label(rows, group):
+    """Of each group the label of its heaviest row."""
+    by_weight = np.arange(len(rows))
+    if rows.weight is not None:
+        by_weight = np.argsort(rows.weight, kind="stable")
+    label = np.empty(group.max() + 1, dtype=rows.y.dtype)
+    label[group[by_weight]] = rows.y[by_weight]  # of repeated positions the last one stays
+    return label
+
+
+def _warn_of_small_classes():
+    warn_user(
+        "Every class has too few rows to hold one out in equal proportion: the validation "
+        "rows are drawn from all classes alike.",
+    )
+
+
+def _parts(rank, count, fraction, n_parts):
+    """Number of the part of each rank out of `count`, -1 for ranks that are in none."""
+    size = np.clip(np.round(fraction * count), 1, np.maximum(count - 1, 1)).astype(np.int64)
+    part = rank // size
+    return np.where(part < n_parts, part, -1)
+
+
+def _parts_of_classes(y, fraction, n_parts):
+    """The same within each class; a class too small to be held out is in no part."""
+    by_class = np.argsort(y, kind="stable")
+    counts = np.bincount(y)
+    count = np.repeat(counts, counts)
+    rank = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)
+    part = np.empty(len(y), dtype=np.int64)
+    is_small = (np.round(fraction * count) < 1) | (count < 2)
+    part[by_class] = np.where(is_small, -1, _parts(rank, count, fraction, n_parts))
+    return part

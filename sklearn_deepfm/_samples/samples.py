@@ -1,0 +1,197 @@
+"""Samples as tensors, and batches that are slices of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sklearn_deepfm._model.bags import Bags
+
+Batch = tuple[dict[str, Any], Tensor | None]
+
+_TENSORS = "index", "value", "y", "weight", "member"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A set of samples in tensors of equal length.
+
+    Parameters
+    ----------
+    index : Tensor of shape (n_samples, n_fields - n_bags)
+    value : Tensor of shape (n_samples, n_numeric_fields) or None
+    y : Tensor of shape (n_samples,) or (n_samples, n_outputs) or None
+    weight : Tensor of shape (n_samples,) or (n_samples, n_members) or None
+        Weights of mean 1, or those that each member gives; None where all are 1.
+    member : Tensor of shape (n_samples,), int64, or None
+        The member that validates with each sample; None: all members together.
+    bags : Bags or None
+        The multi-valued fields.
+    device : str or None
+        Where rows go when they are taken; None leaves them where the tensors are.
+    """
+
+    index: Tensor
+    value: Tensor | None = None
+    y: Tensor | None = None
+    weight: Tensor | None = None
+    member: Tensor | None = None
+    bags: Bags | None = None
+    device: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def n_in_all(self) -> int:
+        """Number of the rows of all processes, which have the same ones."""
+        return len(self)
+
+    def to(self, device: str) -> "Samples":
+        """The samples on a device; a GPU that has no room for them gets each batch anew."""
+        parts = {name: getattr(self, name) for name in (*_TENSORS, "bags")}
+        parts = {name: part for name, part in parts.items() if part is not None}
+        if device.startswith("cuda") and sum(p.nbytes for p in parts.values()) > _room(device):
+            return replace(self, device=device)
+        return Samples(**{name: part.to(device) for name, part in parts.items()})
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """All that there are, those of the bags under names of their own."""
+        parts = {name: getattr(self, name) for name in _TENSORS}
+        if self.bags is not None:
+            parts |= {f"bags.{name}": part for name, part in self.bags._asdict().items()}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @classmethod
+    def of_named_tensors(cls, tensors: dict[str, Tensor]) -> "Samples":
+        """Samples of what `named_tensors` gives."""
+        of_bags = {name: tensors.get(f"bags.{name}") for name in Bags._fields}
+        bags = None if of_bags["starts"] is None else Bags(**of_bags)  # type: ignore[arg-type]
+        return cls(**{name: tensors.get(name) for name in _TENSORS}, bags=bags)  # type: ignore[arg-type]
+
+    @classmethod
+    def concatenate(cls, parts: list["Samples"]) -> "Samples":
+        """Samples one after the other."""
+        first = parts[0]
+        tensors = {
+            name: torch.cat([getattr(part, name) for part in parts])
+            for name in _TENSORS
+            if getattr(first, name) is not None
+        }
+        bags = None
+        if first.bags is not None:
+            bags = Bags.concatenate([part.bags for part in parts if part.bags is not None])
+        return cls(**tensors, bags=bags, device=first.device)
+
+    def rows(self, rows: Tensor | slice) -> "Samples":
+        """Some of the samples."""
+        tensors = {
+            name: _rows(tensor, rows)
+            for name in _TENSORS
+            if (tensor := getattr(self, name)) is not None
+        }
+        bags = None if self.bags is None else self.bags.of_samples(rows, self._n_bags)
+        return Samples(**tensors, bags=bags, device=self.device)
+
+    def few(self, n: int) -> Batch:
+        """Inputs and targets of up to `n` rows, spread over all."""
+        n = min(n, len(self))
+        return self.take(torch.arange(n, device=self.index.device) * len(self) // n)
+
+    def chunks(self) -> Iterator["Samples"]:
+        """All samples, at once."""
+        return iter([self])
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> "Batches":
+        """Batches in their order, or in random order."""
+        return Batches(self, batch_size, generator)
+
+    @property
+    def _n_bags(self) -> int:
+        return 0 if self.bags is None else (len(self.bags.starts) - 1) // len(self)
+
+    def take(self, rows: Tensor | slice) -> Batch:
+        """Inputs, with the weight among them if there is one, and targets."""
+        named = {name: getattr(self, name) for name in ("index", "value", "weight", "member")}
+        x: dict[str, Any] = {
+            name: self._sent(_rows(tensor, rows))
+            for name, tensor in named.items()
+            if tensor is not None
+        }
+        if self.bags is not None:
+            x["bags"] = self._sent(self.bags.of_samples(rows, self._n_bags))
+        return x, None if self.y is None else self._sent(_rows(self.y, rows))
+
+    def _sent(self, part: Any) -> Any:
+        """What was taken, on its way to the device if it is not there."""
+        return part if self.device is None else part.pin_memory().to(self.device, non_blocking=True)
+
+
+def _rows(tensor: Tensor, rows: Tensor | slice) -> Tensor:
+    return tensor[rows] if isinstance(rows, slice) else tensor.index_select(0, rows)
+
+
+def batch_rows(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch."""
+    x, y = batch
+    part = {}
+    for name, of_all in x.items():
+        if isinstance(of_all, Bags):
+            part[name] = of_all.of_samples(rows, (len(of_all.starts) - 1) // len(x["index"]))
+        else:
+            part[name] = of_all[rows]
+    return part, None if y is None else y[rows]
+
+
+def _room(device: str) -> int:
+    """Bytes of a GPU's memory that samples may take: half of what is free."""
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free // 2
+
+
+class Batches:
+    """Batches of nearly equal size, so that none is left with a single row.
+
+    Parameters
+    ----------
+    samples : Samples or DiskBuffer
+    batch_size : int
+        Largest number of rows in a batch; sizes differ by at most 1.
+    generator : torch.Generator or None
+        Shuffles the rows anew at each pass; None keeps their order.
+    """
+
+    def __init__(
+        self, samples: Any, batch_size: int, generator: torch.Generator | None = None
+    ) -> None:
+        self.samples = samples
+        self._batch_size = batch_size
+        self._generator = generator
+
+    def __len__(self) -> int:
+        return -(-len(self.samples) // self._batch_size)
+
+    @property
+    def have_pairs(self) -> bool:
+        """Whether each batch has two rows at least, so that hidden units have a variance."""
+        return bool(self.samples.n_in_all >= 2 * len(self))
+
+    def few(self, n: int) -> dict[str, Any]:
+        """Inputs of up to `n` rows, spread over all."""
+        x: dict[str, Any] = self.samples.few(n)[0]
+        return x
+
+    def _parts(self) -> list[slice]:
+        """Where each batch begins and ends."""
+        n, n_batches = len(self.samples), len(self)
+        return [slice(i * n // n_batches, (i + 1) * n // n_batches) for i in range(n_batches)]
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = None
+        if self._generator is not None:
+            order = torch.randperm(len(self.samples), generator=self._generator)
+            order = order.to(self.samples.index.device)
+        for part in self._parts():
+            yield self.samples.take(part if order is None else order[part])

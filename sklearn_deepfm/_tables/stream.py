@@ -1,0 +1,235 @@
+"""Tables that need not fit in memory: data sets of Arrow, read part by part."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+ROWS_OF_A_PART = 2**17
+
+Part: TypeAlias = tuple[Any, list[Any]]
+
+
+class Stream:
+    """The rows of a data set of Arrow in their order, as they are or encoded.
+
+    Parameters
+    ----------
+    dataset : pyarrow.dataset.Dataset
+        Files of Parquet, say.
+    names : list of str
+        The columns that are features.
+    encode : callable, default=None
+        What is done with each part of the rows.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        names: Sequence[str],
+        encode: Callable[[pa.Table], Any] | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.names = list(names)
+        self.encode = encode
+
+    def __len__(self) -> int:
+        n: int = self.dataset.count_rows()
+        return n
+
+    def parts(self, *others: Any) -> Iterator[Part]:
+        """Features of some rows after the other, and further columns of the same rows.
+
+        Parameters
+        ----------
+        *others : str, list of str or None
+            Names of columns; of several, which make a matrix; or of none.
+
+        Yields
+        ------
+        X : pyarrow.Table, or what `encode` makes of it
+        arrays : list of ndarray or None
+            One for each of `others`.
+        """
+        wanted = [*self.names, *(name for other in others for name in as_list(other))]
+        for table in self.tables(wanted):
+            arrays = [None if other is None else _array(table, other) for other in others]
+            yield self.features(table), arrays
+
+    def features(self, table: pa.Table) -> Any:
+        """The features of some rows, encoded if that is asked for."""
+        X = table.select(self.names)
+        return X if self.encode is None else self.encode(X)
+
+    def tables(self, wanted: Sequence[str]) -> Iterator[pa.Table]:
+        """Columns of some rows after the other."""
+        batches = self.dataset.to_batches(
+            columns=list(dict.fromkeys(wanted)),
+            batch_size=ROWS_OF_A_PART,
+            # Arrow would read far ahead, and hold whole groups of rows of several files.
+            batch_readahead=2,
+            fragment_readahead=1,
+        )
+        yield from _rebatched(batches)
+
+    def column(self, other: Any) -> np.ndarray | None:
+        """Some columns of all rows, as `parts` gives them."""
+        if other is None:
+            return None
+        return np.concatenate([array for _, (array,) in Stream(self.dataset, []).parts(other)])
+
+    def whole(self, *others: Any) -> tuple[Any, list[np.ndarray | None]]:
+        """All rows at once, as `parts` gives some."""
+        parts, arrays = zip(*self.parts(*others), strict=True)
+        columns = [None if a[0] is None else np.concatenate(a) for a in zip(*arrays, strict=True)]
+        return concat_parts(parts), columns
+
+    def encoded(self, encode: Callable[[pa.Table], Any]) -> Stream:
+        """The same rows, encoded."""
+        return Stream(self.dataset, self.names, encode)
+
+
+def take_rows(X: Any, rows: np.ndarray) -> Any:
+    """Some rows of a part, given by position."""
+    if isinstance(X, pa.Table):
+        return X.take(pa.array(rows))
+    return X[rows] if isinstance(X, np.ndarray) else X.iloc[rows]
+
+
+def concat_parts(parts: Sequence[Any]) -> Any:
+    """Parts one after the other."""
+    if isinstance(parts[0], pa.Table):
+        return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)
+    return pd.concat(parts, ignore_index=True)
+
+
+def is_stream(X: Any) -> bool:
+    """Whether X is a data set of Arrow, or one that an encoder encodes on its way."""
+    arrow = sys.modules.get("pyarrow.dataset")  # without which there can be none
+    return isinstance(X, Stream) or (arrow is not None and isinstance(X, arrow.Dataset))
+
+
+def stream_to_fit(X: Any, *others: Any) -> Stream:
+    """A stream of all columns but those that are no features.
+
+    Parameters
+    ----------
+    X : pyarrow.dataset.Dataset or Stream
+    *others : tuple of (str, value)
+        Parameters and the columns that they name: a name, a list of names, or None.
+
+    Raises
+    ------
+    ValueError
+        If one of them names no column, or one that an encoder took for a feature, or no column
+        is left, or two are of one name.
+    """
+    names = (X.dataset if isinstance(X, Stream) else X).schema.names
+    taken = {name for parameter, value in others for name in named_columns(parameter, value, names)}
+    if isinstance(X, Stream):
+        _refuse_features(X, others)
+        return X
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"X must have unique column names, but two are {twice!r}. Rename one.")
+    features = [name for name in names if name not in taken]
+    if not features:
+        raise ValueError(f"X must have columns besides {sorted(taken)}, which are no features.")
+    return Stream(X, features)
+
+
+def _refuse_features(stream: Stream, others: Sequence[tuple[str, Any]]) -> None:
+    """Target or weights must not have been encoded as features: the model would be told them."""
+    for parameter, value in others:
+        if told := [name for name in as_list(value) if name in stream.names]:
+            raise ValueError(
+                f"{parameter} names {told}, which the encoder took for features. Name them in its "
+                f"fit too, as y or leave_out; behind a Pipeline, encoder__leave_out={told}."
+            )
+
+
+def stream_like_fitted(estimator: Any, X: Any, *others: tuple[str, Any]) -> Stream:
+    """A stream of the columns that fit saw; others are left alone.
+
+    Raises
+    ------
+    ValueError
+        If the data set lacks some of them, or what `others` name, which is as in
+        `stream_to_fit`, or fit saw a table without names.
+    """
+    for parameter, value in others:
+        named_columns(parameter, value, (X.dataset if isinstance(X, Stream) else X).schema.names)
+    if isinstance(X, Stream):
+        return X
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None:
+        raise ValueError(
+            f"{type(estimator).__name__} was fitted to a table without names of columns, which a "
+            f"data set is read by. Fit it to a data frame or a data set, or predict a matrix."
+        )
+    if lacking := [name for name in names if name not in X.schema.names]:
+        raise ValueError(
+            f"The data set lacks the columns {lacking} that fit saw; its columns are "
+            f"{X.schema.names}."
+        )
+    return Stream(X, names.tolist())
+
+
+def _rebatched(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Tables of at least so many rows, but for the last one, out of smaller batches."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= ROWS_OF_A_PART:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if any(map(len, waiting)):
+        yield pa.Table.from_batches(waiting)
+
+
+def named_columns(parameter: str, value: Any, names: list[str]) -> list[str]:
+    """The columns that a parameter names: a name, a list of names, or None.
+
+    Raises
+    ------
+    ValueError
+        If one of them is none of `names`.
+    """
+    try:
+        wanted = as_list(value)
+    except TypeError:
+        wanted = [value]
+    for name in wanted:
+        if not isinstance(name, str) or name not in names:
+            shown = f"{value!r}" if isinstance(value, str) else f"a {type(value).__name__}"
+            raise ValueError(
+                f"{parameter} must name a column of the data set, or a list of them, got {shown}. "
+                f"The columns are {names}."
+            )
+    return wanted
+
+
+def as_list(other: Any) -> list[Any]:
+    """Names as a list, of one or of none too."""
+    if other is None:
+        return []
+    return [other] if isinstance(other, str) else list(other)
+
+
+def _array(table: pa.Table, other: Any) -> np.ndarray:
+    if isinstance(other, str):
+        return _values(table[other])
+    return np.column_stack([_values(table[name]) for name in other])
+
+
+def _values(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return column.to_numpy()

@@ -1,0 +1,216 @@
+"""What the skorch net of a DeepFM is built of, and what a pickle holds of it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.history import History
+from torch import Tensor, nn
+
+from sklearn_deepfm._common.user_warning import warn_user
+from sklearn_deepfm._model.deepfm import DeepFM
+from sklearn_deepfm._samples.disk_buffer import DiskBuffer
+from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._training.optimizer import RowSparseAdam, resize_rows
+from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
+from sklearn_deepfm._training.weight_average import WeightAverage
+
+
+class BaseNet(NeuralNet):
+    """The parameters of a net, its module, optimizer and generator, before and after training.
+
+    Parameters
+    ----------
+    embedding_l2 : float
+        Factor lambda of the penalty (lambda/2)*||embeddings||^2 added to the mean loss.
+    linear_l2 : float
+        The same for the table's first-order weights.
+    weight_decay : float
+        The same for the weights of the MLP's layers.
+    table_optimizer : {"adam", "adagrad"}
+        Rule of the table's rows, where only those of a batch are updated.
+    ema_epochs : float
+        Horizon of the moving average of the weights, in epochs; 0: the last weights.
+    precision : {"float32", "bfloat16"}
+        Of the matrix products while training.
+    initial_bias : sequence of float
+        Global bias to start from.
+    pretrained : tuple of ndarray (rows, embeddings), or None
+        Embeddings to put into rows of the table before it is trained.
+    frequencies : list of (int, ndarray)
+        For each index field, its first row, which stands for unseen codes, and the
+        weight of each of its rows.
+    unseen : list of Tensor
+        For each member, the rows of codes of which it has seen no row of data; another
+        member has. Empty if there are none.
+    seed : int
+        Seed of the order of the rows.
+    keep_optimizer : bool
+        Whether a pickle carries the optimizer's state, to go on training.
+    """
+
+    diverged_: str | None = None  # what to say of it
+
+    # Held during a fit alone.
+    group: TrainingGroup = ALONE  # processes that train it together
+    n_steps = 0
+    is_broken_off = False  # by an error of a callback
+    average: WeightAverage | None = None
+    _trained_on: Any = None
+    _samples: Samples | DiskBuffer | None = None
+
+    def __init__(
+        self,
+        module: type[nn.Module] = DeepFM,
+        *,
+        embedding_l2: float = 0.0,
+        linear_l2: float = 0.0,
+        weight_decay: float = 0.0,
+        table_optimizer: str = "adam",
+        ema_epochs: float = 0.0,
+        precision: str = "float32",
+        initial_bias: Iterable[float] = (0.0,),
+        pretrained: tuple[np.ndarray, np.ndarray] | None = None,
+        frequencies: Iterable[tuple[int, np.ndarray]] = (),
+        unseen: Iterable[Tensor] = (),
+        seed: int = 0,
+        keep_optimizer: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.embedding_l2 = embedding_l2
+        self.linear_l2 = linear_l2
+        self.weight_decay = weight_decay
+        self.table_optimizer = table_optimizer
+        self.ema_epochs = ema_epochs
+        self.precision = precision
+        self.initial_bias = initial_bias
+        self.pretrained = pretrained
+        self.frequencies = frequencies
+        self.unseen = unseen
+        self.seed = seed
+        self.keep_optimizer = keep_optimizer
+        super().__init__(module, train_split=None, criterion__reduction="none", verbose=0, **kwargs)
+
+    def get_default_callbacks(self) -> list[Any]:
+        """Timer and losses; what is printed is for the estimator to say."""
+        return [(name, cb) for name, cb in self._default_callbacks if name != "print_log"]
+
+    # Building
+
+    def initialize_module(self) -> "BaseNet":
+        """Build the module, its bias at the base rate, and the generator of the rows' order."""
+        super().initialize_module()
+        with torch.no_grad():
+            bias = torch.tensor(list(self.initial_bias))
+            self.module_.bias.copy_(bias.repeat(self.module_.n_members))
+        if self.pretrained is not None:
+            self.module_.set_embeddings(*map(torch.from_numpy, self.pretrained))
+            self.pretrained = None  # the table holds them now
+        self.order_ = torch.Generator().manual_seed(self.seed)
+        return self
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> "BaseNet":
+        """Build the optimizer, which asks the module for the rows that a batch touched."""
+        module = self.module_
+        self.optimizer_ = RowSparseAdam(
+            self._parameter_groups(),
+            touched=lambda: module.touched,
+            fused=True,
+            lr=self.lr,
+        )
+        return self
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """The table, the MLP's weights, and what has no penalty; few, since each takes time."""
+        module = self.module_
+        weights = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
+        known = {id(module.table), *map(id, weights)}
+        others = [p for p in module.parameters() if id(p) not in known]
+        rule = self.table_optimizer if module.sparse else None
+        table = {"params": [module.table], "weight_decay": self.embedding_l2, "rows": rule}
+        table |= {"first_decay": self.linear_l2, "n_first": module.n_first}
+        table["frozen"] = module.frozen
+        if module.n_members > 1:
+            table |= {"n_members": module.n_members, "member": module.member_of_columns()}
+        if self.weight_decay == 0:
+            return [table, {"params": weights + others}]
+        return [table, {"params": weights, "weight_decay": self.weight_decay}, {"params": others}]
+
+    def _restart_optimizer(self) -> None:
+        """Set learning rate and penalties as they are now; the moments stay."""
+        optimizer = self.optimizer_
+        groups, optimizer.param_groups = self._parameter_groups(), []
+        for group in groups:
+            optimizer.add_param_group({"lr": self.lr, **group})
+
+    def grow_table(self, source: np.ndarray, is_new: np.ndarray, slopes: dict[int, int]) -> None:
+        """Replace the table by ``table[source]``, where `is_new` rows have not been trained."""
+        module, old = self.module_, self.module_.table
+        rows = torch.from_numpy(source).to(old.device)
+        module.table = nn.Parameter(old.detach()[rows])
+        module.set_slopes(slopes)
+        if module.frozen is not None:
+            frozen = module.frozen.cpu().numpy()[source] & ~is_new
+            module.set_frozen(frozen)
+            self.__dict__["module__frozen"] = frozen
+        self.optimizer_.param_groups[0]["params"] = [module.table]
+        resize_rows(self.optimizer_, old, module.table, rows, torch.from_numpy(is_new))
+        self.__dict__.update(module__n_features=len(source), module__slopes=slopes)
+
+    # Pickling: arrays instead of tensors, so that any device can load them
+
+    def __getstate__(self) -> dict[str, Any]:
+        built = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
+        of_a_fit = ("group", "average", "_trained_on", "_samples", "n_steps", "is_broken_off")
+        left_out = {*built, *of_a_fit}
+        state = {name: value for name, value in vars(self).items() if name not in left_out}
+        state["unseen"] = []
+        state["history_"] = History({**epoch, "batches": []} for epoch in self.history_)
+        state["weights"] = {
+            name: tensor.cpu().numpy() for name, tensor in self.module_.state_dict().items()
+        }
+        state["order"] = self.order_.get_state().numpy()
+        if self.keep_optimizer:
+            state["optimizer_state"] = _on_cpu(self.optimizer_.state_dict()["state"])
+            state["dropout"] = self.module_.random_state()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        weights, order = state.pop("weights"), state.pop("order")
+        optimizer_state, dropout = state.pop("optimizer_state", None), state.pop("dropout", None)
+        history = state["history_"]
+        state["device"] = _available(state["device"])
+        self.__dict__.update(state, history_=None, initialized_=False, callbacks_=[])
+        self.initialize()
+        self.history_ = history
+        self.module_.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+        self.module_.eval()
+        self.order_.set_state(torch.from_numpy(order))
+        if optimizer_state is not None:
+            groups = self.optimizer_.state_dict()["param_groups"]
+            self.optimizer_.load_state_dict({"state": optimizer_state, "param_groups": groups})
+            self.module_.set_random_state(dropout)
+
+
+def _on_cpu(state: dict[int, Any]) -> dict[int, Any]:
+    """Moments of an optimizer with all tensors on the CPU, so that any machine can load them."""
+    return {
+        number: {name: v.cpu() if torch.is_tensor(v) else v for name, v in moments.items()}
+        for number, moments in state.items()
+    }
+
+
+def _available(device: str) -> str:
+    """The device, or the CPU with a warning where this machine has no such device."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError):
+        warn_user(
+            f"The model was trained on device={device!r}, which this machine does not have: "
+            f"it is loaded on the CPU.",
+        )
+        return "cpu"
+    return device

@@ -1,0 +1,197 @@
+"""What happens between the epochs of a fit, as skorch callbacks."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch import callbacks as skorch_callbacks
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.utils import noop
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from sklearn_deepfm._training.progress import progress_callbacks
+from sklearn_deepfm._training.rollback import LastEpochWeights
+from sklearn_deepfm._training.weight_snapshot import WeightSnapshot
+
+MONITOR = "valid_score"
+# Callbacks of skorch that write files, print, or send what they see elsewhere.
+_WRITERS = (
+    skorch_callbacks.Checkpoint,
+    skorch_callbacks.MlflowLogger,
+    skorch_callbacks.NeptuneLogger,
+    skorch_callbacks.PrintLog,
+    skorch_callbacks.ProgressBar,
+    skorch_callbacks.SacredLogger,
+    skorch_callbacks.TensorBoard,
+    skorch_callbacks.TrainEndCheckpoint,
+    skorch_callbacks.WandbLogger,
+)
+
+
+def is_callback(value: Any) -> bool:
+    """Whether skorch takes it: a callback, its class, or a pair of a name and one of them."""
+    if isinstance(value, tuple):
+        return len(value) == 2 and isinstance(value[0], str) and is_callback(value[1])
+    return hasattr(value, "on_epoch_end")
+
+
+def copy_callback(callback):
+    """A callback for one fit, which refers to the same objects, such as a trial of Optuna."""
+    if isinstance(callback, tuple):
+        name, instance = callback
+        return name, copy_callback(instance)
+    return callback if isinstance(callback, type) else copy.copy(callback)
+
+
+def training_callbacks(
+    users: list[Any],
+    *,
+    scorer: Callable[[np.ndarray], float] | None,
+    has_valid: bool,
+    patience: int,
+    stops: bool,
+    tol: float,
+    plateau: bool,
+    verbose: int,
+    tasks: list[Any],
+    writes: bool = True,
+) -> list[Any]:
+    """All callbacks of a fit, in order: scores, the user's, then what ends an epoch.
+
+    Parameters
+    ----------
+    users : list of callback or (name, callback)
+    scorer : callable or None
+        From the logits of the validation rows to a score, greater is better; None
+        for the negative validation loss.
+    has_valid : bool
+        Whether there are validation rows; without them there is nothing to monitor.
+    patience : int
+        Epochs without improvement after which training stops.
+    stops : bool
+        Whether it does.
+    tol : float
+        Least improvement that counts for `patience` and the plateau.
+    plateau : bool
+        Whether to divide the learning rate by 10 after half of `patience`, unless one
+        of `users` schedules it.
+    verbose : int
+        1 prints a line per epoch, 2 draws a bar where there is a terminal or a notebook.
+    tasks : list of (name, callback)
+        What tells scikit-learn's callbacks of the epochs.
+    writes : bool, default=True
+        Whether this process writes files, prints and tells scikit-learn's callbacks; of
+        those that train together one does.
+    """
+    if not writes:
+        users, verbose, tasks = [user for user in users if not _is_a(user, _WRITERS)], 0, []
+    scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights())]
+    callbacks = [*(scores if has_valid else [("deepfm_last", LastEpochWeights())]), *users]
+    is_scheduled = any(_is_a(user, LRScheduler) for user in users)
+    if has_valid and plateau and not is_scheduled:
+        callbacks.append(("deepfm_plateau", _plateau(patience, tol)))
+    callbacks += [("deepfm_log", EpochLog()), *progress_callbacks(verbose), *tasks]
+    if has_valid and stops:
+        # Last, since it ends an epoch by an exception that later callbacks would miss.
+        stop = EarlyStopping(
+            MONITOR,
+            patience=patience,
+            threshold=tol,
+            threshold_mode="abs",
+            lower_is_better=False,
+            sink=noop,
+        )
+        callbacks.append(("deepfm_stop", stop))
+    return callbacks
+
+
+def _is_a(callback: Any, classes: Any) -> bool:
+    callback = callback[1] if isinstance(callback, tuple) else callback
+    kind = callback if isinstance(callback, type) else type(callback)
+    return issubclass(kind, classes)
+
+
+def _plateau(patience: int, tol: float) -> LRScheduler:
+    return LRScheduler(
+        ReduceLROnPlateau,
+        monitor=MONITOR,
+        mode="max",
+        factor=0.1,
+        patience=max(patience // 2, 1) - 1,  # torch counts from 0
+        threshold=tol,
+        threshold_mode="abs",
+        event_name=None,
+    )
+
+
+class ValidationScore(Callback):
+    """Record the score of each epoch's validation logits as `valid_score`."""
+
+    def __init__(self, scorer: Callable[[np.ndarray], float] | None) -> None:
+        self.scorer = scorer
+        self.in_scorer_ = False
+        self._logits: list[Tensor] = []
+
+    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        self._logits = []
+
+    def on_batch_end(  # type: ignore[override]
+        self, net: NeuralNet, *, y_pred: Tensor, training: bool, **kwargs: Any
+    ) -> None:
+        if self.scorer is not None and not training:
+            self._logits.append(y_pred)
+
+    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        if self.scorer is None:
+            score = -net.history[-1, "valid_loss"]
+        else:
+            self.in_scorer_ = True
+            score = float(self.scorer(torch.cat(self._logits).cpu().numpy()))
+            self.in_scorer_ = False
+        net.history.record(MONITOR, score)
+
+
+class BestWeights(Callback):
+    """Keep the weights of the epoch with the best score, and restore them at the end."""
+
+    def on_train_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        self.best_score_ = -np.inf
+        self._copy: WeightSnapshot | None = None
+        self._is_last = False
+
+    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        if self._is_last:  # only now are the best weights about to change
+            self._drop()
+            self._copy = WeightSnapshot(net.module_.state_dict())
+        self._is_last = False
+
+    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        score = net.history[-1, MONITOR]
+        # While no score says anything, as NaN does not, the last epoch counts as the best.
+        if score > self.best_score_ or self.best_score_ == -np.inf:
+            self.best_score_, self._is_last = float(np.fmax(score, self.best_score_)), True
+            self._drop()
+
+    def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        if self._copy is not None and not self._is_last:
+            self._copy.restore(net.module_.state_dict())
+        self._drop()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_copy": None}  # which may be open files
+
+    def _drop(self) -> None:
+        if self._copy is not None:
+            self._copy.close()
+        self._copy = None
+
+
+class EpochLog(Callback):
+    """Record the learning rate of each epoch."""
+
+    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        net.history.record("learning_rate", net.optimizer_.param_groups[0]["lr"])

@@ -1,0 +1,326 @@
+"""A file from which a fit that was killed goes on, to the very same model."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from skorch.history import History
+
+from sklearn_deepfm._common.fingerprint import describe
+from sklearn_deepfm._common.user_warning import warn_user
+from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._serialization import archive
+from sklearn_deepfm._serialization.plain import FORMAT
+from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._training.net_state import load_optimizer, optimizer_to_plain
+from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
+from sklearn_deepfm._training.weight_average import make_weight_average
+from sklearn_deepfm._training.weight_snapshot import WeightSnapshot, to_numpy, to_torch
+
+TIME_BETWEEN = 9  # times what it takes to write: at most a tenth of the time goes into it
+_KEY = "checkpoint"
+_ENTRIES = {_KEY, "key", "random", "history", "module", "is_trained", "dropout", "order"}
+_ENTRIES |= {"optimizer", "lr", "average", "callbacks"}
+# What starts afresh with each epoch, or tells of progress.
+_PASSING = (
+    "epoch_timer",
+    "deepfm_score",
+    "deepfm_log",
+    "deepfm_last",
+    "deepfm_progress",
+    "sklearn_callbacks",
+)
+_OF_AN_EPOCH = "y_trues_", "y_preds_"  # what EpochScoring gathers
+
+
+class Checkpoint(Callback):
+    """Write all that training goes on with at the begin of an epoch; go on from it once.
+
+    To be used in a `with` statement, within which no other fit may name the file.
+
+    Parameters
+    ----------
+    path : str or path-like
+    random : RandomState
+        From which all seeds of the fit are drawn; set to where it was if the file exists.
+    group : TrainingGroup
+        Of processes that train together the first one reads and writes the file.
+
+    Raises
+    ------
+    ValueError
+        If the file exists and is no checkpoint, if another fit writes it, or none can be
+        written there.
+    """
+
+    def __init__(
+        self, path: Any, random: np.random.RandomState, group: TrainingGroup = ALONE
+    ) -> None:
+        self._given = os.fsdecode(path)
+        # Where it is, whichever folder is the current one later, and whatever links lead there.
+        self.path = os.path.realpath(self._given)
+        self._writes = group.rank == 0
+        self._lock = FileLock(_beside(self.path, "checkpoint-lock"), timeout=0)
+        if self._writes:
+            self._hold()
+        try:
+            is_there = self._writes and os.path.exists(self.path)
+            self._saved = group.of_first("checkpoint", self._read() if is_there else None)
+            if self._saved is not None:
+                with self._saying_damaged():
+                    random.set_state(_checked(self._saved["random"]))
+        except BaseException:
+            self.__exit__()
+            raise
+        self._random = random.get_state(legacy=True)
+        self._next_write = 0.0
+
+    def _read(self) -> dict[str, Any]:
+        content = archive.read(self.path)
+        is_one = isinstance(content, dict) and content.get(_KEY) == FORMAT
+        if not is_one or set(content) != _ENTRIES:
+            raise ValueError(
+                f"checkpoint must name a file that a fit has written as such, or one that does not "
+                f"exist, and {self.path!r} is another, or of another version. Name another file."
+            )
+        return content
+
+    def _hold(self) -> None:
+        """Keep other fits from the file, also where a kill leaves no time to give it back."""
+        is_folder = os.path.isdir(self.path) or not os.path.basename(self._given)
+        if is_folder:
+            raise ValueError(
+                f"checkpoint must name a file, and {self._given!r} is a folder, or nothing. Name a "
+                f"file in it."
+            )
+        if not os.path.isdir(os.path.dirname(self.path)):
+            raise ValueError(
+                f"checkpoint {self.path!r} is in a folder that does not exist. Make the folder "
+                f"first, or name a file in another."
+            )
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise ValueError(
+                f"checkpoint {self.path!r} is in use by another fit. Give each fit a file of its "
+                f"own: in a search or a cross-validation no two fits at a time may have one."
+            ) from error
+        except NotImplementedError:
+            pass  # this file system has no locks
+        except OSError as error:
+            raise ValueError(
+                f"checkpoint {self.path!r} cannot be written: {error}. Name another file, of a "
+                f"shorter name or in another folder."
+            ) from error
+
+    # A context manager, for the lock
+
+    def __enter__(self) -> Checkpoint:
+        return self
+
+    def __exit__(self, *of_error: Any) -> None:
+        if self._writes and not os.path.exists(self.path):
+            with contextlib.suppress(OSError):  # Windows does not delete what is open
+                os.unlink(_beside(self.path, "checkpoint-lock"))
+        self._lock.release()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_lock": None}  # a copy holds nothing
+
+    @contextlib.contextmanager
+    def _saying_damaged(self) -> Iterator[None]:
+        """Say that the file is damaged if something in it cannot be used."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            said = " ".join(str(error).split())
+            raise ValueError(
+                f"checkpoint {self.path!r} is damaged: {said}. Delete it to fit anew."
+            ) from error
+
+    def begin(
+        self, estimator: Any, train: Samples, valid: Samples | None, group: TrainingGroup
+    ) -> int:
+        """Compare the rows and parameters with those of the file.
+
+        Parameters
+        ----------
+        estimator : DeepFMClassifier or DeepFMRegressor
+        train : Samples or DiskBuffer
+        valid : Samples or None
+        group : TrainingGroup
+            Of processes, each of which may have rows of its own.
+
+        Returns
+        -------
+        n_epochs : int
+            Number of epochs that the file has behind it.
+
+        Raises
+        ------
+        ValueError
+            If they are others.
+        """
+        own = _fingerprint(estimator, train, valid)
+        self._key = " ".join(group.of_shards("fingerprints", own))
+        if self._saved is None:
+            return 0
+        if self._saved["key"] != self._key:
+            raise ValueError(
+                f"checkpoint {self.path!r} was left by a fit of other rows or other parameters. "
+                f"Delete it to fit anew, or name another file."
+            )
+        with self._saying_damaged():
+            history = self._saved["history"]
+            is_history = isinstance(history, list) and 0 < len(history) < estimator.max_epochs
+            expect(is_history, "history")
+        return len(self._saved["history"])
+
+    def end(self) -> None:
+        """Delete the file: the fit is over."""
+        for path in (self.path, _beside(self.path, "part")) if self._writes else ():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        if self._saved is not None:
+            with self._saying_damaged():
+                self._go_on(net, self._saved, kwargs["dataset_train"])
+            self._saved = None
+        elif self._writes and len(net.history) > 1 and time.monotonic() >= self._next_write:
+            start = time.monotonic()
+            self._write(net)
+            end = time.monotonic()
+            self._next_write = end + TIME_BETWEEN * (end - start)
+
+    def _write(self, net: NeuralNet) -> None:
+        content = {_KEY: FORMAT, "key": self._key, "random": self._random, **_state(net, self)}
+        try:
+            archive.write(self.path, content, beside=_beside(self.path, "part"))
+        except OSError as error:
+            warn_user(
+                f"checkpoint {self.path!r} could not be written after epoch "
+                f"{len(net.history) - 1}: {error}. Training goes on; the one before is kept.",
+            )
+
+    def _go_on(self, net: NeuralNet, saved: dict[str, Any], train: Samples) -> None:
+        """Put everything where it was when the next epoch was about to begin."""
+        epochs = [{**epoch, "batches": []} for epoch in saved["history"]]
+        begun = {**net.history[-1], "epoch": len(epochs) + 1}
+        net.history_ = History([*epochs, begun])
+        net.module_.load_state_dict(_each(to_torch, saved["module"]))
+        for name, parameter in net.module_.named_parameters():
+            parameter.requires_grad_(saved["is_trained"][name])
+        net.module_.set_random_state(saved["dropout"])
+        net.order_.set_state(torch.from_numpy(saved["order"]))
+        load_optimizer(net.optimizer_, saved["optimizer"])
+        for group, lr in zip(net.optimizer_.param_groups, saved["lr"], strict=True):
+            group["lr"] = lr
+        if saved["average"] is not None:
+            n_batches = len(net.get_iterator(train, training=True))
+            net.average = make_weight_average(net.module_, net.ema_epochs, n_batches)
+            net.average.load_plain(saved["average"])
+        for name, callback in net.callbacks_:
+            if name in saved["callbacks"]:
+                _load_callback(callback, saved["callbacks"][name], net)
+
+
+def _checked(state: Any) -> Any:
+    """A state of a RandomState, which NumPy 1 reads without looking."""
+    expect(isinstance(state, tuple) and len(state) == 5, "random")
+    name, key, position, has_gauss, gauss = state
+    expect(name == "MT19937" and isinstance(key, np.ndarray), "random")
+    expect(key.dtype == np.uint32 and key.shape == (624,), "random")
+    expect(type(position) is int and 0 <= position <= 624, "random")
+    expect(has_gauss in (0, 1) and isinstance(gauss, float), "random")
+    return state
+
+
+def _beside(path: str, what: str) -> str:
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(folder, f".{name}.{what}")
+
+
+def _fingerprint(estimator: Any, train: Samples, valid: Samples | None) -> str:
+    """A hash of all that a fit is made of."""
+    digest = hashlib.blake2b(digest_size=16)
+    params = estimator.get_params()
+    others = {"checkpoint", "verbose"}
+    if not isinstance(params["random_state"], int | np.integer | None):
+        others.add("random_state")  # the file says where it was
+    for name in sorted(set(params) - others):
+        digest.update(f"{name}={describe(params[name])};".encode())
+    for samples in (train, valid):
+        chunks = () if samples is None else samples.chunks()
+        for part in (tensor for chunk in chunks for tensor in chunk.named_tensors().values()):
+            digest.update(f"{part.dtype}{tuple(part.shape)}".encode())
+            digest.update(part.cpu().contiguous().numpy().reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _state(net: NeuralNet, own: Checkpoint) -> dict[str, Any]:
+    return {
+        "history": [
+            {name: value for name, value in epoch.items() if name != "batches"}
+            for epoch in net.history[:-1]  # the last one is about to begin
+        ],
+        "module": _each(to_numpy, net.module_.state_dict()),
+        "is_trained": {name: p.requires_grad for name, p in net.module_.named_parameters()},
+        "dropout": net.module_.random_state(),
+        "order": net.order_.get_state().numpy(),
+        "optimizer": optimizer_to_plain(net.optimizer_),
+        "lr": [group["lr"] for group in net.optimizer_.param_groups],
+        "average": None if net.average is None else net.average.to_plain(),
+        "callbacks": {
+            name: _callback_state(callback, net)
+            for name, callback in net.callbacks_
+            if callback is not own and name not in _PASSING
+        },
+    }
+
+
+def _callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
+    """What a callback has learned; classes and functions it finds again by itself."""
+    learned = set(vars(callback)) - set(inspect.signature(type(callback)).parameters)
+    state = {}
+    for attribute in sorted(learned - set(_OF_AN_EPOCH)):
+        value = getattr(callback, attribute)
+        if isinstance(value, type):
+            continue
+        if isinstance(value, WeightSnapshot):
+            state[attribute] = {"weights": _each(to_numpy, value.tensors(net.module_.state_dict()))}
+        elif hasattr(value, "load_state_dict"):
+            state[attribute] = {"state": dict(value.state_dict())}
+        elif not callable(value):
+            state[attribute] = {"value": value}
+    return state
+
+
+def _load_callback(callback: Any, state: dict[str, Any], net: NeuralNet) -> None:
+    for attribute, kept in state.items():
+        if "weights" in kept:
+            weights, own = _each(to_torch, kept["weights"]), net.module_.state_dict()
+            shapes = [{n: tensor.shape for n, tensor in each.items()} for each in (weights, own)]
+            expect(shapes[0] == shapes[1], attribute)
+            setattr(callback, attribute, WeightSnapshot(weights))
+        elif "state" in kept:
+            getattr(callback, attribute).load_state_dict(kept["state"])
+        else:
+            setattr(callback, attribute, kept["value"])
+
+
+def _each(change: Callable[[Any], Any], values: dict[str, Any]) -> dict[str, Any]:
+    return {name: change(value) for name, value in values.items()}

@@ -1,0 +1,331 @@
+"""The skorch net that trains a DeepFM: steps, losses, epochs, and how they end."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin, RegressorMixin
+from skorch import NeuralNet
+from skorch.callbacks import EarlyStopping
+from torch import Tensor
+
+from sklearn_deepfm._samples.disk_buffer import DiskBuffer
+from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._training.base_net import BaseNet
+from sklearn_deepfm._training.divergence import Diverged, divergence_message
+from sklearn_deepfm._training.training_group import ALONE, Stopped
+from sklearn_deepfm._training.unseen_rows import fill_unseen_rows
+from sklearn_deepfm._training.weight_average import (
+    has_statistics,
+    make_weight_average,
+    normalise_together,
+    statistics_of,
+    statistics_of_one_batch,
+)
+
+VALID_BATCH_SIZE = 4096
+N_TRIED = 64  # rows that are predicted after an epoch
+MOST_ROWS_OF_STATISTICS = 8192  # of the units' mean and variance under averaged weights
+
+
+class DeepFMNet(BaseNet):
+    """skorch net over :class:`Samples`, fed by tensor batches; its parameters are BaseNet's."""
+
+    def train(
+        self, train: Samples | DiskBuffer, valid: Samples | None, callbacks: list[Any]
+    ) -> None:
+        """Run up to `max_epochs` epochs, on from where the last call ended."""
+        users: list[Any] = self.callbacks
+        self.callbacks: list[Any] = callbacks
+        if self.initialized_:
+            self.initialize_callbacks()
+        else:
+            self.initialize()
+        self._restart_optimizer()
+        if self.group.has_shards:  # which may differ from each other
+            normalise_together(self.module_, self.group.of_joint_batch)
+        try:
+            self.partial_fit((train, valid))
+            self.group.end_training(self.module_)
+        finally:
+            # What callbacks gathered holds rows of the data.
+            self.callbacks = users
+            self.callbacks_: list[Any] = []
+            self.average = self._trained_on = self._samples = None
+            self._leave_group()
+            self.unseen = []
+            self.optimizer_.zero_grad()
+            if not self.keep_optimizer or self.diverged_ is not None:
+                self.optimizer_.state.clear()
+
+    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Training and validation samples, which come as a pair."""
+        return X
+
+    def get_dataset(self, X: Any, y: Any = None) -> Samples | DiskBuffer:
+        if isinstance(X, Samples | DiskBuffer):
+            return X
+        return Samples(torch.as_tensor(X, device=self.device))
+
+    def get_iterator(self, dataset: Samples | DiskBuffer, training: bool = False) -> Any:
+        if training:
+            return self.group.shares_of(dataset.batches(self.batch_size, self.order_))
+        return dataset.batches(max(self.batch_size, VALID_BATCH_SIZE) * self.group.size)
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        """Compute output, loss and gradient of a batch.
+
+        The loss that is minimised is the sum of the members' losses, what is recorded
+        their mean.
+        """
+        if not self.module_.training:  # to say so to every layer in every step takes time
+            self.module_.train()
+        x, y = batch
+        logits = self._member_logits(x)
+        loss = self.get_loss(logits, y, X=x, training=True)
+        if self.group.size > 1:
+            loss.backward()
+            loss = self.group.merge(self.module_, loss)
+        if _is_at_hand(loss) and not math.isfinite(loss.item()):
+            raise Diverged(loss.item(), self.n_steps)
+        if self.group.size == 1:
+            loss.backward()
+        return {"loss": loss / logits.shape[1], "y_pred": logits.detach().mean(1)}
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        """Compute output and loss of a batch, of which each process predicts a part."""
+        x, y = batch
+        part, _ = self.group.part_of(batch)
+        self.module_.eval()
+        with torch.no_grad():
+            logits = self.group.concatenated(self.infer(part), len(x["index"]))
+            return {"loss": self.get_loss(logits, y, X=x), "y_pred": logits}
+
+    def infer(self, x: dict[str, Any], **fit_params: Any) -> Tensor:
+        """Logits (batch, n_outputs): of the member that has not seen a row, else their mean."""
+        logits = self._member_logits(x)
+        if "member" in x:
+            return logits[torch.arange(len(logits), device=logits.device), x["member"]]
+        return logits.mean(1)
+
+    def _member_logits(self, x: dict[str, Any]) -> Tensor:
+        inputs = {name: part for name, part in x.items() if name in ("index", "value", "bags")}
+        low = self.precision == "bfloat16" and self.module_.training
+        with torch.autocast(x["index"].device.type, torch.bfloat16, enabled=low):
+            logits: Tensor = self.module_.member_logits(**inputs)
+        return logits.float()
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
+    ) -> Tensor:
+        """Mean over the batch of weight times loss; the weights have mean 1 over the set.
+
+        Of a process's part of a batch it is the part of that mean.
+        The loss of several labels or numbers is the sum of theirs, and so is that of
+        several members, whose logits are of shape (batch, n_members, n_outputs).
+        """
+        n_members = y_pred.shape[1] if y_pred.ndim == 3 else 1
+        logits = y_pred.reshape(-1, y_pred.shape[-1])
+        y_true = y_true if n_members == 1 else y_true.repeat_interleave(n_members, 0)
+        losses: Tensor = self.criterion_(logits[:, 0] if logits.shape[1] == 1 else logits, y_true)
+        losses = losses.sum(1) if losses.ndim == 2 else losses
+        losses = losses.view(-1, n_members)
+        if "weight" in X:
+            weight = X["weight"]
+            losses = losses * (weight.unsqueeze(1) if weight.ndim == 1 else weight)
+        mean: Tensor = losses.sum(0) / X["n_rows"] if "n_rows" in X else losses.mean(0)
+        return mean.sum()
+
+    def get_all_learnable_params(self) -> Any:
+        """Parameters by name; in a row-sparse step the table's touched rows stand for it."""
+        for name, parameter in super().get_all_learnable_params():
+            if name == "table" and self.module_.touched is not None:
+                yield name, self.module_.touched.rows
+            else:
+                yield name, parameter
+
+    def run_single_epoch(
+        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
+    ) -> None:
+        """One pass over the batches, without waiting for a GPU after each of them.
+
+        There the losses of the batches are tensors until the epoch ends.
+        """
+        if training:
+            self._begin_epoch(iterator)
+        else:
+            self.group.average(statistics_of(self.module_))
+            self._apply_average()
+            if iterator is not None:
+                self.refresh_unseen()
+        name, recorded = f"{prefix}_loss", []
+        for batch in iterator or ():
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            self.n_steps += training
+            if training and self.average is not None:
+                self.average.update(self.module_.touched)
+            loss = step["loss"].detach()
+            self.history.record_batch(name, loss.item() if _is_at_hand(loss) else loss)
+            n_rows = batch[0].get("n_rows", len(batch[0]["index"]))
+            self.history.record_batch(f"{prefix}_batch_size", n_rows)
+            recorded.append(self.history[-1]["batches"][-1])
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        on_device = [row for row in recorded if torch.is_tensor(row[name])]
+        if on_device:
+            losses = torch.stack([row[name] for row in on_device]).tolist()
+            for row, loss in zip(on_device, losses, strict=True):
+                row[name] = loss
+            strange = [n for n, loss in enumerate(losses) if not math.isfinite(loss)]
+            if training and strange:
+                n_steps = self.n_steps - len(losses) + strange[0]
+                raise Diverged(losses[strange[0]], n_steps)
+        if iterator is not None:
+            self.history.record(f"{prefix}_batch_count", len(recorded))
+        if not training:
+            self._check_weights()
+
+    def _check_weights(self) -> None:
+        """The last step of an epoch has no loss after it that would tell: predict some rows."""
+        samples: Any = self._samples
+        x, _ = samples.few(N_TRIED)
+        self.module_.eval()
+        with torch.no_grad():
+            logits = self._member_logits(x)
+        weights = [parameter.detach().square().sum() for parameter in self.module_.parameters()]
+        is_well = all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights))
+        if not self.group.agrees(is_well, logits.device):
+            raise Diverged(math.nan, self.n_steps)
+
+    def _begin_epoch(self, batches: Any) -> None:
+        """Go on with the weights in training, which the average has replaced for validation."""
+        self._samples = batches.samples
+        self.group.reseed(self)
+        # Batches of one row have no statistics: they are normalised as predictions are.
+        has_pairs = batches.have_pairs and has_statistics(self.module_)
+        self._trained_on = batches if has_pairs else None
+        if self.average is not None:
+            self.average.restore()
+        elif self.ema_epochs:
+            self.average = make_weight_average(self.module_, self.ema_epochs, len(batches))
+
+    def _apply_average(self) -> None:
+        """Put the averaged weights into the module, with the statistics of their hidden units."""
+        batches = self._trained_on
+        if self.average is None or not self.average.apply() or batches is None:
+            return
+        x = batches.few(MOST_ROWS_OF_STATISTICS)
+        random = self.module_.random_state()
+        with statistics_of_one_batch(self.module_):
+            self._member_logits(x)
+        self.group.average(statistics_of(self.module_))
+        self.module_.set_random_state(random)  # training goes on as if nothing had been drawn
+
+    def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+        self._apply_average()
+        self.prepare_to_predict()
+        self.module_.release()
+
+    def prepare_to_predict(self) -> None:
+        """Make the module predict as it would if training ended with the epoch."""
+        self.refresh_unseen()
+        self.module_.eval()
+
+    def refresh_unseen(self) -> None:
+        """Set the rows that stand for unseen codes, now that those of the others have changed."""
+        fill_unseen_rows(self.module_, self.frequencies, list(self.unseen))
+
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        """Call net and callbacks, and remember whether one of the user's has raised an error.
+
+        Processes that train together end an epoch, or training, alike, and such an error of
+        one of them is a failure of all.
+        """
+        stops, is_shared = False, method_name == "on_epoch_end" and self.group.size > 1
+        try:
+            super().notify(method_name, **kwargs)
+        except KeyboardInterrupt:
+            if not is_shared:
+                raise
+            stops = True
+        except Exception:
+            scores = (getattr(callback, "in_scorer_", False) for _, callback in self.callbacks_)
+            # Processes that train together all go back, since the others do not learn so far.
+            self.is_broken_off = self.group.size == 1 and not any(scores)
+            raise
+        if is_shared:
+            self.group.agree(self, stops)
+
+    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
+        """Train, and remember whether the user broke it off, or it diverged.
+
+        skorch stops silently on KeyboardInterrupt, which is also how its EarlyStopping
+        ends training.
+        """
+        self.interrupted_, self.diverged_ = False, None
+        try:
+            return super().fit_loop(X, y, epochs, **kwargs)
+        except Stopped:
+            raise
+        except KeyboardInterrupt:
+            callbacks = [callback for _, callback in self.callbacks_]
+            stops = [callback for callback in callbacks if isinstance(callback, EarlyStopping)]
+            is_over = any(callback.misses_ >= callback.patience for callback in stops)
+            is_over |= any(getattr(callback, "stopped_", False) for callback in callbacks)
+            self.interrupted_ = not is_over
+            if self.group.size > 1:
+                self._break_off()
+                raise RuntimeError("Training was interrupted; it ends in all processes.") from None
+            raise
+        except Diverged as error:
+            self.diverged_ = divergence_message(self, error)
+            raise KeyboardInterrupt from error  # with which skorch ends training in order
+        except Exception:
+            self._break_off()
+            raise
+        finally:
+            if self.history_ and "dur" not in self.history_[-1]:
+                self.history_.pop()  # an epoch cut short
+
+    def _break_off(self) -> None:
+        """Make the weights reached usable, without the other processes, which may be gone."""
+        self._leave_group()
+        self.on_train_end(self)
+
+    def _leave_group(self) -> None:
+        normalise_together(self.module_, None)
+        self.group = ALONE
+
+
+def _is_at_hand(loss: Tensor) -> bool:
+    """Whether its value can be read without waiting for a device."""
+    return loss.device.type == "cpu"
+
+
+class DeepFMClassifierNet(ClassifierMixin, DeepFMNet):
+    """Net for classes, numbered from 0, or labels."""
+
+    @property
+    def classes_(self) -> np.ndarray:
+        return np.arange(max(2, self.module_.n_outputs))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class or label, of shape (n_samples, n_classes)."""
+        proba: np.ndarray = self.module_.to_proba(self.forward(X)).detach().numpy()
+        return np.column_stack([1 - proba, proba]) if proba.shape[1] == 1 else proba
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable class, of shape (n_samples,), or whether a row has each label."""
+        proba = self.predict_proba(X)
+        label: np.ndarray = proba > 0.5 if self.module_.multi_label else proba.argmax(1)
+        return label.astype(np.int64)
+
+
+class DeepFMRegressorNet(RegressorMixin, DeepFMNet):
+    """Net for a target of mean 0 and variance 1."""
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Standardised target, of shape (n_samples,) or (n_samples, n_outputs)."""
+        output: np.ndarray = self.forward(X).detach().numpy()
+        return output[:, 0] if output.shape[1] == 1 else output

@@ -1,0 +1,144 @@
+"""A trained net as plain data: sizes, settings, weights, history, what training goes on with."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from skorch.history import History
+
+from sklearn_deepfm._serialization.plain_values import Damaged, expect
+from sklearn_deepfm._training.net import DeepFMNet
+from sklearn_deepfm._training.weight_snapshot import to_numpy, to_torch
+
+SETTINGS = (
+    "embedding_l2",
+    "linear_l2",
+    "weight_decay",
+    "table_optimizer",
+    "ema_epochs",
+    "precision",
+    "initial_bias",
+    "seed",
+    "keep_optimizer",
+    "lr",
+    "max_epochs",
+    "batch_size",
+    "device",
+)
+
+
+def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
+    """State of a net, without what the fields and the target of its estimator say."""
+    state = net.__getstate__()
+    plain = {
+        "module": _without_prefix(state, "module__"),
+        "settings": {name: state[name] for name in SETTINGS},
+        "history": [_without_batches(epoch) for epoch in state["history_"]],
+        "weights": state["weights"],
+        "order": state["order"],
+        "interrupted": state["interrupted_"],
+        "diverged": state["diverged_"],
+    }
+    if net.keep_optimizer:
+        plain["optimizer"] = _to_plain(state["optimizer_state"])
+        plain["dropout"] = state["dropout"]
+    return plain
+
+
+def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
+    """The net of an estimator whose fields and target are there already.
+
+    Raises
+    ------
+    Damaged
+        If the state is not one of such a net.
+    """
+    fields, target = estimator._fields, estimator._target
+    try:
+        module = plain["module"]
+        expect(isinstance(plain["settings"]["device"], str), "device")
+        _check_sizes(module, plain["weights"], fields, target)
+        net = estimator._net_class(
+            criterion=estimator._criterion(),
+            callbacks=[],
+            frequencies=fields.frequencies,
+            **{f"module__{name}": value for name, value in module.items()},
+            **{name: plain["settings"][name] for name in SETTINGS},
+        )
+        net.__setstate__({**vars(net), **_of_a_trained_net(plain, net)})
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise Damaged(f"the network cannot be built: {error}") from error
+    return net
+
+
+def optimizer_to_plain(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Moments of an optimizer, by the number of the parameter."""
+    return _to_plain(optimizer.state_dict()["state"])
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, plain: dict[str, Any]) -> None:
+    """Give an optimizer of the same parameters these moments."""
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": _of_plain(plain), "param_groups": groups})
+
+
+def _to_plain(moments: dict[int, Any]) -> dict[str, Any]:
+    return {
+        str(number): {name: to_numpy(value) for name, value in values.items()}
+        for number, values in moments.items()
+    }
+
+
+def _of_plain(plain: dict[str, Any]) -> dict[int, Any]:
+    return {
+        int(number): {name: to_torch(value) for name, value in values.items()}
+        for number, values in plain.items()
+    }
+
+
+def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
+    """What the network is built by must be what its weights have, before it takes memory."""
+    for name in ("n_fields", "n_features", "n_outputs", "n_members", "embed_dim"):
+        expect(type(module[name]) is int and module[name] > 0, name)
+    expect(module["n_fields"] == len(fields), "n_fields")
+    expect(module["n_features"] == fields.dims.sum(), "n_features")
+    expect(module["n_outputs"] == target.n_outputs, "n_outputs")
+    expect(module["slopes"] == fields.slopes, "slopes")
+    components, embed_dim = set(module["components"]), module["embed_dim"]
+    n_logits = module["n_members"] * module["n_outputs"]
+    width = n_logits if "linear" in components else 0
+    width += module["n_members"] * embed_dim if {"fm", "deep"} & components else 0
+    expect(weights["bias"].shape == (n_logits,), "n_members")
+    expect(weights["table"].shape == (module["n_features"], width), "embed_dim")
+    if "fm" in components and module["n_outputs"] > 1:
+        expect(weights["fm_scale"].shape == (n_logits, embed_dim), "embed_dim")
+    if "deep" in components:
+        dims = [module["n_fields"] * embed_dim, *module["mlp_dims"], module["n_outputs"]]
+        n_layers = module["n_members"] * (len(dims) - 1)
+        layers = [weight.shape[::-1] for weight in weights.values() if weight.ndim == 2][-n_layers:]
+        expect(len(layers) == n_layers, "mlp_dims")
+        expect(layers == [*pairwise(dims)] * module["n_members"], "mlp_dims")
+
+
+def _of_a_trained_net(plain: dict[str, Any], net: DeepFMNet) -> dict[str, Any]:
+    state = {
+        "history_": History({**epoch, "batches": []} for epoch in plain["history"]),
+        "weights": plain["weights"],
+        "order": plain["order"],
+        "interrupted_": plain["interrupted"],
+        "diverged_": plain["diverged"],
+    }
+    if net.keep_optimizer:
+        state["dropout"] = plain["dropout"]
+        state["optimizer_state"] = _of_plain(plain["optimizer"])
+    return state
+
+
+def _without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
+
+
+def _without_batches(epoch: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in epoch.items() if name != "batches"}

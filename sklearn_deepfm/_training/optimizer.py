@@ -1,0 +1,238 @@
+"""Optimizers that update only those rows of the embedding table that a batch touches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sklearn_deepfm._model.touched_rows import TouchedRows, zeros
+
+ADAGRAD_RATE = 50  # times Adam's: a step of Adagrad shrinks with the steps already taken
+LONGEST_MEMORY = 200  # steps after which less than 1e-9 of a first moment is left
+
+
+class RowSparseAdam(torch.optim.Adam):
+    """Adam for the weights of the MLP, and a rule by rows for the embedding table.
+
+    A row last touched `g` steps ago takes its step with the gradient
+    ``grad + g * weight_decay * row``, so that the L2 of the steps it missed is caught
+    up. The rule "adam" first lets it move along its momentum for the ``g - 1`` steps
+    missed, as dense Adam does, that is by ``beta1 + .. + beta1 ** (g - 1)`` times
+    ``lr * mean / (sqrt(square) + eps)``, and then lets its first moment decay by
+    ``beta1 ** g`` and its second by ``beta2 ** g``. This is not quite dense Adam, since
+    the batch that touches a row sees it before it moves. The rule "adagrad" divides by
+    the root of the sum of the row's mean squared gradients [1]_, one number for each
+    row where Adam keeps two for each weight; its learning rate is 50 times as high.
+
+    Parameters
+    ----------
+    params : iterable of dict
+        Parameter groups. The one with ``rows="adam"`` or ``rows="adagrad"`` holds the
+        table alone; all others are updated as by :class:`torch.optim.Adam`. A group with
+        ``first_decay`` has it as the penalty of its first `n_first` columns, and one with
+        ``frozen``, a mask of rows, keeps these but for those columns. One with
+        ``n_members`` and ``member``, a member for each column, keeps a sum for each.
+    touched : callable
+        Returns the rows of the last batch, with their gradient. None: no row.
+    **kwargs
+        As for :class:`torch.optim.Adam`.
+
+    References
+    ----------
+    .. [1] M. Naumov et al., "Deep Learning Recommendation Model for Personalization
+       and Recommendation Systems", 2019. https://arxiv.org/abs/1906.00091
+    """
+
+    def __init__(
+        self, params: list[dict], *, touched: Callable[[], TouchedRows | None], **kwargs: Any
+    ) -> None:
+        super().__init__(params, **kwargs)
+        self._touched = touched
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
+        """Evaluate `closure`, then update all parameters that have a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        kept = []
+        for group in self.param_groups:
+            if group.get("rows") and (touched := self._touched()) is not None:
+                self._step_rows(group, touched)
+                continue
+            _add_first_decay(group)
+            if group.get("frozen") is not None:
+                kept.append((group, group["params"][0].clone()))
+        super().step()
+        for group, before in kept:
+            (table,) = group["params"]
+            table.copy_(_unless_frozen(group, slice(None), before, table))
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state, without what torch does to `step` and `last_step` on the way.
+
+        Raises
+        ------
+        ValueError
+            If it is not one of these parameters: torch would read and write beyond it.
+        """
+        parameters = [(p, group) for group in self.param_groups for p in group["params"]]
+        for position, saved in state_dict["state"].items():
+            expected = _layout_of_state(*parameters[position])
+            if {name: _layout(value) for name, value in saved.items()} != expected:
+                raise ValueError(
+                    f"the optimizer's state of parameter {position} is of another shape or type"
+                )
+        super().load_state_dict(state_dict)
+        for position, saved in state_dict["state"].items():
+            if "last_step" in saved:
+                table = self.param_groups[0]["params"][position]
+                self.state[table]["last_step"] = saved["last_step"].to(table.device)
+                # On the host, or each step would wait for the device.
+                self.state[table]["step"] = saved["step"].cpu()
+
+    def _step_rows(self, group: dict, touched: TouchedRows) -> None:
+        (table,) = group["params"]
+        positions, rows = touched.positions, touched.rows
+        begin, update = _RULES[group["rows"]]
+        state = self.state[table]
+        if not state:
+            state["step"] = torch.tensor(0.0)
+            state["last_step"] = torch.zeros(len(table), dtype=torch.int32, device=table.device)
+            state.update(begin(table, group.get("n_members", 1)))
+        state["step"] += 1
+        step = int(state["step"])
+        gap = (step - state["last_step"].index_select(0, positions)).to(rows.dtype).unsqueeze(1)
+        penalty = group["weight_decay"] * rows
+        if "first_decay" in group:
+            first = slice(group["n_first"])
+            penalty[:, first] = group["first_decay"] * rows[:, first]
+        names = [name for name in state if name not in ("step", "last_step")]
+        moments = [state[name].index_select(0, positions) for name in names]
+        new = update(rows, rows.grad, penalty, gap, step, group, *moments)
+        new = _unless_frozen(group, positions, rows, new)
+        rows.grad = None
+
+        state["last_step"].index_fill_(0, positions, step)
+        targets = [*(state[name] for name in names), table]
+        for target, values in zip(targets, [*moments, new], strict=True):
+            if touched.source is not None:
+                values = values.index_select(0, touched.source)
+            target.index_copy_(0, positions, values)
+
+
+def _layout_of_state(parameter: Tensor, group: dict) -> dict[str, Any]:
+    """Shape and type of what is kept of a parameter."""
+    n_members, rule = group.get("n_members", 1), group.get("rows")
+    state: dict[str, Any] = {"step": ((), torch.float32)}
+    if rule:
+        state["last_step"] = ((len(parameter),), torch.int32)
+    if rule == "adagrad":
+        return {**state, "sum": ((len(parameter), n_members), parameter.dtype)}
+    of_moments = tuple(parameter.shape), parameter.dtype
+    return {**state, "exp_avg": of_moments, "exp_avg_sq": of_moments}
+
+
+def _layout(value: Any) -> Any:
+    return (tuple(value.shape), value.dtype) if torch.is_tensor(value) else type(value)
+
+
+def _add_first_decay(group: dict) -> None:
+    """Add to the gradient what makes the penalty of the first columns another one."""
+    table = group["params"][0]
+    more = group.get("first_decay", group["weight_decay"]) - group["weight_decay"]
+    if more and group["n_first"] and table.grad is not None:
+        first = slice(group["n_first"])
+        table.grad[:, first].add_(table[:, first], alpha=more)
+
+
+def _unless_frozen(group: dict, positions: Tensor | slice, before: Tensor, new: Tensor) -> Tensor:
+    """The new rows; of frozen ones the embeddings are those before."""
+    if group.get("frozen") is None:
+        return new
+    is_embedding = torch.arange(new.shape[1], device=new.device) >= group["n_first"]
+    return torch.where(group["frozen"][positions].unsqueeze(1) & is_embedding, before, new)
+
+
+def _begin_adam(table: Tensor, n_members: int) -> dict[str, Tensor]:
+    return {"exp_avg": zeros(table, table.shape), "exp_avg_sq": zeros(table, table.shape)}
+
+
+def _update_adam(
+    rows: Tensor,
+    grad: Tensor,
+    penalty: Tensor,
+    gap: Tensor,
+    step: int,
+    group: dict,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+) -> Tensor:
+    """Bring the moments up to date, in place, and return the new rows."""
+    lr, eps, (beta1, beta2) = group["lr"], group["eps"], group["betas"]
+    grad = torch.addcmul(grad, gap, penalty)
+    decay = beta1 ** gap.clamp(max=LONGEST_MEMORY)
+    before = max(step - 1, 1)
+    scale = exp_avg_sq.sqrt().mul_((1 - beta2**before) ** -0.5).add_(eps)
+    missed = (beta1 - decay) * (lr / ((1 - beta1) * (1 - beta1**before)))
+    new = torch.addcdiv(rows, missed * exp_avg, scale, value=-1)
+
+    exp_avg.mul_(decay).add_(grad, alpha=1 - beta1)
+    exp_avg_sq.mul_(beta2**gap).addcmul_(grad, grad, value=1 - beta2)
+    scale = torch.sqrt(exp_avg_sq, out=scale).mul_((1 - beta2**step) ** -0.5).add_(eps)
+    return new.addcdiv_(exp_avg, scale, value=-lr / (1 - beta1**step))
+
+
+def _begin_adagrad(table: Tensor, n_members: int) -> dict[str, Tensor]:
+    return {"sum": zeros(table, (len(table), n_members))}
+
+
+def _update_adagrad(
+    rows: Tensor, grad: Tensor, penalty: Tensor, gap: Tensor, step: int, group: dict, sum: Tensor
+) -> Tensor:
+    """Bring the sums of mean squared gradients up to date, in place, and return the new rows."""
+    # The steps missed add their squares one by one: the square of their sum would stall the row.
+    squares = torch.addcmul(grad.square(), gap, penalty.square())
+    member = group.get("member")
+    if member is None:
+        sum.add_(squares.mean(1, keepdim=True))
+    else:
+        sum.index_add_(1, member, squares, alpha=sum.shape[1] / len(member))
+    scale = sum.sqrt().add_(group["eps"])
+    scale = scale if member is None else scale.index_select(1, member)
+    caught_up = torch.addcmul(grad, gap, penalty)
+    return torch.addcdiv(rows, caught_up, scale, value=-ADAGRAD_RATE * group["lr"])
+
+
+_RULES: dict[str, tuple[Callable[[Tensor, int], dict[str, Tensor]], Callable[..., Tensor]]] = {
+    "adam": (_begin_adam, _update_adam),
+    "adagrad": (_begin_adagrad, _update_adagrad),
+}
+
+
+def resize_rows(
+    optimizer: torch.optim.Optimizer, old: Tensor, new: Tensor, source: Tensor, is_new: Tensor
+) -> None:
+    """Carry the optimizer's state of a table over to one with more rows.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Its groups already hold `new` in the place of `old`.
+    old, new : Parameter
+        The table before and after it grew.
+    source : Tensor of shape (len(new),)
+        Row of `old` for each row of `new`.
+    is_new : Tensor of bool of shape (len(new),)
+        Rows whose state starts afresh.
+    """
+    state = optimizer.state.pop(old, {})
+    for name, tensor in state.items():
+        if torch.is_tensor(tensor) and tensor.ndim:
+            state[name] = tensor[source]
+            # A new row has missed no step yet.
+            state[name][is_new] = int(state["step"]) if name == "last_step" else 0
+    optimizer.state[new] = state

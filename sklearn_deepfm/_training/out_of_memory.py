@@ -1,0 +1,145 @@
+"""What to say where memory runs out: how much a model takes, and which smaller one would fit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from sklearn_deepfm._training.defaults import batch_size
+from sklearn_deepfm._training.devices import device_of
+
+FLOAT = 4  # bytes
+USABLE = 0.8  # of what is free
+# Arrays of the size of a batch's embeddings, and of its hidden units, that a step holds at once.
+PER_CELL, PER_UNIT = 6, 4
+
+
+@contextlib.contextmanager
+def explain_out_of_memory(model: Any, n_rows: int, goes_on: bool) -> Iterator[None]:
+    """Turn whatever is raised where memory runs out into an error that says what would fit.
+
+    Parameters
+    ----------
+    model : DeepFMClassifier or DeepFMRegressor
+        Gives the parameters, and the fields once it has them.
+    n_rows : int
+        Number of training rows.
+    goes_on : bool
+        Whether the model has a net, which is trained further.
+
+    Raises
+    ------
+    MemoryError
+        If there is not enough of it.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fields = getattr(model, "_fields", None)
+        if fields is None:
+            raise
+        device = model.net_.device if goes_on else device_of(model.device)
+        message = memory_message(
+            model,
+            device,
+            n_features=int(fields.dims.sum()),
+            n_fields=len(fields),
+            n_outputs=model._target.n_outputs,
+            n_batch=batch_size(model, n_rows),
+            free=free_bytes(device),
+            goes_on=goes_on,
+        )
+        raise MemoryError(f"{message} The model is as it was before this call.") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error of NumPy or torch means."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return any(sign in text for sign in ("allocate memory", "not enough memory", "out of memory"))
+
+
+def memory_message(
+    model: Any,
+    device: str,
+    *,
+    n_features: int,
+    n_fields: int,
+    n_outputs: int,
+    n_batch: int,
+    free: float | None,
+    goes_on: bool = False,
+) -> str:
+    """Where the memory goes, and the value of a parameter with which it would be enough."""
+    members = int(model.n_members)
+    copies = _copies(model)
+    dim = int(model.embed_dim)
+    per_row = FLOAT * copies * members
+    table = n_features * per_row * (n_outputs + dim)
+    per_sample = FLOAT * members * (n_fields * dim * PER_CELL + sum(model.mlp_dims) * PER_UNIT)
+    batch = n_batch * per_sample
+    text = (
+        f"Memory of the device {device!r} is not enough: the table of {n_features} codes "
+        f"takes about {_size(table)} with what training keeps beside it, a batch {_size(batch)}"
+    )
+    text += "." if free is None else f", and {_size(free)} are free."
+    room = None if free is None else USABLE * free
+    if batch > table:
+        rows = None if room is None else _power_of_2((room - table) / per_sample)
+        return f"{text} {_lower('batch_size', n_batch, rows)}"
+    width = None if room is None else (room - batch) / (n_features * per_row) - n_outputs
+    text = f"{text} {_lower('embed_dim', dim, None if width is None else int(width))}"
+    text += " Or give rare categories one code, by min_frequency or max_categories of the encoder"
+    if model.table_optimizer == "adam":
+        text += "; table_optimizer='adagrad' keeps a number per code, Adam two per weight"
+    return f"{text}. A network that goes on keeps its size: fit a clone." if goes_on else f"{text}."
+
+
+def _copies(model: Any) -> int:
+    """Arrays of the table's size: itself, gradient or scratch, moments, average, an epoch's."""
+    return 3 + (2 if model.table_optimizer == "adam" else 0) + (model.ema_epochs > 0)
+
+
+def _lower(name: str, now: int, fitting: int | None) -> str:
+    if fitting is None:
+        return f"Lower {name}, now {now}."
+    if fitting < 1:
+        return f"No {name} would fit, not even 1."
+    return f"Set {name}={min(fitting, max(now // 2, 1))}, now {now}, which would fit."
+
+
+def _power_of_2(number: float) -> int:
+    return 2 ** int(number).bit_length() // 2 if number >= 1 else 0
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.3g} GiB"
+
+
+def free_bytes(device: str) -> float | None:
+    """Memory that this process can still take; None if the system does not say."""
+    if device.startswith("cuda"):
+        return float(torch.cuda.mem_get_info(device)[0])
+    free: float | None = None
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        free = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            with open("/proc/self/statm") as file:
+                taken = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+            free = min(limit - taken, free or limit)
+    return free

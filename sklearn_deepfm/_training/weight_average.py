@@ -1,0 +1,240 @@
+"""The exponential moving average of a module's weights over its training steps."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from operator import index
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_deepfm._model.deepfm import DeepFM
+from sklearn_deepfm._model.layers import BatchNorm
+from sklearn_deepfm._model.touched_rows import TouchedRows, zeros
+from sklearn_deepfm._training.weight_snapshot import to_numpy
+
+N_AT_ONCE = 2**22  # elements exchanged at a time
+UPDATES_IN_SPAN = 100  # of a dense average: more take time and change little
+LEAST_UPDATES_OF_EPOCH = 20
+LONGEST_SPAN = 1e9  # steps, beyond which the decay would be rounded to 1
+
+
+class WeightAverage:
+    """Weights averaged over the steps, the last ones most, without those before the first.
+
+    After `t` steps the average of a weight is
+    ``sum_s decay**(t - s) * w_s / sum_s decay**(t - s)`` over the steps s from 1 to t.
+    Of a table whose steps touch some rows only, a row is brought up to date when it is
+    touched, and all of them when the average is asked for.
+
+    Parameters
+    ----------
+    parameters : sequence of Tensor
+        The weights, the table first.
+    decay : float
+        In [0, 1).
+    every : int
+        Steps from one update to the next, which is what `t` counts: a few hundred in the
+        span that matters are as good as all.
+    by_rows : bool
+        Whether the steps touch some rows of the table only; needs ``every=1``.
+    statistics : sequence of Tensor
+        What else belongs to the weights in training: put back with them.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        decay: float,
+        *,
+        every: int = 1,
+        by_rows: bool = False,
+        statistics: Sequence[Tensor] = (),
+    ) -> None:
+        self._weights = [parameter.detach() for parameter in parameters]
+        self._averages = [zeros(weight, weight.shape) for weight in self._weights]
+        self._decay = decay
+        self._every, self._n_calls = every, 0
+        self._step = 0
+        self._last_step: Tensor | None = None
+        if by_rows:
+            table = self._weights[0]
+            self._last_step = torch.zeros(len(table), dtype=torch.int32, device=table.device)
+        self._is_applied = False
+        self._statistics = list(statistics)
+        self._aside: list[Tensor] = []
+
+    @torch.no_grad()
+    def update(self, touched: TouchedRows | None) -> None:
+        """Take in the weights after a step; `touched` holds its rows as they were before."""
+        self._n_calls += 1
+        if self._n_calls % self._every and self._step:
+            return
+        self._step += 1
+        share = 1 / self._total_weight(self._step)  # of the newest weights
+        whole = slice(0 if self._last_step is None else 1, None)
+        # One call for all of them; torch's own optimizers use these functions as well.
+        torch._foreach_lerp_(self._averages[whole], self._weights[whole], share)
+        if self._last_step is None or touched is None:
+            return
+        rows = touched.positions
+        average = self._caught_up(touched.rows.detach(), rows, self._step - 1)
+        average.lerp_(self._weights[0].index_select(0, rows), share)
+        self._averages[0].index_copy_(0, rows, average)
+        self._last_step.index_fill_(0, rows, self._step)
+
+    @torch.no_grad()
+    def apply(self) -> bool:
+        """Put the averages into the module, the weights in training aside.
+
+        Returns
+        -------
+        is_new : bool
+            False if they are there already, or no step has been taken.
+        """
+        if self._is_applied or not self._step:
+            return False
+        if self._last_step is not None:
+            for rows in self._touched_rows():
+                weights = self._weights[0].index_select(0, rows)
+                average = self._caught_up(weights, rows, self._step)
+                self._averages[0].index_copy_(0, rows, average)
+                self._last_step.index_fill_(0, rows, self._step)
+        self._aside = [statistic.clone() for statistic in self._statistics]
+        self._swap()
+        return True
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the weights in training back into the module, if the averages are there."""
+        if self._is_applied:
+            self._swap()
+            for statistic, kept in zip(self._statistics, self._aside, strict=True):
+                statistic.copy_(kept)
+
+    def to_plain(self) -> dict[str, Any]:
+        """All of it as numbers and arrays."""
+        return {
+            "averages": [to_numpy(average) for average in self._averages],
+            "aside": [to_numpy(statistic) for statistic in self._aside],
+            "last_step": to_numpy(self._last_step),
+            "n_calls": self._n_calls,
+            "step": self._step,
+            "is_applied": self._is_applied,
+        }
+
+    def load_plain(self, state: dict[str, Any]) -> None:
+        """Take over what `to_plain` of an average of the same module gave.
+
+        Raises
+        ------
+        ValueError
+            If it is of another module.
+        """
+        device = self._weights[0].device
+        averages = [torch.tensor(array, device=device) for array in state["averages"]]
+        aside = [torch.tensor(array, device=device) for array in state["aside"]]
+        pairs = [*zip(averages, self._weights, strict=True)]
+        pairs += [*zip(aside, self._statistics, strict=True)] if aside else []
+        if self._last_step is not None:
+            last_step = torch.tensor(state["last_step"], device=device)
+            pairs.append((last_step, self._last_step))
+            self._last_step = last_step
+        if any(one.shape != other.shape or one.dtype != other.dtype for one, other in pairs):
+            raise ValueError("the averaged weights are those of another network")
+        self._averages, self._aside = averages, aside
+        self._n_calls, self._step = index(state["n_calls"]), index(state["step"])
+        self._is_applied = bool(state["is_applied"])
+
+    def _total_weight(self, step: Any) -> Any:
+        """The sum ``1 + decay + .. + decay**(step - 1)``."""
+        return (1 - self._decay**step) / (1 - self._decay)
+
+    def _caught_up(self, weights: Tensor, rows: Tensor, step: int) -> Tensor:
+        """Averages of rows after `step` steps, the last ones of which have left them alone."""
+        average = self._averages[0].index_select(0, rows)
+        if step == 0:
+            return average
+        last = self._last_step.index_select(0, rows).double()  # type: ignore[union-attr]
+        kept = self._decay ** (step - last) * self._total_weight(last) / self._total_weight(step)
+        return torch.lerp(weights, average, kept.to(weights.dtype).unsqueeze(1))
+
+    def _touched_rows(self) -> tuple[Tensor, ...]:
+        """Positions of the rows that any step has touched: no others have an average."""
+        rows = self._last_step.nonzero().squeeze(1)  # type: ignore[union-attr]
+        return rows.split(max(N_AT_ONCE // self._weights[0].shape[1], 1))
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        """Exchange weights and averages, the rows of a large table part by part."""
+        pairs = list(zip(self._weights, self._averages, strict=True))
+        if self._last_step is not None:
+            weights, averages = pairs.pop(0)
+            for rows in self._touched_rows():
+                kept = weights.index_select(0, rows)
+                weights.index_copy_(0, rows, averages.index_select(0, rows))
+                averages.index_copy_(0, rows, kept)
+        for weight, average in pairs:
+            kept = weight.clone()
+            weight.copy_(average)
+            average.copy_(kept)
+        self._is_applied = not self._is_applied
+
+
+def make_weight_average(module: DeepFM, epochs: float, n_batches: int) -> WeightAverage:
+    """An average of a module's weights in which a step so many epochs back counts 1/e."""
+    span = min(epochs * n_batches, LONGEST_SPAN)
+    every = 1
+    if not module.sparse:
+        every = max(int(min(span / UPDATES_IN_SPAN, n_batches / LEAST_UPDATES_OF_EPOCH)), 1)
+    return WeightAverage(
+        [module.table, *(p for p in module.parameters() if p is not module.table)],
+        math.exp(-every / span),
+        every=every,
+        by_rows=module.sparse,
+        statistics=statistics_of(module),
+    )
+
+
+def statistics_of(module: nn.Module) -> list[Tensor]:
+    """Mean and variance of hidden units, which follow the weights."""
+    buffers = [buffer for layer in _norms(module) for buffer in layer.buffers()]
+    return [buffer for buffer in buffers if buffer.is_floating_point()]
+
+
+def has_statistics(module: nn.Module) -> bool:
+    """Whether hidden units are normalised by statistics that follow the weights."""
+    return bool(_norms(module))
+
+
+def _norms(module: nn.Module) -> list[BatchNorm]:
+    return [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
+
+
+def normalise_together(module: nn.Module, add_up: Callable[[Tensor], Tensor] | None) -> None:
+    """Let hidden units be normalised over what `add_up` joins; None: over this process's batch."""
+    for layer in _norms(module):
+        layer.add_up = add_up
+
+
+@contextlib.contextmanager
+def statistics_of_one_batch(module: nn.Module) -> Iterator[None]:
+    """Run a batch in here to make the statistics of hidden units those of the weights as they are.
+
+    Those that training has gathered belong to other weights. Dropout takes part, as it
+    does in training.
+    """
+    norms = _norms(module)
+    momenta = [layer.momentum for layer in norms]
+    training = module.training
+    module.train()
+    for layer in norms:
+        layer.momentum = 1.0
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)
+        for layer, momentum in zip(norms, momenta, strict=True):
+            layer.momentum = momentum

@@ -1,0 +1,105 @@
+"""A copy of a module's weights, on disk where they are large."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LARGE = 2**28  # bytes, from which a tensor goes to disk
+N_AT_ONCE = 2**22  # elements written or read at a time
+
+
+def to_numpy(value: Any) -> Any:
+    """A tensor, on whichever device, as an array; all else as it is."""
+    return np.asarray(value.cpu().numpy()) if torch.is_tensor(value) else value
+
+
+def to_torch(value: Any) -> Any:
+    """An array as a tensor of its own memory; all else as it is."""
+    return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
+
+
+class WeightSnapshot:
+    """Copies of tensors; large ones in temporary files, in memory if the disk is full.
+
+    Parameters
+    ----------
+    state : dict of str to Tensor
+        What to copy, as ``Module.state_dict`` gives it.
+    rows : dict of str to Tensor, default=None
+        Of some of them, positions of the rows to copy, each once; of others all are.
+    """
+
+    def __init__(
+        self, state: Mapping[str, Tensor], rows: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self._rows = rows or {}
+        self._copies: dict[str, Tensor | IO[bytes]] = {}
+        for name, tensor in state.items():
+            self._copies[name] = _copy(tensor, self._rows.get(name))
+
+    def __del__(self) -> None:
+        self.close()  # where an exception has ended training before anybody else did
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Write the copies back into the tensors of the same names."""
+        for name, copy in self._copies.items():
+            rows = self._rows.get(name)
+            if not torch.is_tensor(copy):
+                _read(copy, state[name], rows)
+            elif rows is None:
+                state[name].copy_(copy)
+            else:
+                state[name].index_copy_(0, rows, copy)
+
+    def tensors(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The copies, as tensors such as those of the same names."""
+        tensors = {name: torch.empty_like(tensor) for name, tensor in like.items()}
+        self.restore(tensors)
+        return tensors
+
+    def close(self) -> None:
+        """Delete the files."""
+        for copy in self._copies.values():
+            if not torch.is_tensor(copy):
+                copy.close()
+
+
+def _copy(tensor: Tensor, rows: Tensor | None) -> Tensor | IO[bytes]:
+    n_elements = tensor.numel() if rows is None else len(rows) * tensor[:1].numel()
+    if n_elements * tensor.element_size() < LARGE or tensor.ndim == 0:
+        return _in_memory(tensor, rows)
+    file = None
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115, closed by close
+        for part in _parts(tensor, rows):
+            file.write(tensor[part].cpu().numpy().data)
+        file.flush()
+    except OSError:
+        if file is not None:
+            file.close()
+        return _in_memory(tensor, rows)
+    return file
+
+
+def _in_memory(tensor: Tensor, rows: Tensor | None) -> Tensor:
+    return tensor.clone() if rows is None else tensor.index_select(0, rows)
+
+
+def _parts(tensor: Tensor, rows: Tensor | None) -> Sequence[Any]:
+    """Slices or positions of rows that together are all, each of a bounded number of elements."""
+    n_rows = max(N_AT_ONCE // tensor[:1].numel(), 1)
+    if rows is not None:
+        return rows.split(n_rows)
+    return [slice(start, start + n_rows) for start in range(0, len(tensor), n_rows)]
+
+
+def _read(file: IO[bytes], tensor: Tensor, rows: Tensor | None) -> None:
+    file.seek(0)
+    for part in _parts(tensor, rows):
+        host = tensor[part].cpu()  # of a slice on the host the part itself
+        file.readinto(host.numpy().data)  # type: ignore[attr-defined]
+        tensor[part] = host
