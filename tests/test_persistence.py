@@ -1,322 +1,584 @@
-"""What a model is once it is fitted: saved and loaded, shared by threads, the same every time."""
+"""Files of models: the same model comes back, and nothing else that a file may hold does harm."""
 
+import contextlib
 import copy
-import io
+import json
+import os
+import pathlib
 import pickle
-import random
-from concurrent.futures import ThreadPoolExecutor
+import re
+import tracemalloc
+import zipfile
 
-import cloudpickle
-import joblib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
-import torch
+import skops.io
 from sklearn.base import clone
-from skorch.callbacks import Callback
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from skorch.callbacks import GradientNormClipping
 
-from sklearn_deepfm import DeepFMClassifier
-from sklearn_deepfm._estimators.prediction import BATCH_SIZE as PREDICT_BATCH_SIZE
+from sklearn_deepfm import (
+    DeepFMClassifier,
+    DeepFMRegressor,
+    OrdinalFieldEncoder,
+    load_model,
+    save_model,
+)
+from sklearn_deepfm._serialization import archive
+
+FAST = {"max_epochs": 2, "random_state": 0}
 
 
-def through_joblib(model):
-    file = io.BytesIO()
-    joblib.dump(model, file)
-    file.seek(0)
-    return joblib.load(file)
+def frame(seed=0, n=240):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "city": rng.choice(["Oslo", "日本", "", "a\0b", None], n),
+            "zone": pd.Categorical(rng.choice(["x", "y"], n)),
+            "id": np.arange(-(2**62), 2**62, 2**58)[rng.integers(0, 30, n)],
+            "big": rng.integers(0, 9, n).astype(np.uint64) + np.uint64(2**63),
+            "price": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)),
+            "is_new": rng.random(n) < 0.5,
+            "day": pd.Timestamp("2026-01-01") + pd.to_timedelta(rng.integers(0, 99, n), "D"),
+            "zoned": pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(rng.random(n), "D"),
+            "lasting": pd.to_timedelta(rng.integers(0, 9, n), "s"),
+            "tags": [rng.choice(["p", "q"], k).tolist() for k in rng.integers(0, 4, n)],
+            "hashed": rng.choice(["v", "w"], n),
+            "nothing": None,
+        }
+    )
 
 
-ROUND_TRIPS = {
-    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
-    "joblib": through_joblib,
-    "cloudpickle": lambda model: pickle.loads(cloudpickle.dumps(model)),
-    "deepcopy": copy.deepcopy,
+def through_file(model, tmp_path):
+    save_model(model, tmp_path / "model.deepfm")
+    return load_model(tmp_path / "model.deepfm")
+
+
+def through_skops(model, tmp_path):
+    skops.io.dump(model, tmp_path / "model.skops")
+    types = skops.io.get_untrusted_types(file=tmp_path / "model.skops")
+    assert all(name.startswith("sklearn_deepfm.") for name in types)
+    assert len(types) <= 2  # the encoder and the estimator
+    return skops.io.load(tmp_path / "model.skops", trusted=types)
+
+
+def through_pickle(model, tmp_path):
+    return pickle.loads(pickle.dumps(model))
+
+
+ROUND_TRIPS = [through_file, through_skops, through_pickle]
+
+
+@pytest.fixture(params=ROUND_TRIPS)
+def round_trip(request, tmp_path):
+    return lambda model: request.param(model, tmp_path)
+
+
+def assert_same(model, loaded, X):
+    assert type(loaded) is type(model)
+    for method in ("predict_proba", "predict", "transform"):
+        if hasattr(model, method):
+            np.testing.assert_array_equal(getattr(loaded, method)(X), getattr(model, method)(X))
+
+
+@pytest.mark.parametrize("target", ["strings", "three", "labels", "amount", "amounts"])
+def test_pipeline_with_each_kind_of_field_and_target(round_trip, target):
+    X, rng = frame(), np.random.default_rng(0)
+    y = {
+        "strings": rng.choice(["no", "yes"], len(X)),
+        "three": rng.integers(0, 3, len(X)),
+        "labels": rng.integers(0, 2, (len(X), 3)),
+        "amount": rng.normal(size=len(X)),
+        "amounts": rng.normal(size=(len(X), 2)),
+    }[target]
+    estimator = DeepFMRegressor if target.startswith("amount") else DeepFMClassifier
+    encoder = OrdinalFieldEncoder(hash_dims={"hashed": 8}, min_frequency=2)
+    model = make_pipeline(encoder, estimator(**FAST)).fit(X, y)
+    loaded = round_trip(model)
+    assert_same(model, loaded, frame(1))
+    assert loaded[0].field_kinds_ == model[0].field_kinds_
+    assert loaded[0].field_dims_.tolist() == model[0].field_dims_.tolist()
+    assert repr(loaded) == repr(model)
+    assert loaded[1].history_ == model[1].history_
+    assert loaded[1].n_iter_ == 2
+
+
+def test_estimator_alone_with_each_kind_of_column(round_trip):
+    X = frame()[["zone", "id", "price", "is_new"]].assign(
+        number=pd.Categorical(np.arange(240) % 5),
+        fraction=pd.Categorical(np.arange(240) % 5 / 4),
+        bags=[[1, 2], [3]] * 120,
+    )
+    model = DeepFMClassifier(n_members=2, **FAST).fit(X, np.arange(240) % 2)
+    loaded = round_trip(model)
+    assert_same(model, loaded, X)
+    assert loaded.feature_names_in_.tolist() == model.feature_names_in_.tolist()
+    assert loaded.classes_.dtype == model.classes_.dtype
+    pd.testing.assert_frame_equal(loaded.embeddings("zone"), model.embeddings("zone"))
+
+
+def test_encoder_of_numbers_passed_on_keeps_its_output_format(round_trip):
+    X = frame()[["city", "price"]]
+    model = OrdinalFieldEncoder(n_bins=None).set_output(transform="polars").fit(X)
+    assert round_trip(model).transform(X).equals(model.transform(X))
+
+
+def test_unfitted_model(round_trip):
+    model = make_pipeline("passthrough", OrdinalFieldEncoder(max_categories=7), DeepFMClassifier())
+    model.set_params(deepfmclassifier__class_weight={0: 2.0, 1: 1.0})
+    model.set_params(deepfmclassifier__components={"linear", "fm"})
+    loaded = round_trip(model)
+    assert [name for name, _ in loaded.steps] == [name for name, _ in model.steps]
+    for (_, step), (_, saved) in zip(loaded.steps[1:], model.steps[1:], strict=True):
+        assert type(step) is type(saved)
+        assert step.get_params() == saved.get_params()  # sets of which print in any order
+
+
+@pytest.mark.parametrize("params", [{}, {"sparse_updates": True}, {"table_optimizer": "adagrad"}])
+def test_training_goes_on_as_if_nothing_had_been_saved(round_trip, params):
+    X, y = np.random.default_rng(0).integers(0, 30, (300, 3)), np.arange(300) % 2
+    model = DeepFMClassifier(**params, **FAST).partial_fit(X, y, classes=[0, 1])
+    loaded = round_trip(model)
+    X[:50] += 100  # codes never seen
+    np.testing.assert_array_equal(
+        loaded.partial_fit(X, y).predict_proba(X), model.partial_fit(X, y).predict_proba(X)
+    )
+
+
+def test_encoder_goes_on_with_its_counts(round_trip):
+    encoder = OrdinalFieldEncoder(min_frequency=3).fit([["a"], ["a"], ["b"]])
+    loaded = round_trip(encoder).partial_fit([["a"], ["b"]])
+    assert loaded.categories_[0].tolist() == ["a"]
+    assert loaded.n_samples_seen_ == 5
+
+
+def test_file_holds_no_training_rows(tmp_path):
+    sizes = []
+    for n in (500, 5_000):
+        X = frame(n=n)[["city", "id", "is_new"]]
+        save_model(
+            make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**FAST)).fit(X, np.arange(n) % 2),
+            tmp_path / "model",
+        )
+        sizes.append((tmp_path / "model").stat().st_size)
+    assert abs(sizes[1] - sizes[0]) < 2_000
+
+
+CATEGORIES = {
+    "string": pd.Index(["a", "b", "c"], dtype="string"),
+    "Int64": pd.Index([3, 1, 2**60], dtype="Int64"),
+    "Float64": pd.Index([0.5, 1.5, -1.0], dtype="Float64"),
+    "boolean": pd.Index([False, True], dtype="boolean"),
+    "Arrow": pd.Index([5, 6, 7], dtype="int64[pyarrow]"),
+    "strings of Arrow": pd.Index(["a", "b", "c"], dtype=pd.ArrowDtype(pa.string())),
+    "large strings": pd.Index(["a", "b", "c"], dtype=pd.ArrowDtype(pa.large_string())),
+    "dates": pd.date_range("2026-01-01", periods=3),
+    "zoned": pd.date_range("2026-10-25", periods=3, freq="h", tz="Europe/Oslo"),
+    "offset": pd.date_range("2026-01-01", periods=3, tz="+02:00"),
+    "durations": pd.timedelta_range("1h", periods=3),
+    "mixed": pd.Index([1.5, "a", True], dtype=object),
 }
 
 
-@pytest.fixture
-def binary(classifier, codes, visits):
-    return classifier.set_params(early_stopping=True).fit(codes, visits[1])
+@pytest.mark.parametrize("kind", CATEGORIES)
+def test_categories_of_any_type_come_back(kind, round_trip):
+    values = CATEGORIES[kind]
+    X = pd.DataFrame({"x": pd.Categorical(values[np.arange(60) % len(values)])})
+    model = DeepFMClassifier(**FAST).fit(X, np.arange(60) % 2)
+    loaded = round_trip(model)
+    assert_same(model, loaded, X)
+    index = loaded.embeddings("x").index
+    assert index.dtype == model.embeddings("x").index.dtype
+    assert index.equals(model.embeddings("x").index)
 
 
-def same_codes(n_rows, seed=0):
-    """Rows that hold every code of a fixed vocabulary, each at least once, and a target."""
-    rng = np.random.default_rng(seed)
-    X = rng.integers(0, 50, size=(n_rows, 4))
-    X[:50] = np.arange(50)[:, None]
-    return X, X[:, 0] % 2 ^ (X[:, 1] > 20)
-
-
-# Saving and loading
-
-
-@pytest.mark.parametrize("round_trip", ROUND_TRIPS.values(), ids=ROUND_TRIPS)
-def test_loaded_classifier_is_the_same(round_trip, binary, codes):
-    loaded = round_trip(binary)
-    np.testing.assert_array_equal(loaded.predict_proba(codes), binary.predict_proba(codes))
-    np.testing.assert_array_equal(loaded.predict(codes), binary.predict(codes))
-    assert loaded.get_params() == binary.get_params()
-    assert loaded.history_ == binary.history_
-    assert loaded.n_iter_ == binary.n_iter_ > 1
-    assert loaded.loss_curve_ == binary.loss_curve_
-    assert loaded.validation_scores_ == binary.validation_scores_
-    assert loaded.classes_.tolist() == ["no", "yes"]
-    assert not loaded.module_.training
-
-
-@pytest.mark.parametrize("round_trip", ROUND_TRIPS.values(), ids=ROUND_TRIPS)
-def test_loaded_regressor_is_the_same(round_trip, regressor, codes):
-    regressor.fit(codes, 10 + 3.0 * codes[:, 1])
-    loaded = round_trip(regressor)
-    np.testing.assert_array_equal(loaded.predict(codes), regressor.predict(codes))
-    assert loaded.history_ == regressor.history_
-
-
-@pytest.mark.parametrize("round_trip", ROUND_TRIPS.values(), ids=ROUND_TRIPS)
-def test_loaded_pipeline_is_the_same(round_trip, pipeline, visits):
-    X, y = visits
-    pipeline.fit(X, y)
-    loaded = round_trip(pipeline)
-    np.testing.assert_array_equal(loaded.predict_proba(X), pipeline.predict_proba(X))
-    unseen = X.head(3).assign(user="nobody", price=np.nan)
-    np.testing.assert_array_equal(loaded.predict_proba(unseen), pipeline.predict_proba(unseen))
-
-
-def test_deep_copy_goes_its_own_way(binary, codes, visits):
-    before = binary.predict_proba(codes)
-    copied = copy.deepcopy(binary)
-    copied.partial_fit(codes, visits[1])
-    np.testing.assert_array_equal(binary.predict_proba(codes), before)
-    assert not np.array_equal(copied.predict_proba(codes), before)
-
-
-def test_pickle_is_as_large_after_few_rows_as_after_many():
-    sizes = []
-    for n_rows in (500, 5000):
-        X, y = same_codes(n_rows)
-        model = DeepFMClassifier(max_epochs=2, batch_size=500, early_stopping=True, random_state=0)
-        sizes.append(len(pickle.dumps(model.fit(X, y))))
-    assert abs(sizes[0] - sizes[1]) < 100
-
-
-def test_pickle_holds_the_optimizer_only_to_go_on():
-    X, y = same_codes(500)
-    model = DeepFMClassifier(max_epochs=1, random_state=0)
-    fitted = len(pickle.dumps(model.fit(X, y)))
-    warm = len(pickle.dumps(clone(model).set_params(warm_start=True).fit(X, y)))
-    partial = len(pickle.dumps(model.partial_fit(X, y)))
-    assert warm > 2 * fitted
-    assert partial > 2 * fitted
-    assert len(pickle.dumps(model.fit(X, y))) == pytest.approx(fitted, abs=100)
-
-
-@pytest.mark.parametrize("sparse_updates", [False, True])
-def test_loaded_model_goes_on_as_the_saved_one(sparse_updates):
-    X, y = same_codes(500)
-    model = DeepFMClassifier(
-        max_epochs=2,
-        warm_start=True,
-        dropout=0,
-        sparse_updates=sparse_updates,
-        random_state=0,
-    )
-    model.fit(X, y)
-    loaded = pickle.loads(pickle.dumps(model))
-    X[:40] += 7  # codes not seen before
-    model.fit(X, y)
-    loaded.fit(X, y)
-    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
-    assert loaded.n_iter_ == 4
-
-
-def test_model_of_a_missing_device_is_loaded_on_the_cpu(binary, codes, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    expected = binary.predict_proba(codes)
-    binary.net_.device = "cuda:1"
-    saved = pickle.dumps(binary)
-    with pytest.warns(UserWarning, match="device='cuda:1', which this machine does not have"):
-        loaded = pickle.loads(saved)
-    np.testing.assert_array_equal(loaded.predict_proba(codes), expected)
-    assert loaded.net_.device == "cpu"
-
-
-# Fits that fail
+def test_categories_that_no_file_can_hold_can_be_pickled(tmp_path):
+    X = pd.DataFrame({"x": pd.cut(np.arange(240.0), 5)})
+    model = DeepFMClassifier(**FAST).fit(X, np.arange(240) % 2)
+    assert_same(model, through_pickle(model, tmp_path), X)
+    with pytest.raises(
+        TypeError, match=r"(?s)learned.fields\[0\].categories is .*Interval.* use pickle"
+    ):
+        save_model(model, tmp_path / "model")
 
 
 @pytest.mark.parametrize(
-    ("params", "y", "message"),
+    ("params", "name"),
     [
-        ({"dropout": 2}, None, "dropout must be"),
-        ({}, ["yes"] * 20, "at least 2 classes"),
-        ({"device": "no such device"}, None, "device"),
-        ({"scoring": "no such scorer", "early_stopping": True}, None, "no such scorer"),
+        ({"callbacks": [GradientNormClipping()]}, r"callbacks\[0\]"),
+        ({"validation_split": KFold(3)}, "validation_split"),
+        ({"random_state": np.random.RandomState(0)}, "random_state"),
+        ({"scoring": lambda model, X, y: 0.0}, "scoring"),
     ],
 )
-def test_failed_fit_leaves_the_model_as_it_was(params, y, message, binary, codes):
-    before, n_iter = binary.predict_proba(codes), binary.n_iter_
-    X = codes[:20, :2]
-    y = np.arange(20) % 2 if y is None else y
-    with pytest.raises((ValueError, RuntimeError), match=message):
-        binary.set_params(**params).fit(X, y)
-    np.testing.assert_array_equal(binary.predict_proba(codes), before)
-    assert binary.n_features_in_ == codes.shape[1]
-    assert binary.classes_.tolist() == ["no", "yes"]
-    assert binary.n_iter_ == n_iter
+def test_parameter_that_takes_code_to_make_is_named(params, name, tmp_path):
+    with pytest.raises(TypeError, match=f"state.{name} is .* cannot be saved without code"):
+        save_model(DeepFMClassifier(**params), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
 
 
-class Breaking(Callback):
-    """Fails after the first batch of the second epoch."""
-
-    def on_batch_end(self, net, training=None, **kwargs):
-        if len(net.history) == 2:
-            raise RuntimeError("broken in the second epoch")
-
-
-def test_fit_that_breaks_while_training_leaves_the_model_as_it_was(binary, codes, visits):
-    before, n_iter = binary.predict_proba(codes), binary.n_iter_
-    with pytest.raises(RuntimeError, match="broken in the second epoch"):
-        binary.set_params(callbacks=[Breaking()]).fit(codes, visits[1])
-    np.testing.assert_array_equal(binary.predict_proba(codes), before)
-    assert binary.n_iter_ == n_iter
-
-
-def test_warm_start_that_breaks_while_training_can_be_used(classifier, codes, visits):
-    y = visits[1]
-    classifier.set_params(warm_start=True, max_epochs=1).fit(codes, y)
-    with pytest.raises(RuntimeError, match="broken in the second epoch"):
-        classifier.set_params(callbacks=[Breaking()]).fit(codes, y)
-    assert not classifier.module_.training
-    assert classifier.n_iter_ == len(classifier.loss_curve_) == 1
-    proba = classifier.predict_proba(codes)
-    np.testing.assert_array_equal(classifier.predict_proba(codes[:5]), proba[:5])
-    assert classifier.set_params(callbacks=None).fit(codes, y).n_iter_ == 2
+def test_model_of_another_class_is_refused(tmp_path):
+    for model in (
+        LogisticRegression(),
+        Pipeline([("a", LogisticRegression())]),
+        type("A", (DeepFMClassifier,), {})(),
+    ):
+        with pytest.raises(TypeError, match=r"model must be a DeepFMClassifier.*skops or pickle"):
+            save_model(model, tmp_path / "model")
+    with pytest.raises(TypeError, match="memory of the Pipeline must be None, got 'cache'"):
+        save_model(make_pipeline(DeepFMClassifier(), memory="cache"), tmp_path / "model")
+    pipeline = make_pipeline(DeepFMClassifier())
+    pipeline.note = "mine"
+    with pytest.raises(TypeError, match=r"Pipeline has the attributes \['note'\]"):
+        save_model(pipeline, tmp_path / "model")
+    model = DeepFMClassifier()
+    model.note = "mine"
+    with pytest.raises(TypeError, match=r"attributes \['note'\], which are none of its own"):
+        save_model(model, tmp_path / "model")
 
 
-def test_refit_forgets_the_names_of_the_columns(classifier, codes, visits):
-    classifier.fit(pd.DataFrame(codes, columns=list("abcde")), visits[1])
-    assert classifier.feature_names_in_.tolist() == list("abcde")
-    classifier.fit(codes, visits[1])
-    assert not hasattr(classifier, "feature_names_in_")
-    assert classifier.predict(codes).shape == (len(codes),)
+# Files that are not as they were written
 
 
-# Threads
-
-
-def test_eight_threads_predict_what_one_does(binary, codes):
-    parts = np.array_split(codes, 40)
-    serial = [binary.predict_proba(part) for part in parts]
-    with ThreadPoolExecutor(8) as pool:
-        threaded = list(pool.map(binary.predict_proba, parts))
-    for one, other in zip(serial, threaded, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_fits_in_threads_equal_serial_ones(classifier, codes, visits):
-    models = [
-        clone(classifier).set_params(random_state=seed, dropout=0.3, sparse_updates=seed % 2 == 0)
-        for seed in range(4)
-    ]
-
-    def proba(model):
-        return clone(model).fit(codes, visits[1]).predict_proba(codes)
-
-    serial = [proba(model) for model in models]
-    with ThreadPoolExecutor(4) as pool:
-        threaded = list(pool.map(proba, models))
-    np.testing.assert_array_equal(threaded, serial)
-    assert not np.array_equal(serial[0], serial[1])
-
-
-# Chance
-
-
-def global_states():
-    of_numpy = np.random.get_state()  # noqa: NPY002
-    return pickle.dumps((of_numpy, random.getstate(), torch.get_rng_state().numpy()))
-
-
-@pytest.mark.parametrize("random_state", [None, 0])
-@pytest.mark.parametrize("sparse_updates", [False, True])
-def test_global_generators_stay_where_they_are(
-    random_state, sparse_updates, classifier, codes, visits
-):
-    before = global_states()
-    classifier.set_params(
-        random_state=random_state, early_stopping=True, sparse_updates=sparse_updates
+@pytest.fixture
+def path(tmp_path):
+    X = frame(n=60)[["city", "price", "tags"]]
+    model = make_pipeline(
+        OrdinalFieldEncoder(), DeepFMClassifier(embed_dim=2, mlp_dims=(4,), **FAST)
     )
-    classifier.fit(codes, visits[1]).partial_fit(codes, visits[1]).predict(codes)
-    pickle.loads(pickle.dumps(classifier))
-    assert global_states() == before
-    torch.rand(1)
-    assert global_states() != before  # so the comparison can fail
+    save_model(model.fit(X, np.arange(60) % 2), tmp_path / "model")
+    return tmp_path / "model"
 
 
-def test_global_seed_does_not_matter_without_random_state(classifier, codes, visits):
-    classifier.set_params(random_state=None)
-    probas = []
-    for _ in range(2):
-        np.random.seed(0)  # noqa: NPY002
-        torch.manual_seed(0)
-        probas.append(classifier.fit(codes, visits[1]).predict_proba(codes))
-    assert not np.array_equal(*probas)
+def test_file_cut_short_anywhere_is_refused(path):
+    content = path.read_bytes()
+    for end in [*range(0, 200), *range(200, len(content), 97), len(content) - 1]:
+        path.write_bytes(content[:end])
+        with pytest.raises(ValueError, match="is no file that sklearn_deepfm has written, or"):
+            load_model(path)
 
 
-@pytest.mark.parametrize("params", [{}, {"early_stopping": True}, {"sparse_updates": True}])
-def test_same_seed_same_model(params, classifier, codes, visits):
-    y = visits[1]
-    classifier.set_params(max_epochs=3, **params)
-    first = classifier.fit(codes, y).predict_proba(codes)
-    torch.rand(7)
-    np.testing.assert_array_equal(classifier.fit(codes, y).predict_proba(codes), first)
-    other = clone(classifier).set_params(random_state=1).fit(codes, y).predict_proba(codes)
-    assert not np.array_equal(other, first)
+def test_any_changed_byte_is_noticed_or_has_no_effect(path):
+    """All of the data is under a checksum; some bytes of the archive around it mean nothing."""
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    model, X, n_refused = load_model(path), frame(1)[["city", "price", "tags"]], 0
+    for position in rng.choice(len(content), 600, replace=False):
+        changed = bytearray(content)
+        changed[position] ^= 1 << rng.integers(8)
+        path.write_bytes(changed)
+        try:
+            loaded = load_model(path)
+        except ValueError:
+            n_refused += 1
+        else:
+            assert_same(model, loaded, X)
+    assert n_refused > 400
 
 
-def test_generator_as_random_state_moves_on(classifier, codes, visits):
-    y = visits[1]
-    classifier.set_params(random_state=np.random.RandomState(0))
-    first = classifier.fit(codes, y).predict_proba(codes)
-    second = classifier.fit(codes, y).predict_proba(codes)
-    assert not np.array_equal(first, second)
-    classifier.set_params(random_state=np.random.RandomState(0))
-    np.testing.assert_array_equal(classifier.fit(codes, y).predict_proba(codes), first)
+def rewritten(path, change, others=()):
+    """The file with its tree changed, or other parts, and the checksums right."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    tree = json.loads(parts["content.json"])
+    tree = change(tree) or tree
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, part in {
+            **parts,
+            "content.json": json.dumps(tree).encode(),
+            **dict(others),
+        }.items():
+            archive.writestr(name, part)
 
 
-# Prediction in pieces
+def positions(tree):
+    """Each place in a tree, as a list of keys."""
+    if isinstance(tree, (dict, list)):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        for key, part in items:
+            yield [key]
+            yield from ([key, *rest] for rest in positions(part))
 
 
-@pytest.mark.parametrize("size", [1, 3, 16, 63, 1000, PREDICT_BATCH_SIZE, PREDICT_BATCH_SIZE + 1])
-def test_a_row_has_the_same_bits_in_any_piece(size, binary):
-    n_rows = PREDICT_BATCH_SIZE + 300
-    X = np.random.default_rng(0).integers(0, 45, size=(n_rows, binary.n_features_in_))
-    whole = binary.decision_function(X)
-    starts = [0, 5, PREDICT_BATCH_SIZE - 2, n_rows - size]
-    for start in starts:
-        part = slice(start, start + size)
-        np.testing.assert_array_equal(binary.decision_function(X[part]), whole[part])
+def test_tree_with_anything_in_it_is_refused_or_harmless(path):
+    """Every entry in turn becomes something else: a clear error, or a model that still works."""
+    original, X = path.read_bytes(), frame(1)[["city", "price", "tags"]]
+    with zipfile.ZipFile(path) as archive:
+        places = list(positions(json.loads(archive.read("content.json"))))
+    rng, messages = np.random.default_rng(0), []
+    others = [None, -1, 10**30, 1.5, "x", [], {}, {"dict": []}, {"array": 3}, {"tuple": [1]}, True]
+    chosen = rng.choice(len(places), 700, replace=False)
+    for place in [places[i] for i in chosen]:
+        value = others[rng.integers(len(others))]
+
+        def change(tree, place=place, value=value):
+            for key in place[:-1]:
+                tree = tree[key]
+            tree[place[-1]] = value
+
+        path.write_bytes(original)
+        rewritten(path, change)
+        try:
+            model = load_model(path)
+        except ValueError as error:
+            messages.append(str(error))
+            continue
+        with contextlib.suppress(TypeError, ValueError, AttributeError, KeyError):
+            model.predict_proba(X)
+    assert len(messages) > 200
+    assert all("damaged" in message or "later version" in message for message in messages)
 
 
-@pytest.mark.parametrize("mlp_dims", [(7,), (128, 64), (400, 400, 400)])
-def test_a_row_with_numbers_has_the_same_bits_in_any_piece(mlp_dims, rng):
-    X = pd.DataFrame(
-        {
-            "code": rng.integers(0, 30, 500),
-            "number": rng.normal(size=500),
-            "other": rng.normal(size=500),
-        }
-    )
-    y = rng.integers(0, 3, 500)
-    model = DeepFMClassifier(mlp_dims=mlp_dims, max_epochs=1, random_state=0).fit(X, y)
-    whole = model.predict_proba(X)
-    for size in (1, 2, 17, 100, 333):
-        pieces = [model.predict_proba(X[i : i + size]) for i in range(0, min(500, 20 * size), size)]
-        pieces = np.concatenate(pieces)
-        np.testing.assert_array_equal(pieces, whole[: len(pieces)])
+def test_foreign_files_are_refused(tmp_path):
+    path = tmp_path / "model"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("content.json", '{"else": 1}')
+    with pytest.raises(ValueError, match="it holds something else"):
+        load_model(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("content.json", '{"sklearn_deepfm": 1}')
+    with pytest.raises(ValueError, match="its parts are compressed"):
+        load_model(path)
+    path.write_bytes(pickle.dumps(os.getcwd))
+    with pytest.raises(ValueError, match="is no file that sklearn_deepfm has written"):
+        load_model(path)
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "none")
 
 
-def test_predictions_leave_the_module_in_eval_mode(binary, codes):
-    assert not binary.module_.training
-    binary.predict(codes)
-    binary.predict_log_proba(codes)
-    assert not any(module.training for module in binary.module_.modules())
+def test_pickle_in_the_place_of_an_array_is_not_run(path):
+    class Harm:
+        def __reduce__(self):
+            return pathlib.Path.touch, (path.parent / "harm",)
+
+    harm = pickle.dumps(Harm())
+
+    def change(tree):
+        text = json.dumps(tree)
+        first = re.search(r'\{"array": 0, "dtype": "[^"]*", "shape": \[[0-9, ]*\]\}', text)[0]
+        for dtype in ("|O", "O", "|V8", "object"):
+            array = {"array": 0, "dtype": dtype, "shape": [1]}
+            yield json.loads(text.replace(first, json.dumps(array)))
+
+    with zipfile.ZipFile(path) as archive:
+        tree = json.loads(archive.read("content.json"))
+    original = path.read_bytes()
+    for changed in change(tree):
+        path.write_bytes(original)
+        rewritten(path, lambda _, changed=changed: changed, {"0": harm})
+        with pytest.raises(ValueError, match="it holds an array of another type"):
+            load_model(path)
+    assert not (path.parent / "harm").exists()
+
+
+def test_array_that_says_to_be_huge_takes_no_memory(path):
+    def change(tree):
+        text = json.dumps(tree)
+        return json.loads(re.sub(r'"shape": \[(\d+)\]', '"shape": [1000000000000]', text))
+
+    rewritten(path, change)
+    with pytest.raises(ValueError, match="array 0 has another size than it says"):
+        load_model(path)
+
+
+def members(tree):
+    """Every dict that was saved, as the list of its items."""
+    if isinstance(tree, dict):
+        if isinstance(tree.get("dict"), list):
+            yield tree["dict"]
+        for part in tree.values():
+            yield from members(part)
+    elif isinstance(tree, list):
+        for part in tree:
+            yield from members(part)
+
+
+def with_entry(name, change):
+    """A change of a tree: each entry of a name becomes something else."""
+
+    def changed(tree):
+        found = [item for items in members(tree) for item in items if item[0] == name]
+        assert found
+        for item in found:
+            item[1] = change(item[1])
+
+    return changed
+
+
+HOSTILE = {
+    "array in many places": (with_entry("weights", lambda value: [value] * 3), "in two places"),
+    "wide strings": (
+        with_entry("name", lambda _: {"objects": ["x"], "dtype": "<U100000000"}),
+        "'objects' is not what it must be",
+    ),
+    "wide classes": (
+        with_entry(
+            "classes", lambda _: {"dict": [["dtype", "<U100000000"], ["values", ["a", "b"]]]}
+        ),
+        "'classes' is not what it must be",
+    ),
+    "numbers as wide strings": (
+        with_entry(
+            "classes",
+            lambda value: {"dict": [["dtype", "<U100000000"], ["values", value]]},
+        ),
+        "'classes' is not what it must be",
+    ),
+    "many layers": (with_entry("mlp_dims", lambda _: {"tuple": [4] * 100_000}), "'mlp_dims' is"),
+    "wide layers": (with_entry("mlp_dims", lambda _: {"tuple": [10**9]}), "'mlp_dims' is"),
+    "long embeddings": (with_entry("embed_dim", lambda _: 10**9), "'embed_dim' is"),
+    "members": (with_entry("n_members", lambda _: 10**9), "'n_members' is"),
+    "columns": (with_entry("n_features_in_", lambda _: 10**12), "'n_features_in_' is"),
+    "depth": (
+        lambda tree: json.loads('{"sklearn_deepfm": ' + "[" * 500 + "]" * 500 + "}"),
+        "damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_file_that_asks_for_memory_gets_none(what, path):
+    change, message = HOSTILE[what]
+    rewritten(path, change)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message):
+            load_model(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("moments", [np.zeros(3, np.float32), np.zeros((1, 1)), None, "x"])
+@pytest.mark.parametrize("name", ["exp_avg", "exp_avg_sq", "step"])
+def test_moments_of_another_shape_are_refused(name, moments, tmp_path):
+    """torch would read and write beyond them."""
+    X, y = np.arange(120).reshape(40, 3) % 7, np.arange(40) % 2
+    save_model(DeepFMClassifier(warm_start=True, **FAST).fit(X, y), tmp_path / "model")
+    content = archive.read(tmp_path / "model")
+    for of_parameter in content["state"]["learned"]["net"]["optimizer"].values():
+        of_parameter[name] = moments
+    archive.write(tmp_path / "model", content)
+    with pytest.raises(ValueError, match="state of parameter 0 is of another shape or type"):
+        load_model(tmp_path / "model")
+
+
+@pytest.mark.parametrize("zone", ["America", "dateutil//etc/passwd", "../UTC", "No/Where"])
+def test_zone_that_is_none_is_refused(zone, tmp_path):
+    X = pd.DataFrame({"x": pd.Categorical(pd.date_range("2026", periods=40, tz="UTC"))})
+    save_model(DeepFMClassifier(**FAST).fit(X, np.arange(40) % 2), tmp_path / "model")
+
+    def change(tree):
+        return json.loads(re.sub(r"(datetime64.[a-z]+, )UTC", rf"\g<1>{zone}", json.dumps(tree)))
+
+    rewritten(tmp_path / "model", change)
+    with pytest.raises(ValueError, match="is no index"):
+        load_model(tmp_path / "model")
+
+
+def test_tree_too_deep_to_read_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model", "w") as archive:
+        archive.writestr("content.json", "[" * 10**6)
+    with pytest.raises(ValueError, match="is no file that sklearn_deepfm has written"):
+        load_model(tmp_path / "model")
+
+
+def test_parts_that_overlap_are_refused(path):
+    with zipfile.ZipFile(path, "a") as archive:
+        (first,) = (entry for entry in archive.infolist() if entry.filename == "content.json")
+        for number in range(100, 200):
+            again = copy.copy(first)
+            again.filename = again.orig_filename = str(number)
+            archive.filelist.append(again)
+        archive._didModify = True
+    with pytest.raises(ValueError, match="its parts overlap"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("model", [OrdinalFieldEncoder(), DeepFMClassifier(**FAST)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"feature_names_in_": np.array(["a"], dtype=object)},
+        {"feature_names_in_": np.array(["a", 7], dtype=object)},
+        {"feature_names_in_": ["a", "b"]},
+        {"n_features_in_": 3},
+        {"n_features_in_": "2"},
+    ],
+    ids=str,
+)
+def test_columns_that_contradict_each_other_are_refused(model, wrong):
+    X = pd.DataFrame({"a": [0, 1] * 20, "b": [0, 0, 1, 1] * 10})
+    state = clone(model).fit(X, np.arange(40) % 2).__getstate__()
+    with pytest.raises(ValueError, match=f"'{next(iter(wrong))}' is not what it must be"):
+        type(model)().__setstate__({**state, **wrong})
+
+
+def test_file_cannot_put_anything_in_the_place_of_a_method(path):
+    def change(tree):
+        tree["sklearn_deepfm"]["dict"][2][1][1][1]["dict"][1][1]["dict"].append(["predict", "x"])
+
+    rewritten(path, change)
+    with pytest.raises(ValueError, match="'state' is not what it must be"):
+        load_model(path)
+    state = DeepFMClassifier().__getstate__() | {"predict": "x"}
+    with pytest.raises(ValueError, match="'predict' is not what it must be"):
+        DeepFMClassifier().__setstate__(state)
+
+
+def test_parameter_that_a_file_lacks_has_its_default():
+    state = DeepFMClassifier(embed_dim=3).__getstate__()
+    del state["checkpoint"]
+    model = DeepFMClassifier.__new__(DeepFMClassifier)
+    model.__setstate__(state)
+    assert repr(model) == "DeepFMClassifier(embed_dim=3)"
+
+
+def test_callback_that_is_taken_away_after_the_fit_is_not_in_the_file(tmp_path):
+    model = DeepFMClassifier(callbacks=[GradientNormClipping(1.0)], **FAST)
+    model.fit([[0], [1]] * 20, [0, 1] * 20).set_params(callbacks=None)
+    assert_same(model, through_file(model, tmp_path), [[0], [1]])
+
+
+def test_file_of_a_later_format_says_so(path):
+    def change(tree):
+        text = json.dumps(tree).replace('["format", 1]', '["format", 99]')
+        return json.loads(text)
+
+    rewritten(path, change)
+    with pytest.raises(ValueError, match="saved in format 99, by a later version .* Upgrade it"):
+        load_model(path)
+
+
+def test_state_that_is_none_of_ours_is_refused():
+    with pytest.raises(ValueError, match="no DeepFMClassifier that sklearn_deepfm has saved"):
+        DeepFMClassifier().__setstate__({"embed_dim": 3})
+
+
+# Writing
+
+
+def test_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "model"
+    save_model(DeepFMClassifier(embed_dim=3), path)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_model(DeepFMClassifier(embed_dim=4), path)
+    assert load_model(path).embed_dim == 3
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_file_has_the_permissions_of_any_other(tmp_path):
+    save_model(DeepFMClassifier(), tmp_path / "model")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "model").stat().st_mode == (tmp_path / "other").stat().st_mode
+    (tmp_path / "model").chmod(0o600)
+    save_model(DeepFMClassifier(), tmp_path / "model")
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o600

@@ -119,11 +119,11 @@ def feeding(n_rows):
     index = torch.from_numpy(draw(np.random.default_rng(0), n_rows, N_FIELDS, FEATURES[0]))
     samples = Samples(index.to(torch.int32), y=torch.zeros(n_rows))
     layout = FieldOffsets(np.zeros(N_FIELDS, np.int32), np.zeros(0, np.int32))
-    with DiskBuffer("cpu") as spool:
-        spool.add(samples, layout)
-        spool.finish(layout)
+    with DiskBuffer("cpu") as buffer:
+        buffer.add(samples, layout)
+        buffer.finish(layout)
         start = time.perf_counter()
-        for _ in spool.batches(GPU_BATCH, torch.Generator().manual_seed(0)):
+        for _ in buffer.batches(GPU_BATCH, torch.Generator().manual_seed(0)):
             pass
         return n_rows / (time.perf_counter() - start)
 

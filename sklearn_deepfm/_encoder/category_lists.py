@@ -45,4 +45,4 @@ class CategoryLists:
         if column.weights is not None:
             weights = pa.array(column.weights.astype(np.float32))
             members = pa.StructArray.from_arrays([members, weights], names=["code", "weight"])
-        return lists_of(column.starts, members), n_unseen
+        return lists_of(members, column.starts), n_unseen

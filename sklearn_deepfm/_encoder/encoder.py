@@ -311,8 +311,8 @@ class OrdinalFieldEncoder(
         table = self._read_like_fitted(X)
         n_rows, columns = self.n_samples_seen_ + len(table), Columns(table)
         fields = [
-            extend_field(self, field, role, role.read(columns), n_rows)
-            for field, role in zip(self._fields, self._column_specs, strict=True)
+            extend_field(self, field, spec, spec.read(columns), n_rows)
+            for field, spec in zip(self._fields, self._column_specs, strict=True)
         ]
         self._remember(fields, n_rows)
         return self
@@ -346,8 +346,8 @@ class OrdinalFieldEncoder(
             return stream_like_fitted(self, X).encoded(self.transform)
         table = self._read_like_fitted(X)
         columns, output = Columns(table), EncodedColumns(table, len(self._fields))
-        for j, (field, role) in enumerate(zip(self._fields, self._column_specs, strict=True)):
-            column = as_fitted_kind(field, role.read(columns))
+        for j, (field, spec) in enumerate(zip(self._fields, self._column_specs, strict=True)):
+            column = as_fitted_kind(field, spec.read(columns))
             encoded, n_unseen = field.encode(column)
             output.add(j, encoded)
             cells = column.members if isinstance(column, ListColumn) else column
@@ -368,7 +368,7 @@ class OrdinalFieldEncoder(
             One name for each column of what `transform` gives.
         """
         names = super().get_feature_names_out(input_features)
-        return names[[role.position for role in self._column_specs]]
+        return names[[spec.position for spec in self._column_specs]]
 
     @property
     def categories_(self):
@@ -379,18 +379,18 @@ class OrdinalFieldEncoder(
     def _learn(self, table, encodes=False):
         """Fit on a table, and encode it in the same pass if asked to."""
         check_parameters(self, _PARAMETER_RULES)
-        roles, columns = column_specs_of(self, column_names(table)), Columns(table)
-        fields, output = [], EncodedColumns(table, len(roles))
-        for j, role in enumerate(roles):
-            column = role.as_field(role.read(columns))
-            field = learn_field(self, column, role, len(table))
+        specs, columns = column_specs_of(self, column_names(table)), Columns(table)
+        fields, output = [], EncodedColumns(table, len(specs))
+        for j, spec in enumerate(specs):
+            column = spec.as_field(spec.read(columns))
+            field = learn_field(self, column, spec, len(table))
             warn_if_nearly_unique(column.name, field)
             if encodes:
                 output.add(j, field.encode(as_fitted_kind(field, column))[0])
             fields.append(field)
         # Only now, for it sets attributes: a fit that fails changes nothing.
         validate_names(self, table, reset=True)
-        self._column_specs = roles
+        self._column_specs = specs
         self._remember(fields, len(table))
         return output.table(self.get_feature_names_out()) if encodes else None
 
@@ -400,11 +400,11 @@ class OrdinalFieldEncoder(
         if isinstance(X, Stream):
             raise TypeError("X is encoded already: give the pyarrow.dataset.Dataset itself.")
         stream = stream_to_fit(X, ("y", y), ("leave_out", leave_out))
-        roles, fields, n_rows = learn_fields_of_stream(self, stream)
-        for role, field in zip(roles, fields, strict=True):
-            warn_if_nearly_unique(stream.names[role.position], field)
+        specs, fields, n_rows = learn_fields_of_stream(self, stream)
+        for spec, field in zip(specs, fields, strict=True):
+            warn_if_nearly_unique(stream.names[spec.position], field)
         validate_names(self, pd.DataFrame(columns=stream.names), reset=True)
-        self._column_specs = roles
+        self._column_specs = specs
         self._remember(fields, n_rows)
         return stream
 

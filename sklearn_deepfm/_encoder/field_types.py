@@ -16,7 +16,7 @@ from sklearn_deepfm._tables.table import Column, ListColumn
 Field: TypeAlias = Vocabulary | Hashed | Bins | Numbers | CategoryLists
 
 
-def learn_field(encoder: Any, column: Any, role: ColumnSpec, n_rows: int) -> Field:
+def learn_field(encoder: Any, column: Any, spec: ColumnSpec, n_rows: int) -> Field:
     """What fit learns of a column.
 
     Parameters
@@ -24,28 +24,28 @@ def learn_field(encoder: Any, column: Any, role: ColumnSpec, n_rows: int) -> Fie
     encoder : OrdinalFieldEncoder
         Gives the parameters.
     column : Column or ListColumn
-        As `role.as_field` gives it.
-    role : ColumnSpec
+        As `spec.as_field` gives it.
+    spec : ColumnSpec
     n_rows : int
         Number of rows so far.
     """
     if isinstance(column, ListColumn):
-        return CategoryLists(learn_categories(encoder, Counts.of(column.members), role, n_rows))
+        return CategoryLists(learn_categories(encoder, Counts.of(column.members), spec, n_rows))
     if column.kind is None or column.is_encoded():
-        return learn_categories(encoder, Counts.of(column), role, n_rows)
+        return learn_categories(encoder, Counts.of(column), spec, n_rows)
     if encoder.n_bins is None:
         return Numbers(column.kind)
     return Bins.learn(column, None if encoder.n_bins == "auto" else encoder.n_bins)
 
 
-def extend_field(encoder: Any, field: Any, role: ColumnSpec, column: Any, n_rows: int) -> Any:
+def extend_field(encoder: Any, field: Any, spec: ColumnSpec, column: Any, n_rows: int) -> Any:
     """What a field is after another call of `partial_fit`; the field itself stays as it is."""
     if isinstance(field, CategoryLists):
         column = as_fitted_kind(field, column)
-        members = extend_field(encoder, field.of_members, role, column.members, n_rows)
+        members = extend_field(encoder, field.of_members, spec, column.members, n_rows)
         return CategoryLists(members)
     if field.kind is None:
-        return learn_field(encoder, role.as_field(column), role, n_rows)
+        return learn_field(encoder, spec.as_field(column), spec, n_rows)
     column = as_fitted_kind(field, column)
     if not isinstance(field, Vocabulary) or column.kind is None:
         field.encode(column)  # which refuses what it cannot
@@ -54,11 +54,11 @@ def extend_field(encoder: Any, field: Any, role: ColumnSpec, column: Any, n_rows
 
 
 def learn_categories(
-    encoder: Any, counts: Counts, role: ColumnSpec, n_rows: int
+    encoder: Any, counts: Counts, spec: ColumnSpec, n_rows: int
 ) -> Vocabulary | Hashed:
     """What fit learns of categories, by their counts."""
-    if role.hash_dim is not None:
-        return Hashed(counts.kind, role.hash_dim)
+    if spec.hash_dim is not None:
+        return Hashed(counts.kind, spec.hash_dim)
     if counts.kind is None:
         return NOTHING_KNOWN
     return Vocabulary.empty(counts).extended(counts, *_limits(encoder, n_rows))

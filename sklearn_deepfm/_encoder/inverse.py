@@ -106,9 +106,9 @@ class InverseMixin:
         check_is_fitted(self)
         names = list(getattr(self, "feature_names_in_", range(self.n_features_in_)))
         position = names.index(name) if name in names else name
-        for field, role in zip(self._fields, self._column_specs, strict=True):
+        for field, spec in zip(self._fields, self._column_specs, strict=True):
             field = getattr(field, "of_members", field)
-            if role.position == position and isinstance(field, Vocabulary):
+            if spec.position == position and isinstance(field, Vocabulary):
                 return field
         raise ValueError(
             f"field must be a column of categories that are not hashed, got {name!r}. The columns "

@@ -21,10 +21,10 @@ class EncoderState:
         state = dict(self.__dict__)
         if "_fields" not in state:
             return wrap_state(state, None)
-        roles, fields = state.pop("_column_specs"), state.pop("_fields")
+        specs, fields = state.pop("_column_specs"), state.pop("_fields")
         del state["field_kinds_"], state["field_dims_"]  # which the fields say
         learned = {
-            "roles": [role.to_plain() for role in roles],
+            "roles": [spec.to_plain() for spec in specs],
             "fields": [field_to_plain(field) for field in fields],
             "n_samples_seen": int(state.pop("n_samples_seen_")),
         }
@@ -34,10 +34,10 @@ class EncoderState:
         attributes, learned = unwrap_state(self, state)
         self.__dict__.update(attributes)
         if learned is not None:
-            self._column_specs = [ColumnSpec.of_plain(role) for role in learned["roles"]]
+            self._column_specs = [ColumnSpec.of_plain(spec) for spec in learned["roles"]]
             fields = [field_of_plain(field) for field in learned["fields"]]
-            positions = [role.position for role in self._column_specs]
-            positions += [role.weights for role in self._column_specs if role.weights is not None]
+            positions = [spec.position for spec in self._column_specs]
+            positions += [spec.weights for spec in self._column_specs if spec.weights is not None]
             check_names(attributes, len(positions))
             expect(sorted(positions) == list(range(len(positions))), "roles")
             expect(len(fields) == len(self._column_specs), "roles")

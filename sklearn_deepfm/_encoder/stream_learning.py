@@ -28,8 +28,8 @@ def learn_fields_of_stream(
     ValueError, TypeError
         As `fit` does for a table.
     """
-    roles = column_specs_of(encoder, stream.names)
-    learners = [_Learner(role) for role in roles]
+    specs = column_specs_of(encoder, stream.names)
+    learners = [_Learner(spec) for spec in specs]
     share, random, n_rows = min(1.0, SAMPLE / max(len(stream), 1)), np.random.default_rng(0), 0
     for table, _ in stream.parts():
         columns = Columns(read_table(table))
@@ -39,7 +39,7 @@ def learn_fields_of_stream(
         n_rows += len(table)
     if n_rows == 0:
         raise ValueError("X has 0 rows, a minimum of 1 is required.")
-    return roles, [learner.field(encoder, n_rows) for learner in learners], n_rows
+    return specs, [learner.field(encoder, n_rows) for learner in learners], n_rows
 
 
 class _Learner:
@@ -49,8 +49,8 @@ class _Learner:
     as all are whole.
     """
 
-    def __init__(self, role: ColumnSpec) -> None:
-        self._role = role
+    def __init__(self, spec: ColumnSpec) -> None:
+        self._spec = spec
         self._column: Any = None  # a part of it, with values if there are any
         self._is_quantity = False
         self._counts: list[Counts] = []
@@ -59,8 +59,8 @@ class _Learner:
 
     def add(self, columns: Columns, is_sampled: np.ndarray) -> None:
         """Count categories, and keep the quantities of a sample of the rows."""
-        read = self._role.read(columns)
-        column = self._role.as_field(read)
+        read = self._spec.read(columns)
+        column = self._spec.as_field(read)
         if self._column is None or column.kind is not None:
             self._column = column
         if column.kind is None:
@@ -80,8 +80,8 @@ class _Learner:
             self._most = 2 * len(self._counts[0].values) + _MOST_PENDING
 
     def _may_be_quantity(self, read: Column) -> bool:
-        if self._role.selected_by is not None:
-            return self._role.selected_by == "numeric_features"
+        if self._spec.selected_by is not None:
+            return self._spec.selected_by == "numeric_features"
         type_ = read.values.type
         return pa.types.is_floating(type_) or pa.types.is_temporal(type_)
 
@@ -90,8 +90,8 @@ class _Learner:
         column = self._column
         if self._is_quantity:
             sample = Column(column.name, column.kind, pa.concat_arrays(self._sample))
-            return learn_field(encoder, sample, self._role, n_rows)
+            return learn_field(encoder, sample, self._spec, n_rows)
         members = column.members if isinstance(column, ListColumn) else column
         counts = Counts.total(self._counts) if self._counts else Counts.of(members)
-        field = learn_categories(encoder, counts, self._role, n_rows)
+        field = learn_categories(encoder, counts, self._spec, n_rows)
         return CategoryLists(field) if isinstance(column, ListColumn) else field

@@ -82,7 +82,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
             tasks = epoch_tasks(task, self, model, X, y, sample_weight)
             with (
                 explain_out_of_memory(model, len(train), goes_on),
-                transaction(self, model, goes_on) as before,
+                transaction(self, model, goes_on) as rollback,
             ):
                 model._learn(train, random, goes_on=goes_on)
                 model._n_seen = len(train)
@@ -94,7 +94,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
                     scorer,
                     self.max_epochs,
                     keep_optimizer=self.warm_start,
-                    before=before,
+                    rollback=rollback,
                     tasks=tasks,
                     checkpoint=checkpoint,
                     group=group,
@@ -109,24 +109,24 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         random = _random_state_of(self.random_state)
         group.begin(self, random)
         saves = self._checkpoint(random, False, group)
-        with saves as checkpoint, DiskBuffer(device_of(self.device)) as spool:
+        with saves as checkpoint, DiskBuffer(device_of(self.device)) as buffer:
             named = NamedStream(model, stream, y, sample_weight)
-            valid, known = learn_stream(model, named, validation, random, spool, group)
+            valid, known = learn_stream(model, named, validation, random, buffer, group)
             tasks = epoch_tasks(task, self, model, stream, y, sample_weight)
             with (
-                explain_out_of_memory(model, len(spool), False),
-                transaction(self, model, False) as before,
+                explain_out_of_memory(model, len(buffer), False),
+                transaction(self, model, False) as rollback,
             ):
                 model.net_ = new_net(model, model._fields, model._target, random=random)
-                model._n_seen = spool.n_in_all
+                model._n_seen = buffer.n_in_all
                 run_training(
                     model,
-                    spool,
+                    buffer,
                     valid,
                     validation_scorer(self.scoring, known, model._target),
                     self.max_epochs,
                     keep_optimizer=self.warm_start,
-                    before=before,
+                    rollback=rollback,
                     tasks=tasks,
                     checkpoint=checkpoint,
                     group=group,
@@ -164,7 +164,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
             model._target.see(rows)
         with (
             explain_out_of_memory(model, len(rows), goes_on),
-            transaction(self, model, goes_on) as before,
+            transaction(self, model, goes_on) as rollback,
         ):
             model._learn(rows, random, goes_on=goes_on)
             model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
@@ -176,7 +176,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
                 None,
                 1,
                 keep_optimizer=True,
-                before=before,
+                rollback=rollback,
                 in_stream=True,
                 group=group,
             )

@@ -58,11 +58,11 @@ def inputs_by_part(fields, cells, device, batch_size=BATCH_SIZE):
     n_rows = len(cells) if is_matrix else len(cells[0])
     for start in range(0, n_rows, batch_size):
         part = slice(start, min(start + batch_size, n_rows))
-        index, value, bags = fields.encode(
+        index, value, lists = fields.encode(
             cells[part] if is_matrix else [column.take(part) for column in cells]
         )
         n = len(index)
-        yield part, (_padded(index, device), _padded(value, device), _padded_bags(bags, n, device))
+        yield part, (_padded(index, device), _padded(value, device), _padded_bags(lists, n, device))
 
 
 def _padded(array, device):
@@ -76,7 +76,7 @@ def _padded(array, device):
 def _padded_bags(arrays, n_rows, device):
     if arrays is None:
         return None
-    bags, n_bags = bags_of_arrays(arrays), (len(arrays[0]) - 1) // n_rows
+    bags, n_bags = bags_of_arrays(arrays), (len(arrays[1]) - 1) // n_rows
     if n_rows % ROW_MULTIPLE:
         bags = bags.of_samples(torch.from_numpy(_padding(n_rows)), n_bags)
     return bags.to(device)

@@ -129,7 +129,7 @@ def buffer_rows(
     fields: Fields,
     factors: Any,
     hold_out: HoldOut,
-    spool: DiskBuffer,
+    buffer: DiskBuffer,
     group: TrainingGroup,
 ) -> tuple[Fields, list[Rows]]:
     """Encode the training rows into a file.
@@ -144,7 +144,7 @@ def buffer_rows(
     factors : ndarray or None
         Of the weights of each class.
     hold_out : HoldOut
-    spool : DiskBuffer
+    buffer : DiskBuffer
     group : TrainingGroup
 
     Returns
@@ -166,16 +166,18 @@ def buffer_rows(
             rows = replace(rows.take(np.flatnonzero(~is_held)), held_by=None)
         if len(rows):
             fields, _, _ = fields.grown(rows.columns, rows.weight)
-            spool.add(samples_of(rows, fields, model._target, model.n_members), fields.layout)
-    if not len(spool):
+            buffer.add(
+                samples_of(rows, fields, model._target, model.n_members), fields.offsets_by_kind
+            )
+    if not len(buffer):
         raise ValueError("The data set of this process has no row to train with.")
     if not group.has_shards:
-        spool.finish(fields.layout)
+        buffer.finish(fields.offsets_by_kind)
         return fields, held
-    given = group.of_shards("counts", (fields.to_plain(), spool.total))
+    given = group.of_shards("counts", (fields.to_plain(), buffer.total))
     first, *others = (Fields.of_plain(plain) for plain, _ in given)
     of_all = first.absorbing(others)
-    spool.finish(fields.layout, [total for _, total in given], fields.rows_in(of_all))
+    buffer.finish(fields.offsets_by_kind, [total for _, total in given], fields.rows_in(of_all))
     return of_all, held
 
 
@@ -192,7 +194,7 @@ def learn_stream(
     named: NamedStream,
     validation: Any,
     random: np.random.RandomState,
-    spool: DiskBuffer,
+    buffer: DiskBuffer,
     group: TrainingGroup,
 ) -> tuple[Samples | None, Rows | None]:
     """Learn target and fields of a stream, and encode its training rows into a file.
@@ -204,7 +206,7 @@ def learn_stream(
     named : NamedStream
     validation : tuple (X_val, y_val, sample_weight_val)
     random : RandomState
-    spool : DiskBuffer
+    buffer : DiskBuffer
         Gets the training rows.
     group : TrainingGroup
         Of processes, each of which may have a shard of the rows.
@@ -230,7 +232,7 @@ def learn_stream(
     model._target.fit(sample)
     fields = Fields(sample.columns, model._is_index, sample.weight, model.pooling, model.n_bins)
     hold_out = HoldOut(share, n_members, seeds[0])
-    model._fields, held = buffer_rows(model, named, fields, factors, hold_out, spool, group)
+    model._fields, held = buffer_rows(model, named, fields, factors, hold_out, buffer, group)
     if validation[0] is not None:
         held = list(_rows_to_validate(model, validation, factors))
         return _validation_samples(model, held) if held else (None, None)

@@ -33,19 +33,19 @@ def transaction(estimator: Any, model: Any, goes_on: bool) -> Iterator[NetRollba
 
     Yields
     ------
-    before : NetRollback or None
+    rollback : NetRollback or None
         Of a net that is trained further.
     """
-    before = NetRollback(model.net_) if goes_on else None
+    rollback = NetRollback(model.net_) if goes_on else None
     try:
-        yield before
+        yield rollback
     except BaseException as error:
-        if before is not None and before.is_broken_off and not is_out_of_memory(error):
+        if rollback is not None and rollback.is_broken_off and not is_out_of_memory(error):
             estimator.__dict__ = model.__dict__
-        elif before is not None:
-            before.put_back()
+        elif rollback is not None:
+            rollback.put_back()
         raise
     finally:
-        if before is not None:
-            before.close()
+        if rollback is not None:
+            rollback.close()
     estimator.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit

@@ -51,7 +51,7 @@ class Unwrapped:
             values, X = X, step.transform(X)
         if self.encoder is None:
             return X, _as_frame(X).set_axis(self.field_names, axis=1)
-        frame = _as_frame(values).iloc[:, [role.position for role in self.encoder._column_specs]]
+        frame = _as_frame(values).iloc[:, [spec.position for spec in self.encoder._column_specs]]
         return X, frame.set_axis(self.field_names, axis=1)
 
     @property

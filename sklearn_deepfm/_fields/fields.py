@@ -21,7 +21,7 @@ class FieldOffsets(NamedTuple):
     """Where fields begin in the table: those of one code per cell, and the multi-valued ones."""
 
     cells: np.ndarray
-    bags: np.ndarray
+    lists: np.ndarray
 
 
 class Fields:
@@ -36,7 +36,7 @@ class Fields:
     weight : ndarray of shape (n_samples,) or None
         Weight of each row in statistics and frequencies.
     pooling : {"mean", "sum"}, default="mean"
-        What a bag makes of the rows of its members.
+        What a list makes of the table rows of its members.
     n_bins : int, "auto" or None, default="auto"
         Bins of a column of numbers.
     """
@@ -109,10 +109,10 @@ class Fields:
         return np.cumsum(self.dims) - self.dims
 
     @property
-    def layout(self):
+    def offsets_by_kind(self):
         """First rows of the fields of one code per cell, and of the multi-valued ones."""
         offsets = self.offsets.astype(np.int32)
-        return FieldOffsets(offsets[~self._bags], offsets[self._bags])
+        return FieldOffsets(offsets[~self._is_list], offsets[self._is_list])
 
     @cached_property
     def maps(self):
@@ -125,14 +125,14 @@ class Fields:
         return IntegerLookups(maps, self.offsets) if len(maps) == len(self._fields) else None
 
     @cached_property
-    def _bags(self):
-        """Whether each field is multi-valued."""
+    def _is_list(self):
+        """Whether each field holds lists."""
         return np.array([isinstance(field, ListField) for field in self._fields])
 
     @property
     def slopes(self):
         """Row of the slope of each numeric field, by its position among the fields of one code."""
-        cells = np.flatnonzero(~self._bags)
+        cells = np.flatnonzero(~self._is_list)
         return {
             position: int(self.offsets[j]) + SLOPE_ROW
             for position, j in enumerate(cells)
@@ -149,8 +149,8 @@ class Fields:
 
     @property
     def order(self):
-        """Position of each field of the network, where bags come last, among the columns."""
-        return np.argsort(self._bags, kind="stable")
+        """Position of each field of the network, where lists come last, among the columns."""
+        return np.argsort(self._is_list, kind="stable")
 
     def average_cells(self, table):
         """Average of the cells that fit saw of each field.
@@ -266,12 +266,12 @@ class Fields:
 
         Returns
         -------
-        index : ndarray of shape (n_samples, n_fields - n_bags), int32
+        index : ndarray of shape (n_samples, n_fields - n_lists), int32
             Row of the table for each cell of one code.
         value : ndarray of shape (n_samples, n_numeric_fields), float32, or None
             Normal scores of the numeric fields; None if there is none.
-        bags : tuple of ndarray (starts, members, weights), or None
-            What the multi-valued fields hold, as :class:`Bags` has it; None if there
+        lists : tuple of ndarray (members, starts, weights), or None
+            The members of the list fields, as :class:`Bags` has them; None if there
             is none.
         """
         columns = cells
@@ -279,14 +279,14 @@ class Fields:
             if self.maps is not None:
                 return self.maps(cells), None, None
             columns = [InputColumn(j, values) for j, values in enumerate(cells.T)]
-        index = np.empty((len(columns[0]), np.count_nonzero(~self._bags)), dtype=np.int32)
+        index = np.empty((len(columns[0]), np.count_nonzero(~self._is_list)), dtype=np.int32)
         cells_of_index = iter(index.T)
-        values, bags = [], []
+        values, lists = [], []
         for field, column, offset in zip(self._fields, columns, self.offsets, strict=True):
             column = _of_form(field, column)
             if isinstance(field, ListField):
-                starts, members, weights = field.encode_lists(column)
-                bags.append((starts, members + np.int32(offset), weights))
+                members, starts, weights = field.encode_lists(column)
+                lists.append((members + np.int32(offset), starts, weights))
                 continue
             rows, value = field.encode(column)
             np.add(rows, offset, out=next(cells_of_index), casting="unsafe")
@@ -295,7 +295,7 @@ class Fields:
         return (
             index,
             np.column_stack(values) if values else None,
-            interleave_lists(bags) if bags else None,
+            interleave_lists(lists) if lists else None,
         )
 
 
@@ -315,7 +315,7 @@ def _new_field(column, is_index, pooling, n_bins):
 
 
 def _of_form(field, column):
-    """The column, as bags if the field is multi-valued; lists for another field are an error."""
+    """The column, as lists if the field is one of lists; lists for another field are an error."""
     if isinstance(field, ListField):
         return as_lists(field.name, column)
     if isinstance(column, InputListColumn):

@@ -1,4 +1,4 @@
-"""What an estimator reads of one column: a code or a number per cell, or a bag of codes."""
+"""What an estimator reads of one column: a code or a number per cell, or a list of codes."""
 
 from __future__ import annotations
 
@@ -53,31 +53,31 @@ class InputColumn:
 
 @dataclass(frozen=True)
 class InputListColumn:
-    """One column of bags: the members of all cells, one cell after the other.
+    """One column of lists: the members of all cells, one cell after the other.
 
     Parameters
     ----------
     name : str or int
-    starts : ndarray of shape (n_samples + 1,), int64
-        Where the members of each cell begin, and where those of the last one end.
     members : InputColumn
         Codes. The one member of a missing cell is missing.
+    starts : ndarray of shape (n_samples + 1,), int64
+        Where the members of each cell begin, and where those of the last one end.
     weights : ndarray of shape (n_members,), float64, or None
         Weight of each member; None where all are 1.
     """
 
     name: str | int
-    starts: np.ndarray
     members: InputColumn
+    starts: np.ndarray
     weights: np.ndarray | None = None
 
     categories = None
     holds_codes = True
 
     @classmethod
-    def from_arrow(cls, name: str | int, bags: pa.Array) -> InputListColumn | None:
+    def from_arrow(cls, name: str | int, lists: pa.Array) -> InputListColumn | None:
         """Read lists of integers, or of structs of a code and a weight; None if they are others."""
-        starts, members = flattened(bags)
+        members, starts = flattened(lists)
         weights = None
         if pa.types.is_struct(members.type):
             if {field.name for field in members.type} != {"code", "weight"}:
@@ -91,8 +91,8 @@ class InputListColumn:
         values = members.cast(type_).fill_null(0).to_numpy()
         return cls(
             name,
-            starts,
             InputColumn(name, values, missing),
+            starts,
             None if weights is None else checked_weights(name, weights),
         )
 
@@ -116,15 +116,15 @@ class InputListColumn:
         else:
             part = places(first, lengths)
         weights = None if self.weights is None else self.weights[part]
-        return InputListColumn(self.name, starts, self.members.take(part), weights)
+        return InputListColumn(self.name, self.members.take(part), starts, weights)
 
     def ranks(self) -> list[np.ndarray]:
         """Arrays of integers that are equal for equal cells."""
         parts = [*self.members.ranks(), *([] if self.weights is None else [_ranks(self.weights)])]
         members = np.column_stack(parts)
-        bags = [members[a:b].tobytes() for a, b in pairwise(self.starts)]
-        number = {bag: rank for rank, bag in enumerate(sorted(set(bags)))}
-        return [np.array([number[bag] for bag in bags])]
+        lists = [members[a:b].tobytes() for a, b in pairwise(self.starts)]
+        rank_of = {content: rank for rank, content in enumerate(sorted(set(lists)))}
+        return [np.array([rank_of[content] for content in lists])]
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A column of bags of codes: each code has a row, and so has the empty bag."""
+"""A column of lists of codes: each code has a table row, and so has the empty list."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ from sklearn_deepfm._tables.lists import places
 class ListField(IndexField):
     """A multi-valued column; its cells are weighted sums of the rows of their members.
 
-    A missing cell is a bag of one missing code. An empty one is a bag of one member
+    A missing cell is a list of one missing code. An empty one is a list of one member
     too, which stands for "none" and has a row of its own if fit saw any.
 
     Parameters
     ----------
     name : str or int
     pooling : {"mean", "sum"}
-        Whether the weights of a bag are divided by their sum.
+        Whether the weights of a list are divided by their sum.
     """
 
     _saved = {
@@ -78,7 +78,7 @@ class ListField(IndexField):
         return new
 
     def _add_to_average(self, column, weight):
-        starts, rows, shares = self.encode_lists(column)
+        rows, starts, shares = self.encode_lists(column)
         if weight is not None:
             shares = shares * np.repeat(weight, np.diff(starts))
         pooled = np.bincount(rows, weights=shares, minlength=self.n_rows)
@@ -96,20 +96,20 @@ class ListField(IndexField):
 
         Returns
         -------
+        members : ndarray of shape (n_members,), int32
         starts : ndarray of shape (n_samples + 1,), int64
-        rows : ndarray of shape (n_members,), int32
         weights : ndarray of shape (n_members,), float32
         """
         rows, _ = self.encode(column.members)
         weights, lengths = self._pooling_weights(column), column.lengths
         if lengths.all():
-            return column.starts, rows, weights
+            return rows, column.starts, weights
         starts = np.concatenate([[0], np.cumsum(np.maximum(lengths, 1))])
         members = np.full(starts[-1], self.empty_row, dtype=np.int32)
         shares = np.ones(starts[-1], dtype=np.float32)
         place = places(starts[:-1], lengths)
         members[place], shares[place] = rows, weights
-        return starts, members, shares
+        return members, starts, shares
 
     def _pooling_weights(self, column):
         lengths, weights = column.lengths, column.weights
@@ -124,13 +124,13 @@ class ListField(IndexField):
             weights = np.repeat(1 / np.maximum(lengths, 1), lengths)
         else:
             sums = np.add.reduceat(np.append(weights, 0.0), column.starts[:-1]) * (lengths > 0)
-            # A bag whose weights are all 0 contributes nothing.
+            # A list whose weights are all 0 contributes nothing.
             weights = weights / np.repeat(np.where(sums > 0, sums, 1.0), lengths)
         return weights.astype(np.float32)
 
 
 def as_lists(name, column):
-    """A column of another form as bags, which it can be if all its cells are missing."""
+    """A column of another form as lists, which it can be if all its cells are missing."""
     if isinstance(column, InputListColumn):
         return column
     if not column.is_all_missing:
@@ -139,29 +139,30 @@ def as_lists(name, column):
             f"lists, of one member where there is one."
         )
     nothing = InputColumn(name, np.zeros(len(column), np.int64), np.ones(len(column), bool))
-    return InputListColumn(name, np.arange(len(column) + 1), nothing)
+    return InputListColumn(name, nothing, np.arange(len(column) + 1))
 
 
-def interleave_lists(bags):
-    """The bags of several fields, sample by sample.
+def interleave_lists(lists):
+    """The lists of several fields, sample by sample.
 
     Parameters
     ----------
-    bags : list of (starts, members, weights)
+    lists : list of (members, starts, weights)
         As :meth:`ListField.encode_lists` gives them.
 
     Returns
     -------
-    starts : ndarray of shape (n_samples * n_bags + 1,), int64
-    members, weights : ndarray of shape (n_members,)
+    members : ndarray of shape (n_members,), int32
+    starts : ndarray of shape (n_samples * n_lists + 1,), int64
+    weights : ndarray of shape (n_members,), float32
     """
-    if len(bags) == 1:
-        return bags[0]
-    lengths = np.column_stack([np.diff(starts) for starts, _, _ in bags])
+    if len(lists) == 1:
+        return lists[0]
+    lengths = np.column_stack([np.diff(starts) for _, starts, _ in lists])
     all_starts = np.concatenate([[0], np.cumsum(lengths)])
     members = np.empty(all_starts[-1], dtype=np.int32)
     weights = np.empty(all_starts[-1], dtype=np.float32)
-    for k, (_, rows, shares) in enumerate(bags):
-        place = places(all_starts[k : -1 : len(bags)], lengths[:, k])
+    for k, (rows, _, shares) in enumerate(lists):
+        place = places(all_starts[k : -1 : len(lists)], lengths[:, k])
         members[place], weights[place] = rows, shares
-    return all_starts, members, weights
+    return members, all_starts, weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType
 
-from sklearn_deepfm._encoder.binning import Numbers
+from sklearn_deepfm._encoder.binning import Bins, Numbers
 from sklearn_deepfm._encoder.category_lists import CategoryLists
 from sklearn_deepfm._encoder.hashed import Hashed
 from sklearn_deepfm._encoder.vocabulary import (
@@ -39,17 +40,15 @@ def parse_encoder(scope: Any, model: Any, inputs: list, custom_parsers: Any = No
     """Declare what the encoder gives: a matrix of codes, or a tensor for each field."""
     operator = scope.declare_local_operator("SklearnDeepFMOrdinalFieldEncoder", model)
     operator.inputs = inputs
-    if not any(isinstance(field, CategoryLists | Numbers) for field in model._fields):
-        types = {"codes": Int64TensorType([None, len(model._fields)])}
+    of_fields = [type_of_output(field) for field in model._fields]
+    if all(type_.shape == [None, 1] and isinstance(type_, Int64TensorType) for type_ in of_fields):
+        types = {"codes": Int64TensorType([None, len(of_fields)])}
     else:
         types = {}
-        for field, role in zip(model._fields, model._column_specs, strict=True):
-            width = None if isinstance(field, CategoryLists) else 1
-            is_number = isinstance(field, Numbers)
-            kind = DoubleTensorType if is_number else Int64TensorType
-            types[f"codes_{role.position}"] = kind([None, width])
-            if role.weights is not None:
-                types[f"weights_{role.position}"] = DoubleTensorType([None, None])
+        for type_, spec in zip(of_fields, model._column_specs, strict=True):
+            types[f"codes_{spec.position}"] = type_
+            if spec.weights is not None:
+                types[f"weights_{spec.position}"] = DoubleTensorType([None, None])
     for name, type_ in types.items():
         operator.outputs.append(scope.declare_local_variable(name, type_))
     return list(operator.outputs)
@@ -71,15 +70,12 @@ def convert_encoder(scope: Any, operator: Any, container: Any) -> None:
         )
     names = list(getattr(encoder, "feature_names_in_", range(encoder.n_features_in_)))
     results = []
-    for field, role in zip(encoder._fields, encoder._column_specs, strict=True):
-        cells = Cells(graph, names[role.position], columns[role.position], missing)
-        cells.check_form(field, role)
-        if isinstance(field, CategoryLists):
-            results.append(cells.members_encoded(field.of_members, role))
-            if role.weights is not None:
-                results.append(graph.weights(columns[role.weights]))
-        else:
-            results.append(cells.encoded(field))
+    for field, spec in zip(encoder._fields, encoder._column_specs, strict=True):
+        cells = Cells(graph, names[spec.position], columns[spec.position], missing)
+        cells.check_form(isinstance(field, CategoryLists), spec)
+        results.append(encode_cells(field, cells, spec))
+        if spec.weights is not None:
+            results.append(graph.weights(columns[spec.weights]))
     if len(operator.outputs) == 1 and len(results) > 1:
         results = [graph("Concat", *results, axis=1)]
     for output, result in zip(operator.outputs, results, strict=True):
@@ -101,73 +97,55 @@ class Cells:
     """
 
     def __init__(self, graph: Graph, name: Any, tensor: Tensor, missing_string: str) -> None:
-        self._graph, self._name, self._tensor = graph, name, tensor
+        self.graph, self.name, self._tensor = graph, name, tensor
         self._missing_string = missing_string
 
-    def check_form(self, field: Any, role: Any) -> None:
+    def check_form(self, held_lists: bool, spec: Any) -> None:
         """Refuse lists where fit saw single values, and the reverse."""
         is_list, forms = self._tensor.is_list, ("single values", "lists")
-        held_lists = isinstance(field, CategoryLists)
-        if is_list != held_lists and (is_list or role.separator is None):
+        if is_list != held_lists and (is_list or spec.separator is None):
             raise ValueError(
-                f"Column {self._name!r} held {forms[held_lists]} when the encoder was fitted, and "
+                f"Column {self.name!r} held {forms[held_lists]} when the encoder was fitted, and "
                 f"the input of the ONNX file would hold {forms[is_list]}. Declare it as it was."
             )
 
-    def encoded(self, field: Any) -> str:
-        """Codes, int64, or the numbers of a field that passes them on, float64."""
-        if isinstance(field, Hashed):
-            raise ValueError(
-                f"Column {self._name!r} is hashed (hash_dims), for which ONNX has no operator. Fit "
-                f"the encoder without hash_dims, with min_frequency or max_categories instead."
-            )
-        self._check_kind(field.kind)
-        if isinstance(field, Vocabulary):
-            return self._codes(field)
-        x, is_missing = self._quantities(field.kind)
-        if isinstance(field, Numbers):
-            return self._graph("Where", is_missing, np.array(np.nan), x)
-        bins = self._graph.count_not_above(x, field.edges[1:-1])
-        codes = self._graph("Add", bins, np.array(FIRST_KNOWN_CODE))
-        return self._graph("Where", is_missing, np.array(MISSING_CODE), codes)
-
-    def members_encoded(self, field: Any, role: Any) -> str:
-        """Codes of the members of lists, (n, length of the longest), filled up by NAT."""
+    def members(self, spec: Any) -> Cells:
+        """The members of lists, (n, length of the longest), of strings taken apart if need be."""
         tensor = self._tensor
         if tensor.type in (FLOAT, DOUBLE):
             raise ValueError(
-                f"Column {self._name!r} holds lists of floats, which an ONNX file cannot look up. "
+                f"Column {self.name!r} holds lists of floats, which an ONNX file cannot look up. "
                 f"Make integers or strings of their members before the encoder is fitted."
             )
-        self._check_missing_string(role)
-        if role.separator is not None and not tensor.is_list:
-            if role.weights is not None:
+        self._check_missing_string(spec)
+        if spec.separator is not None and not tensor.is_list:
+            if spec.weights is not None:
                 raise ValueError(
-                    f"Column {self._name!r} holds separated strings whose parts have weights "
+                    f"Column {self.name!r} holds separated strings whose parts have weights "
                     f"(member_weights), which an ONNX file cannot pair. Fit on lists instead."
                 )
-            flat = self._graph("Reshape", tensor.name, np.array([-1]))
-            parts, _ = self._graph.outputs("StringSplit", 2, flat, delimiter=role.separator)
+            flat = self.graph("Reshape", tensor.name, np.array([-1]))
+            parts, _ = self.graph.outputs("StringSplit", 2, flat, delimiter=spec.separator)
             tensor = Tensor(parts, STRING, is_list=True)
-        return Cells(self._graph, self._name, tensor, self._missing_string).encoded(field)
+        return Cells(self.graph, self.name, tensor, self._missing_string)
 
-    def _check_missing_string(self, role: Any) -> None:
-        missing, separator = self._missing_string, role.separator
+    def _check_missing_string(self, spec: Any) -> None:
+        missing, separator = self._missing_string, spec.separator
         if missing == "" or (separator is not None and separator in missing):
             raise ValueError(
                 f"missing_string must be a string that is not empty and holds no separator, for "
-                f"column {self._name!r} of lists, got {missing!r}. Choose another."
+                f"column {self.name!r} of lists, got {missing!r}. Choose another."
             )
 
-    def _check_kind(self, kind: str | None) -> None:
+    def check_kind(self, kind: str | None) -> None:
         kinds = ["strings"] if self._tensor.type == STRING else ["numbers", "booleans", *_DATES]
         if kind is not None and kind not in kinds:
             raise ValueError(
-                f"Column {self._name!r} held {kind} when the encoder was fitted, and the input of "
+                f"Column {self.name!r} held {kind} when the encoder was fitted, and the input of "
                 f"the ONNX file would hold {kinds[0]}. Declare it as the type it had."
             )
 
-    def _codes(self, vocabulary: Vocabulary) -> str:
+    def codes(self, vocabulary: Vocabulary) -> str:
         known = self._as_numbers(vocabulary.categories)
         codes = FIRST_KNOWN_CODE + np.arange(len(known))
         if self._tensor.type == STRING:
@@ -179,8 +157,8 @@ class Cells:
         special = {NAT: MISSING_CODE} if vocabulary.kind in _DATES else {}
         if self._tensor.is_list:
             special = {NAT: NAT, MISSING_MEMBER: MISSING_CODE}
-        return self._graph.look_up_numbers(
-            self._name, self._tensor, numbers, codes, UNKNOWN_CODE, MISSING_CODE, special
+        return self.graph.look_up_numbers(
+            self.name, self._tensor, numbers, codes, UNKNOWN_CODE, MISSING_CODE, special
         )
 
     def _as_numbers(self, known: pa.Array) -> pa.Array:
@@ -188,7 +166,7 @@ class Cells:
         type_ = known.type
         if pa.types.is_uint64(type_) and len(known) and pc.max(known).as_py() >= 2**63:
             raise ValueError(
-                f"Column {self._name!r} has a category beyond the largest int64, which ONNX can "
+                f"Column {self.name!r} has a category beyond the largest int64, which ONNX can "
                 f"look up alone. Make strings of its values before the encoder is fitted."
             )
         is_number = pa.types.is_boolean(type_) or pa.types.is_integer(type_)
@@ -198,10 +176,10 @@ class Cells:
     def _check_no_category(self, values: pa.Array) -> None:
         """What is sent for something else is none, not even a rare one, which is unknown."""
         if pc.any(pc.equal(values, self._missing_string)).as_py():
-            raise missing_string_is_category(self._missing_string, self._name)
+            raise missing_string_is_category(self._missing_string, self.name)
         if self._tensor.is_list and pc.any(pc.equal(values, "")).as_py():
             raise ValueError(
-                f"Column {self._name!r} holds lists with the member '', which in an ONNX file "
+                f"Column {self.name!r} holds lists with the member '', which in an ONNX file "
                 f"fills up the shorter lists. Replace it before the encoder is fitted."
             )
 
@@ -209,12 +187,12 @@ class Cells:
         keys, values = [*known, self._missing_string], [*codes, MISSING_CODE]
         if self._tensor.is_list:
             keys, values = [*keys, ""], [*values, NAT]
-        return self._graph.look_up(self._tensor.name, keys, values, UNKNOWN_CODE)
+        return self.graph.look_up(self._tensor.name, keys, values, UNKNOWN_CODE)
 
     def _codes_of_fractions(self, known: np.ndarray, codes: np.ndarray) -> str:
         """By searching, since LabelEncoder knows no float64."""
-        graph, order = self._graph, np.argsort(known)
-        x, is_missing = self._quantities("numbers")
+        graph, order = self.graph, np.argsort(known)
+        x, is_missing = self.quantities("numbers")
         place = graph("Sub", graph.count_not_above(x, known[order]), np.array(1))
         place = graph("Max", place, np.array(0))
         is_known = graph("Equal", graph("Gather", known[order], place), x)
@@ -223,9 +201,79 @@ class Cells:
         )
         return graph("Where", is_missing, np.array(MISSING_CODE), found)
 
-    def _quantities(self, kind: str | None) -> tuple[str, str]:
+    def quantities(self, kind: str | None) -> tuple[str, str]:
         """Cells as float64, dates as microseconds, and where they are missing."""
-        graph, cells = self._graph, self._graph.cast(self._tensor, DOUBLE)
+        graph, cells = self.graph, self.graph.cast(self._tensor, DOUBLE)
         if kind in _DATES and self._tensor.type == INT64:
             return cells, graph("Equal", self._tensor.name, np.array(NAT))
         return graph.finite(cells)
+
+
+@singledispatch
+def type_of_output(field: Any) -> Any:
+    """Type of what a kind of field gives: codes, unless it is registered as another."""
+    return Int64TensorType([None, 1])
+
+
+@type_of_output.register
+def _(field: CategoryLists) -> Any:
+    return Int64TensorType([None, None])
+
+
+@type_of_output.register
+def _(field: Numbers) -> Any:
+    return DoubleTensorType([None, 1])
+
+
+@singledispatch
+def encode_cells(field: Any, cells: Cells, spec: Any) -> str:
+    """Add the nodes of one kind of field.
+
+    Parameters
+    ----------
+    field : Vocabulary, Hashed, Bins, Numbers or CategoryLists
+    cells : Cells
+    spec : ColumnSpec
+
+    Returns
+    -------
+    codes : str
+        Codes, int64; the numbers of a field that passes them on, float64. The lists of a batch
+        are filled up by NAT to the length of the longest.
+    """
+    raise NotImplementedError(f"an encoder's field of type {type(field).__name__}")
+
+
+@encode_cells.register
+def _(field: CategoryLists, cells: Cells, spec: Any) -> str:
+    return encode_cells(field.of_members, cells.members(spec), spec)
+
+
+@encode_cells.register
+def _(field: Hashed, cells: Cells, spec: Any) -> str:
+    raise ValueError(
+        f"Column {cells.name!r} is hashed (hash_dims), for which ONNX has no operator. Fit "
+        f"the encoder without hash_dims, with min_frequency or max_categories instead."
+    )
+
+
+@encode_cells.register
+def _(field: Vocabulary, cells: Cells, spec: Any) -> str:
+    cells.check_kind(field.kind)
+    return cells.codes(field)
+
+
+@encode_cells.register
+def _(field: Numbers, cells: Cells, spec: Any) -> str:
+    cells.check_kind(field.kind)
+    x, is_missing = cells.quantities(field.kind)
+    return cells.graph("Where", is_missing, np.array(np.nan), x)
+
+
+@encode_cells.register
+def _(field: Bins, cells: Cells, spec: Any) -> str:
+    cells.check_kind(field.kind)
+    x, is_missing = cells.quantities(field.kind)
+    bins = cells.graph.count_not_above(x, field.edges[1:-1])
+    codes = cells.graph("Add", bins, np.array(FIRST_KNOWN_CODE))
+    return cells.graph("Where", is_missing, np.array(MISSING_CODE), codes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -40,30 +41,21 @@ class FieldNodes:
     def __init__(self, graph: Graph, fields: Fields, table: np.ndarray, missing_string: str):
         self._graph, self._fields, self._missing_string = graph, fields, missing_string
         self._values, self._table = table, graph.constant(table)
+        self.cells: list[str] = []  # of each field of one code, rows of the table
+        self.scores: dict[int, str] = {}  # of numeric fields, by their position in `cells`
+        self.lists: list[str] = []  # of each list field, the pooled rows
 
     def rows(self, columns: list[Tensor]) -> str:
         """First-order weights and embeddings of each field, (n, n_fields, width)."""
-        cells: list[str] = []
-        values: dict[int, str] = {}
-        bags: list[str] = []
         parts = iter(columns)
         for field, offset in zip(self._fields, self._fields.offsets, strict=True):
             column = next(parts, None)
             if column is None:
                 raise _wrong_number(columns, self._fields)
-            is_bag = isinstance(field, ListField)
-            if is_bag != column.is_list:
-                raise _wrong_form(field, is_bag)
-            if is_bag:
-                bags.append(self._pooled(field, int(offset), column, parts))
-            elif isinstance(field, NumericField):
-                index, values[len(cells)] = self._bin_and_score(field, column)
-                cells.append(self._shifted(index, offset))
-            else:
-                cells.append(self._shifted(self._local_rows(field, column), offset))
+            add_field(field, self, int(offset), column, parts)
         if next(parts, None) is not None:
             raise _wrong_number(columns, self._fields)
-        return self._beside_bags(cells, values, bags)
+        return self._beside_lists()
 
     def rows_of_matrix(self, codes: str) -> str:
         """The same for a matrix of int64 codes, all fields of which have dense codes."""
@@ -74,30 +66,30 @@ class FieldNodes:
         index = graph("Gather", maps.entries.astype(np.int64), place)
         return graph("Gather", self._table, index)
 
-    def _shifted(self, rows: str, offset: int) -> str:
+    def shifted(self, rows: str, offset: int) -> str:
         return self._graph("Add", rows, np.array(offset, np.int64)) if offset else rows
 
-    def _beside_bags(self, cells: list[str], values: dict[int, str], bags: list[str]) -> str:
+    def _beside_lists(self) -> str:
         graph, parts = self._graph, []
-        if cells:
-            index = graph("Concat", *cells, axis=1) if len(cells) > 1 else cells[0]
+        if self.cells:
+            index = graph("Concat", *self.cells, axis=1) if len(self.cells) > 1 else self.cells[0]
             rows = graph("Gather", self._table, index)
-            parts.append(self._with_slopes(rows, len(cells), values) if values else rows)
-        parts += bags
+            parts.append(self._with_slopes(rows) if self.scores else rows)
+        parts += self.lists
         return graph("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
 
-    def _with_slopes(self, rows: str, n_cells: int, values: dict[int, str]) -> str:
-        """Rows of bins plus the value of each numeric field times its slope."""
-        graph = self._graph
+    def _with_slopes(self, rows: str) -> str:
+        """Rows of bins plus the score of each numeric field times its slope."""
+        graph, n_cells = self._graph, len(self.cells)
         slopes = np.zeros((n_cells, self._values.shape[1]), self._values.dtype)
-        place = np.zeros((len(values), n_cells), np.float32)
+        place = np.zeros((len(self.scores), n_cells), np.float32)
         for k, (cell, row) in enumerate(self._fields.slopes.items()):
             slopes[cell], place[k, cell] = self._values[row], 1
-        scores = graph("Concat", *values.values(), axis=1)
+        scores = graph("Concat", *self.scores.values(), axis=1)
         of_cells = graph("Unsqueeze", graph("MatMul", scores, place), np.array([2]))
         return graph("Add", rows, graph("Mul", of_cells, slopes[np.newaxis]))
 
-    def _local_rows(self, field: IndexField, column: Tensor) -> str:
+    def local_rows(self, field: IndexField, column: Tensor) -> str:
         """Local row of each cell, int64."""
         if field.categories is not None:
             return self._rows_of_categories(field, column)
@@ -141,7 +133,7 @@ class FieldNodes:
             field.name, column, codes, rows, UNSEEN_ROW, field.missing_row, special
         )
 
-    def _bin_and_score(self, field: NumericField, column: Tensor) -> tuple[str, str]:
+    def bin_and_score(self, field: NumericField, column: Tensor) -> tuple[str, str]:
         """Local row of each cell, int64, and its normal score, float32."""
         graph = self._graph
         if column.type == STRING:
@@ -171,10 +163,10 @@ class FieldNodes:
             graph("Gather", scores, piece),
         )
 
-    def _pooled(self, field: ListField, offset: int, codes: Tensor, parts: Iterator[Tensor]) -> str:
+    def pooled(self, field: ListField, offset: int, codes: Tensor, parts: Iterator[Tensor]) -> str:
         """Weighted sum of the rows of the members of each list, (n, 1, width)."""
         graph = self._graph
-        rows = self._shifted(self._local_rows(field, codes), offset)
+        rows = self.shifted(self.local_rows(field, codes), offset)
         is_member = graph("Not", graph("Equal", graph.cast(codes, INT64), np.array(NAT)))
         ones = graph("Cast", is_member, to=FLOAT)
         n_members = graph("ReduceSum", ones, np.array([1]), keepdims=1)
@@ -199,6 +191,52 @@ class FieldNodes:
         return graph("Where", graph("Unsqueeze", is_empty, np.array([2])), empty, pooled)
 
 
+@singledispatch
+def add_field(
+    field: Any, nodes: FieldNodes, offset: int, column: Tensor, others: Iterator[Tensor]
+) -> None:
+    """Add the nodes of one kind of field.
+
+    Parameters
+    ----------
+    field : IndexField, NumericField or ListField
+    nodes : FieldNodes
+        Gets what becomes of the column.
+    offset : int
+        First row of the field in the table.
+    column : Tensor
+    others : iterator of Tensor
+        The columns after it, the first of which may hold weights of members.
+    """
+    raise NotImplementedError(f"an estimator's field of type {type(field).__name__}")
+
+
+@add_field.register
+def _(
+    field: IndexField, nodes: FieldNodes, offset: int, column: Tensor, others: Iterator[Tensor]
+) -> None:
+    _check_form(field, column, is_list=False)
+    nodes.cells.append(nodes.shifted(nodes.local_rows(field, column), offset))
+
+
+@add_field.register
+def _(
+    field: NumericField, nodes: FieldNodes, offset: int, column: Tensor, others: Iterator[Tensor]
+) -> None:
+    _check_form(field, column, is_list=False)
+    rows, score = nodes.bin_and_score(field, column)
+    nodes.scores[len(nodes.cells)] = score
+    nodes.cells.append(nodes.shifted(rows, offset))
+
+
+@add_field.register
+def _(
+    field: ListField, nodes: FieldNodes, offset: int, column: Tensor, others: Iterator[Tensor]
+) -> None:
+    _check_form(field, column, is_list=True)
+    nodes.lists.append(nodes.pooled(field, offset, column, others))
+
+
 def _wrong_number(columns: list[Tensor], fields: Fields) -> ValueError:
     return ValueError(
         f"The estimator was fitted on {len(fields)} columns, and the inputs have {len(columns)}. "
@@ -206,9 +244,12 @@ def _wrong_number(columns: list[Tensor], fields: Fields) -> ValueError:
     )
 
 
-def _wrong_form(field: Any, is_bag: bool) -> ValueError:
-    forms = ("lists", "single values") if is_bag else ("single values", "lists")
-    return ValueError(
+def _check_form(field: Any, column: Tensor, *, is_list: bool) -> None:
+    """Refuse lists where fit saw single values, and the reverse."""
+    if column.is_list == is_list:
+        return
+    forms = ("lists", "single values") if is_list else ("single values", "lists")
+    raise ValueError(
         f"Column {field.name!r} held {forms[0]} in fit, and the input of the ONNX file would hold "
         f"{forms[1]}. Declare it as it was."
     )

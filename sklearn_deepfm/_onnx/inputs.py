@@ -59,8 +59,8 @@ def values_of_inputs(X: Any) -> dict[str, Values]:
         if not is_list(arrow.type) or not pa.types.is_struct(arrow.type.value_type):
             values[name] = column_of_arrow(name, arrow)
             continue
-        starts, members = flattened(arrow)  # codes with weights, as an encoder gives them
-        halves = [lists_of(starts, pc.struct_field(members, part)) for part in ("code", "weight")]
+        members, starts = flattened(arrow)  # codes with weights, as an encoder gives them
+        halves = [lists_of(pc.struct_field(members, part), starts) for part in ("code", "weight")]
         values[name] = column_of_arrow(name, halves[0])
         values[free_name(f"{name}_weights", names)] = column_of_arrow(name, halves[1])
     return values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -37,23 +38,32 @@ def logits_of(graph: Graph, module: DeepFM, rows: str) -> str:
 
 def _member_logits(graph: Graph, module: DeepFM, member: int, rows: str) -> str:
     """Equations 1 to 4 of the paper, as `DeepFM.member_logits` has them."""
-    n_first = module.n_first // module.n_members
-    ends = np.array([0]), np.array([n_first]), np.array([np.iinfo(np.int64).max])
+    first, embedding = _parts(graph, module, rows)
+    terms = [
+        _TERMS[component](graph, module, member, first if component == "linear" else embedding)
+        for component in module.components
+    ]
     bias = module.bias.detach().cpu().numpy().reshape(module.n_members, -1)[member]
-    terms = []
-    if "linear" in module.components:
-        first = graph("Slice", rows, ends[0], ends[1], np.array([2]))
-        terms.append(graph("ReduceSum", first, np.array([1]), keepdims=0))
-    if {"fm", "deep"} & set(module.components):
-        embedding = graph("Slice", rows, ends[1], ends[2], np.array([2])) if n_first else rows
-    if "fm" in module.components:
-        terms.append(_second_order(graph, module, member, embedding))
-    if "deep" in module.components:
-        terms.append(_deep(graph, module.mlps[member], embedding))
     logits = graph("Add", terms[0], bias[np.newaxis])
     for term in terms[1:]:
         logits = graph("Add", logits, term)
     return logits
+
+
+def _parts(graph: Graph, module: DeepFM, rows: str) -> tuple[str, str]:
+    """First-order weights and embeddings of one member's rows; "" where a row has none."""
+    n_first = module.n_first // module.n_members
+    ends = np.array([0]), np.array([n_first]), np.array([np.iinfo(np.int64).max])
+    has_embedding = bool({"fm", "deep"} & set(module.components))
+    first = graph("Slice", rows, ends[0], ends[1], np.array([2])) if n_first else ""
+    if not has_embedding:
+        return first, ""
+    return first, graph("Slice", rows, ends[1], ends[2], np.array([2])) if n_first else rows
+
+
+def _first_order(graph: Graph, module: DeepFM, member: int, first: str) -> str:
+    """Sum of w_i over the fields (equation 2)."""
+    return graph("ReduceSum", first, np.array([1]), keepdims=0)
 
 
 def _second_order(graph: Graph, module: DeepFM, member: int, embedding: str) -> str:
@@ -69,13 +79,20 @@ def _second_order(graph: Graph, module: DeepFM, member: int, embedding: str) -> 
     return graph("MatMul", squares, 0.5 * scale[member].T)
 
 
-def _deep(graph: Graph, mlp: Any, embedding: str) -> str:
-    """The layers of an MLP, each with the BatchNorm behind it in one product."""
-    weights = [_folded(layer, behind) for layer, behind in _linear_layers(mlp)]
+def _deep(graph: Graph, module: DeepFM, member: int, embedding: str) -> str:
+    """The layers of an MLP, each with the BatchNorm behind it in one product (equation 4)."""
+    weights = [_folded(layer, behind) for layer, behind in _linear_layers(module.mlps[member])]
     hidden = graph("Reshape", embedding, np.array([-1, weights[0][0].shape[1]]))
     for weight, bias in weights[:-1]:
         hidden = graph("Relu", graph("Gemm", hidden, weight, bias, transB=1))
     return graph("MatMul", hidden, weights[-1][0].T)
+
+
+_TERMS: dict[str, Callable[[Graph, DeepFM, int, str], str]] = {
+    "linear": _first_order,
+    "fm": _second_order,
+    "deep": _deep,
+}
 
 
 def _linear_layers(mlp: Any) -> list[tuple[nn.Linear, nn.Module | None]]:

@@ -139,11 +139,11 @@ def _notes(model: Any, names: list[str]) -> dict[str, dict[str, str]]:
 
 def _notes_of_encoder(encoder: Any, names: list[str]) -> dict[str, dict[str, str]]:
     notes = {}
-    for role in encoder._column_specs:
-        if role.weights is not None:
-            notes[names[role.weights]] = {"weights_of": names[role.position]}
-        if role.separator is not None:
-            notes[names[role.position]] = {"separator": role.separator}
+    for spec in encoder._column_specs:
+        if spec.weights is not None:
+            notes[names[spec.weights]] = {"weights_of": names[spec.position]}
+        if spec.separator is not None:
+            notes[names[spec.position]] = {"separator": spec.separator}
     return notes
 
 

@@ -15,7 +15,7 @@ from sklearn_deepfm._fields.fields import FieldOffsets
 from sklearn_deepfm._samples.samples import Batch, Batches, Samples
 
 ROWS_OF_A_CHUNK = 2**12  # that stand together in the file
-ROWS_OF_A_BUFFER = 2**20  # that are in memory, in random order among each other
+ROWS_OF_A_BLOCK = 2**20  # that are in memory, in random order among each other
 FEW_ROWS, FEW_CHUNKS = 2**13, 2**6  # to look at, always in memory
 
 
@@ -24,7 +24,7 @@ class _Chunk(NamedTuple):
 
     start: int
     tensors: dict[str, tuple[np.dtype, tuple[int, ...]]]
-    layout: FieldOffsets
+    offsets: FieldOffsets
 
 
 class DiskBuffer:
@@ -58,7 +58,7 @@ class DiskBuffer:
     def __len__(self) -> int:
         return self._n_rows
 
-    def add(self, samples: Samples, layout: FieldOffsets) -> None:
+    def add(self, samples: Samples, offsets: FieldOffsets) -> None:
         """Write samples to the end of the file.
 
         Raises
@@ -69,7 +69,7 @@ class DiskBuffer:
         for start in range(0, len(samples), ROWS_OF_A_CHUNK):
             part = samples.rows(slice(start, min(start + ROWS_OF_A_CHUNK, len(samples))))
             arrays = {name: tensor.numpy() for name, tensor in part.named_tensors().items()}
-            self._chunks.append(_Chunk(self._file.tell(), _shapes(arrays), layout))
+            self._chunks.append(_Chunk(self._file.tell(), _shapes(arrays), offsets))
             try:
                 for array in arrays.values():
                     self._file.write(np.ascontiguousarray(array).data)
@@ -92,7 +92,7 @@ class DiskBuffer:
 
     def finish(
         self,
-        layout: FieldOffsets,
+        offsets: FieldOffsets,
         totals: list[tuple[int, Any]] | None = None,
         rows: np.ndarray | None = None,
     ) -> None:
@@ -100,14 +100,14 @@ class DiskBuffer:
 
         Parameters
         ----------
-        layout : FieldOffsets
+        offsets : FieldOffsets
         totals : list of tuple, default=None
             As `total`, of the spools of all processes; None if there is but this one.
         rows : ndarray of shape (n_rows_of_the_layout,), int32, default=None
             Where each row of the table is in the one that all processes share; None if it
             is the same one.
         """
-        self._layout = layout
+        self._offsets = offsets
         self._rows = None if rows is None else torch.from_numpy(rows)
         numbers, weights = zip(*(totals or [self.total]), strict=True)
         self.rows_of_processes = list(numbers)
@@ -137,9 +137,9 @@ class DiskBuffer:
         """Batches in random order."""
         return DiskBatches(self, batch_size, generator)
 
-    def buffers(self, generator: torch.Generator | None) -> Iterator[Samples]:
+    def blocks(self, generator: torch.Generator | None) -> Iterator[Samples]:
         """Chunks in random order, so many at a time that they fill a buffer."""
-        n, at_once = len(self._chunks), max(ROWS_OF_A_BUFFER // ROWS_OF_A_CHUNK, 1)
+        n, at_once = len(self._chunks), max(ROWS_OF_A_BLOCK // ROWS_OF_A_CHUNK, 1)
         order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
         for numbers in order.split(at_once):
             parts = [self._read(self._chunks[number]) for number in numbers]
@@ -153,9 +153,9 @@ class DiskBuffer:
             self._file.readinto(array.data)  # type: ignore[attr-defined]
             tensors[name] = torch.from_numpy(array)
         samples = Samples.of_named_tensors(tensors)
-        samples.index.add_(torch.from_numpy(self._layout.cells - chunk.layout.cells))
+        samples.index.add_(torch.from_numpy(self._offsets.cells - chunk.offsets.cells))
         if samples.bags is not None:
-            shift = torch.from_numpy(self._layout.bags - chunk.layout.bags)
+            shift = torch.from_numpy(self._offsets.lists - chunk.offsets.lists)
             of_members = samples.bags.bag_of_members().remainder(len(shift))
             samples.bags.members.add_(shift.index_select(0, of_members))
         if self._rows is not None:
@@ -189,8 +189,8 @@ class DiskBatches(Batches):
 
     def __iter__(self) -> Iterator[Batch]:
         sizes, rest = _sizes(len(self.samples), len(self))[::-1], None
-        for buffer in self.samples.buffers(self._generator):
-            samples = buffer if rest is None else Samples.concatenate([rest, buffer])
+        for block in self.samples.blocks(self._generator):
+            samples = block if rest is None else Samples.concatenate([rest, block])
             order = self._order(len(samples)).to(samples.index.device)
             while sizes and sizes[-1] <= len(order):
                 size = sizes.pop()

@@ -21,7 +21,7 @@ def samples_of(rows, fields, target, n_members, *, validates=False):
     Rows that members hold out are given by `rows.held_by`: in training these weigh
     nothing for that member, in validation it is the one that is asked.
     """
-    index, value, bags = fields.encode(rows.columns)
+    index, value, lists = fields.encode(rows.columns)
     weight, member = rows.weight, None
     if rows.held_by is not None and validates:
         member = torch.from_numpy(rows.held_by)
@@ -34,14 +34,13 @@ def samples_of(rows, fields, target, n_members, *, validates=False):
         torch.from_numpy(target.to_network(rows.y)),
         None if weight is None else torch.from_numpy(weight.astype(np.float64)),
         member,
-        None if bags is None else bags_of_arrays(bags),
+        None if lists is None else bags_of_arrays(lists),
     )
 
 
 def bags_of_arrays(arrays):
     """Bags out of the arrays that `Fields.encode` gives."""
-    starts, members, weights = (torch.from_numpy(array) for array in arrays)
-    return Bags(members, starts, weights)
+    return Bags(*map(torch.from_numpy, arrays))
 
 
 def with_mean_weight(samples):

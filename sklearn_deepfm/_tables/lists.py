@@ -7,14 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def flattened(lists: pa.Array) -> tuple[np.ndarray, pa.Array]:
+def flattened(lists: pa.Array) -> tuple[pa.Array, np.ndarray]:
     """Members of all lists, one list after the other; a missing list has one missing member.
 
     Returns
     -------
+    members : Array
     starts : ndarray of shape (n_lists + 1,), int64
         Where each list begins, and where the last one ends.
-    members : Array
     """
     lengths = pc.list_value_length(lists).fill_null(1).to_numpy().astype(np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -25,7 +25,7 @@ def flattened(lists: pa.Array) -> tuple[np.ndarray, pa.Array]:
         is_real = np.ones(starts[-1], dtype=bool)
         is_real[starts[:-1][lists.is_null().to_numpy(False)]] = False
         members = members.take(pa.array(np.cumsum(is_real) - 1, mask=~is_real))
-    return starts, members
+    return members, starts
 
 
 def places(first: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ def places(first: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(first - (ends - lengths), lengths) + np.arange(lengths.sum())
 
 
-def lists_of(starts: np.ndarray, members: pa.Array) -> pa.Array:
+def lists_of(members: pa.Array, starts: np.ndarray) -> pa.Array:
     """Lists of the members, of 64-bit offsets only where they must be."""
     is_large = starts[-1] > np.iinfo(np.int32).max
     kind = pa.LargeListArray if is_large else pa.ListArray
@@ -43,10 +43,10 @@ def lists_of(starts: np.ndarray, members: pa.Array) -> pa.Array:
 
 def split(strings: pa.Array, separator: str) -> pa.Array:
     """Lists of the parts of strings that are not empty; null where a string is."""
-    starts, parts = flattened(pc.split_pattern(strings, separator))
+    parts, starts = flattened(pc.split_pattern(strings, separator))
     kept = pc.not_equal(parts, "").fill_null(True)
     ends = np.concatenate([[0], np.cumsum(kept.to_numpy(zero_copy_only=False))])
-    lists = lists_of(ends[starts], parts.filter(kept))
+    lists = lists_of(parts.filter(kept), ends[starts])
     return pc.if_else(strings.is_null(), None, lists) if strings.null_count else lists
 
 

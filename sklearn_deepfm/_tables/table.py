@@ -74,8 +74,8 @@ class ListColumn:
     """
 
     name: Any
-    starts: np.ndarray
     members: Column
+    starts: np.ndarray
     is_missing: np.ndarray
     weights: np.ndarray | None = None
 
@@ -97,7 +97,7 @@ class ListColumn:
             return column
         if column.kind is None:
             n = len(column.values)
-            return cls(column.name, np.arange(n + 1), column, np.ones(n, dtype=bool))
+            return cls(column.name, column, np.arange(n + 1), np.ones(n, dtype=bool))
         if separator is None or column.kind != "strings":
             need = "lists" if separator is None else "strings to take apart, or lists,"
             raise ValueError(
@@ -110,9 +110,9 @@ class ListColumn:
 
     @classmethod
     def _of_arrow(cls, name: Any, lists: pa.Array) -> ListColumn:
-        starts, members = flattened(lists)
+        members, starts = flattened(lists)
         is_missing = lists.is_null().to_numpy(zero_copy_only=False)
-        return cls(name, starts, _column_of_arrow(name, members), is_missing)
+        return cls(name, _column_of_arrow(name, members), starts, is_missing)
 
 
 def read_table(X: Any) -> Table:

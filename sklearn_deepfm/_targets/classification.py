@@ -135,7 +135,7 @@ class ClassTarget(Plain):
     def decode(self, y):
         return self.classes[y]
 
-    def answers(self, logits):
+    def fixed_predictions(self, logits):
         return FixedClassifier(self, logits)
 
 
@@ -235,7 +235,7 @@ class MultiLabelTarget(Plain):
     def decode(self, y):
         return y
 
-    def answers(self, logits):
+    def fixed_predictions(self, logits):
         return FixedClassifier(self, logits)
 
 

@@ -4,7 +4,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 
 class _FixedPredictions(BaseEstimator):
-    """An estimator that knows its answers already, for scorers to ask."""
+    """An estimator that knows its fixed_predictions already, for scorers to ask."""
 
     def __init__(self, target, logits):
         self.target = target

@@ -84,5 +84,5 @@ class RegressionTarget(Plain):
     def decode(self, y):
         return y
 
-    def answers(self, logits):
+    def fixed_predictions(self, logits):
         return FixedRegressor(self, logits)

@@ -17,7 +17,7 @@ def run_training(
     n_epochs,
     *,
     keep_optimizer,
-    before,
+    rollback,
     in_stream=False,
     tasks=(),
     checkpoint=None,
@@ -37,7 +37,7 @@ def run_training(
         At most so many.
     keep_optimizer : bool
         Whether a pickle carries the optimizer's state, to go on training.
-    before : NetRollback or None
+    rollback : NetRollback or None
         Of a net that has been trained before.
     in_stream : bool, default=False
         Whether this is one part of many, over which the weights are not averaged.
@@ -62,8 +62,8 @@ def run_training(
     if checkpoint is not None:
         net.max_epochs = n_epochs - checkpoint.begin(model, samples, valid_samples, group)
         callbacks.insert(0, ("deepfm_checkpoint", checkpoint))
-    if before is not None:
-        before.copy(samples)
+    if rollback is not None:
+        rollback.copy(samples)
     group.begin_training(model, samples, valid_samples)
     net.train(samples, valid_samples, callbacks)
     net.max_epochs = n_epochs

@@ -26,12 +26,12 @@ def validation_scorer(scoring, valid, target):
         else:
             repeats = _as_counts(valid.weight, scoring)
             y = np.repeat(y, repeats, axis=0)
-    X = np.zeros((len(y), 1))  # the answers are known: nothing is read from it
+    X = np.zeros((len(y), 1))  # the fixed_predictions are known: nothing is read from it
 
     def score(logits):
         logits = logits.astype(np.float64)
         logits = logits if repeats is None else np.repeat(logits, repeats, axis=0)
-        return scorer(target.answers(logits), X, y, **weight)
+        return scorer(target.fixed_predictions(logits), X, y, **weight)
 
     return score
 

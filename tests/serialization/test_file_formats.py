@@ -1,6 +1,7 @@
 """Files of every format that was ever written load, and predict what they did when they were made.
 
-When the format is raised, `python tests/test_file_formats.py` writes the files of the new one (with
+When the format is raised, `python tests/serialization/test_file_formats.py` writes the files of
+the new one (with
 the oldest NumPy supported, whose pickles newer ones can read)
 beside those of the old ones, which stay as they are.
 """

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from sklearn_deepfm import DeepFM
 
-RECIPE = Path(__file__).parents[1] / "docs" / "distributed" / "sharded_table.py"
+RECIPE = Path(__file__).parents[2] / "docs" / "distributed" / "sharded_table.py"
 SIZES = [1200, 7, 94]  # of the fields: an odd number of rows in all
 N_FEATURES, WIDTH = sum(SIZES), 17
 CONSTANTS = {

@@ -15,9 +15,6 @@ from sklearn_deepfm import (
     DeepFMClassifier,
     DeepFMRegressor,
     OrdinalFieldEncoder,
-    _spool,
-    _stream_fit,
-    _streams,
     predict_to_parquet,
 )
 
@@ -27,10 +24,10 @@ N = 4_000
 @pytest.fixture
 def streams(monkeypatch):
     """Every data set is a stream, of many parts."""
-    monkeypatch.setattr(_streams, "ROWS_OF_A_PART", 300)
-    monkeypatch.setattr(_stream_fit, "IN_MEMORY", 0)
-    monkeypatch.setattr(_spool, "ROWS_OF_A_CHUNK", 128)
-    monkeypatch.setattr(_spool, "ROWS_OF_A_BUFFER", 1024)
+    monkeypatch.setattr("sklearn_deepfm._tables.stream.ROWS_OF_A_PART", 300)
+    monkeypatch.setattr("sklearn_deepfm._estimators.stream_fit.IN_MEMORY", 0)
+    monkeypatch.setattr("sklearn_deepfm._samples.disk_buffer.ROWS_OF_A_CHUNK", 128)
+    monkeypatch.setattr("sklearn_deepfm._samples.disk_buffer.ROWS_OF_A_BLOCK", 1024)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +163,7 @@ def test_same_seed_same_model(streams, dataset):
 
 def test_rows_held_out_are_the_same_whatever_the_parts(streams, dataset, monkeypatch):
     model = fit(pipeline(max_epochs=1), dataset, "label")
-    monkeypatch.setattr(_streams, "ROWS_OF_A_PART", 777)
+    monkeypatch.setattr("sklearn_deepfm._tables.stream.ROWS_OF_A_PART", 777)
     other = fit(pipeline(max_epochs=1), dataset, "label")
     for field, same in zip(model[-1]._fields, other[-1]._fields, strict=True):
         assert_array_equal(np.sort(field.frequency), np.sort(same.frequency))
@@ -229,7 +226,7 @@ def test_estimator_reads_codes_and_numbers_of_a_data_set(streams, tmp_path):
 
 def test_class_that_is_rare_is_not_lost(streams, dataset, monkeypatch):
     """The sample need not hold it."""
-    monkeypatch.setattr(_stream_fit, "SAMPLE", 50)
+    monkeypatch.setattr("sklearn_deepfm._estimators.stream_fit.SAMPLE", 50)
     model = fit(pipeline(max_epochs=1), dataset, "level")
     assert model.classes_.tolist() == [0, 1, 2]
 
@@ -275,7 +272,7 @@ def encoded(dataset, leave_out="w"):
 @pytest.mark.parametrize("in_memory", [0, 10**6])
 def test_target_or_weight_among_the_features_is_refused(streams, dataset, monkeypatch, in_memory):
     """The model would be told what it shall learn."""
-    monkeypatch.setattr(_stream_fit, "IN_MEMORY", in_memory)
+    monkeypatch.setattr("sklearn_deepfm._estimators.stream_fit.IN_MEMORY", in_memory)
     with pytest.raises(
         ValueError, match=r"sample_weight names \['w'\], which the encoder took for"
     ):
@@ -302,7 +299,7 @@ def test_target_or_weight_among_the_features_is_refused(streams, dataset, monkey
 def test_validation_rows_come_with_their_target(
     streams, dataset, monkeypatch, in_memory, params, message
 ):
-    monkeypatch.setattr(_stream_fit, "IN_MEMORY", in_memory)
+    monkeypatch.setattr("sklearn_deepfm._estimators.stream_fit.IN_MEMORY", in_memory)
     codes = encoded(dataset)
     params = {name: codes if value is True else value for name, value in params.items()}
     with pytest.raises(ValueError, match=message):

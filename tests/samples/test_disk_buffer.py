@@ -19,7 +19,7 @@ NOWHERE = FieldOffsets(np.zeros(3, np.int32), np.zeros(2, np.int32))
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
     monkeypatch.setattr(disk_buffer, "ROWS_OF_A_CHUNK", 16)
-    monkeypatch.setattr(disk_buffer, "ROWS_OF_A_BUFFER", 160)
+    monkeypatch.setattr(disk_buffer, "ROWS_OF_A_BLOCK", 160)
     monkeypatch.setattr(disk_buffer, "FEW_ROWS", 64)
     monkeypatch.setattr(disk_buffer, "FEW_CHUNKS", 8)
 
@@ -45,12 +45,12 @@ def samples(seed=0, n=N):
 
 
 def spooled(all_samples, part=70):
-    spool = DiskBuffer("cpu")
+    buffer = DiskBuffer("cpu")
     for start in range(0, len(all_samples), part):
         rows = slice(start, min(start + part, len(all_samples)))
-        spool.add(all_samples.rows(rows), NOWHERE)
-    spool.finish(NOWHERE)
-    return spool
+        buffer.add(all_samples.rows(rows), NOWHERE)
+    buffer.finish(NOWHERE)
+    return buffer
 
 
 def with_mean_weight(all_samples):
@@ -77,17 +77,17 @@ def in_order_of(batches, expected):
 
 def test_samples_come_back_as_they_were():
     expected = samples()
-    with spooled(expected) as spool:
-        assert len(spool) == N
-        assert_same(Samples.concatenate(list(spool.chunks())), with_mean_weight(expected))
+    with spooled(expected) as buffer:
+        assert len(buffer) == N
+        assert_same(Samples.concatenate(list(buffer.chunks())), with_mean_weight(expected))
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 300, N, 5 * N])
 def test_each_epoch_holds_each_sample_once_in_an_order_of_its_own(batch_size):
     expected = samples()
     generator = torch.Generator().manual_seed(0)
-    with spooled(expected) as spool:
-        batches = spool.batches(batch_size, generator)
+    with spooled(expected) as buffer:
+        batches = buffer.batches(batch_size, generator)
         parts, order = in_order_of(batches, with_mean_weight(expected))
         assert len(parts) == len(batches) == -(-N // batch_size)
         sizes = [len(part) for part in parts]
@@ -95,14 +95,14 @@ def test_each_epoch_holds_each_sample_once_in_an_order_of_its_own(batch_size):
         assert max(sizes) - min(sizes) <= 1
         _, next_order = in_order_of(batches, with_mean_weight(expected))
         assert (order != next_order).any()
-        again = spool.batches(batch_size, torch.Generator().manual_seed(0))
+        again = buffer.batches(batch_size, torch.Generator().manual_seed(0))
         assert torch.equal(in_order_of(again, with_mean_weight(expected))[1], order)
 
 
 def test_order_is_as_good_as_random():
     """Neighbours in the file are not neighbours in an epoch, and stand anywhere in it."""
-    with spooled(samples()) as spool:
-        batches = spool.batches(50, torch.Generator().manual_seed(0))
+    with spooled(samples()) as buffer:
+        batches = buffer.batches(50, torch.Generator().manual_seed(0))
         order = torch.cat([y for _, y in batches])
     assert ((order[1:] - order[:-1]).abs() <= 16).float().mean() < 0.2
     place = order.argsort().float()
@@ -113,11 +113,11 @@ def test_rows_of_the_table_are_moved_to_where_fields_begin_in_the_end():
     part = samples(n=20)
     begin = [FieldOffsets(np.array([0, 5, 9], np.int32), np.array([20, 30], np.int32))]
     begin.append(FieldOffsets(np.array([0, 7, 12], np.int32), np.array([25, 36], np.int32)))
-    with DiskBuffer("cpu") as spool:
+    with DiskBuffer("cpu") as buffer:
         for layout in begin:
-            spool.add(part, layout)
-        spool.finish(begin[1])
-        whole = Samples.concatenate(list(spool.chunks()))
+            buffer.add(part, layout)
+        buffer.finish(begin[1])
+        whole = Samples.concatenate(list(buffer.chunks()))
     first, second = whole.rows(slice(0, 20)), whole.rows(slice(20, 40))
     assert_same(second, with_mean_weight(part))
     shifted = part.index + torch.tensor([0, 2, 3], dtype=torch.int32)
@@ -130,18 +130,18 @@ def test_weights_of_members_have_mean_one_each():
     part = samples()
     weight = torch.rand(N, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     tensors = {**part.named_tensors(), "weight": weight}
-    with spooled(Samples.of_named_tensors(tensors)) as spool:
-        got = Samples.concatenate(list(spool.chunks())).weight
+    with spooled(Samples.of_named_tensors(tensors)) as buffer:
+        got = Samples.concatenate(list(buffer.chunks())).weight
     torch.testing.assert_close(got, (weight / weight.mean(0)).float())
 
 
 def test_few_rows_are_spread_over_all():
-    with spooled(samples()) as spool:
-        _, y = spool.few(10_000)
+    with spooled(samples()) as buffer:
+        _, y = buffer.few(10_000)
         assert 50 <= len(y) <= 64
         assert y.min() < 100
         assert y.max() > 850
-        x, y = spool.few(5)
+        x, y = buffer.few(5)
         assert len(y) == len(x["index"]) == 5
 
 
@@ -159,7 +159,7 @@ def test_full_disk_is_an_error_that_names_the_folder(monkeypatch):
     monkeypatch.setattr(disk_buffer.tempfile, "TemporaryFile", Full)
     with (
         pytest.raises(OSError, match=r"temporary folder .* has no room .*Set TMPDIR") as caught,
-        DiskBuffer("cpu") as spool,
+        DiskBuffer("cpu") as buffer,
     ):
-        spool.add(samples(), NOWHERE)
+        buffer.add(samples(), NOWHERE)
     assert caught.value.errno == errno.ENOSPC

@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder, to_onnx
 
-SERVER = pathlib.Path(__file__).parents[1] / "docs" / "serving" / "server.py"
+SERVER = pathlib.Path(__file__).parents[2] / "docs" / "serving" / "server.py"
 BLOCKER = """
 import sys
 NAMES = {"torch", "sklearn", "skorch", "pandas", "pyarrow", "sklearn_deepfm"}

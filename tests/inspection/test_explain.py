@@ -107,7 +107,7 @@ def test_effects_of_the_mlp_against_one_change_after_the_other(mixed, kind, mlp_
     model, _ = fit_for(kind, X, y, mlp_dims=mlp_dims, n_members=n_members, components=["deep"])
     found = contributions(model, X[:20])
     cells = read_columns(model, X[:20], reset=False)
-    index, value, (starts, members, weights) = model._fields.encode(cells)
+    index, value, (members, starts, weights) = model._fields.encode(cells)
     bags = [torch.from_numpy(array) for array in (members, starts, weights)]
     module = model.module_
     with torch.no_grad():

@@ -147,7 +147,7 @@ def with_bags(columns, is_index, rng):
     starts = np.concatenate([[0], np.cumsum(lengths)])
     members = InputColumn("bag", rng.integers(0, 30, starts[-1]))
     weights = rng.random(starts[-1]) if rng.random() < 0.5 else None
-    return [*columns, InputListColumn("bag", starts, members, weights)], [*is_index, True]
+    return [*columns, InputListColumn("bag", members, starts, weights)], [*is_index, True]
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -40,22 +40,17 @@ from sklearn_deepfm import (
     DeepFMClassifier,
     DeepFMRegressor,
     OrdinalFieldEncoder,
-    _checkpoint,
-    _distributed,
-    _processes,
-    _spool,
-    _stream_fit,
-    _streams,
-    _touched,
     load_model,
     to_onnx,
 )
 from sklearn_deepfm._distributed.group import ProcessGroup
+from sklearn_deepfm._distributed.processes import TIMEOUT, _backend
 from sklearn_deepfm._model.bags import Bags
 from sklearn_deepfm._model.layers import BatchNorm
 from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._training import checkpoint
 
-PROGRAM = Path(__file__).parents[1] / "docs" / "distributed" / "train.py"
+PROGRAM = Path(__file__).parents[2] / "docs" / "distributed" / "train.py"
 RANK = int(os.environ.get("RANK", "-1"))  # of this process, where torchrun has started it
 # A network so small that hardly a unit is so near to 0 that rounding switches it on or off.
 EXACT = {"batch_norm": False, "dropout": 0.0, "mlp_dims": (8, 4), "batch_size": 56}
@@ -168,7 +163,7 @@ def fit(**params):
 def variants(folder):
     found = {name: learned(*fit_variant(name, True)) for name in VARIANTS}
     with pytest.MonkeyPatch.context() as monkey:
-        monkey.setattr(_touched, "_is_on_host", lambda tensor: False)
+        monkey.setattr("sklearn_deepfm._model.touched_rows._is_on_host", lambda tensor: False)
         return found | {"sparse, as on a GPU": learned(*fit_variant("sparse", True))}
 
 
@@ -227,9 +222,9 @@ def fit_spooled(distributed):
     table = pyarrow.Table.from_pandas(rows.assign(y=Y))
     params = {**EXACT, "random_state": 0, "max_epochs": 2, "callbacks": [Hashes()]}
     with pytest.MonkeyPatch.context() as monkey:
-        monkey.setattr(_stream_fit, "IN_MEMORY", 500)
-        monkey.setattr(_spool, "ROWS_OF_A_CHUNK", 50)
-        monkey.setattr(_spool, "ROWS_OF_A_BUFFER", 400)
+        monkey.setattr("sklearn_deepfm._estimators.stream_fit.IN_MEMORY", 500)
+        monkey.setattr("sklearn_deepfm._samples.disk_buffer.ROWS_OF_A_CHUNK", 50)
+        monkey.setattr("sklearn_deepfm._samples.disk_buffer.ROWS_OF_A_BLOCK", 400)
         model = DeepFMClassifier(distributed=distributed, **params)
         model.fit(pyarrow.dataset.dataset(table), "y")
     return model, rows
@@ -276,11 +271,11 @@ def fit_shard(distributed, rows=slice(None), sample=2**20, **params):
     table = table.select([*features, y, *([weight] if weight else [])])
     dataset = pyarrow.dataset.dataset(table.take(np.arange(len(X))[rows]))
     with pytest.MonkeyPatch.context() as monkey:
-        monkey.setattr(_stream_fit, "IN_MEMORY", 50)
-        monkey.setattr(_stream_fit, "SAMPLE", sample)
-        monkey.setattr(_streams, "ROWS_OF_A_PART", 300)
-        monkey.setattr(_spool, "ROWS_OF_A_CHUNK", 50)
-        monkey.setattr(_spool, "ROWS_OF_A_BUFFER", 400)
+        monkey.setattr("sklearn_deepfm._estimators.stream_fit.IN_MEMORY", 50)
+        monkey.setattr("sklearn_deepfm._estimators.stream_fit.SAMPLE", sample)
+        monkey.setattr("sklearn_deepfm._tables.stream.ROWS_OF_A_PART", 300)
+        monkey.setattr("sklearn_deepfm._samples.disk_buffer.ROWS_OF_A_CHUNK", 50)
+        monkey.setattr("sklearn_deepfm._samples.disk_buffer.ROWS_OF_A_BLOCK", 400)
         return cls(distributed=distributed, **own).fit(dataset, y, weight), table.select(features)
 
 
@@ -374,7 +369,7 @@ def shards_go_on(folder):
                 raise ZeroDivisionError
 
     with pytest.MonkeyPatch.context() as monkey:
-        monkey.setattr(_checkpoint, "TIME_BETWEEN", 0)
+        monkey.setattr("sklearn_deepfm._training.checkpoint.TIME_BETWEEN", 0)
         monkey.setattr(Trap, "springs", raises)
         breaks = partial(fit_shard, "shards", rows, **params, callbacks=[Breaks()])
         error = error_of(lambda: breaks(checkpoint=path))
@@ -569,7 +564,10 @@ def other_weights():
 @work
 def other_version(folder):
     with pytest.MonkeyPatch.context() as monkey:
-        monkey.setattr(_distributed, "_versions", lambda: {"version of torch": f"2.{RANK}"})
+        monkey.setattr(
+            "sklearn_deepfm._distributed.group._versions",
+            lambda: {"version of torch": f"2.{RANK}"},
+        )
         return error_of(fit)
 
 
@@ -627,7 +625,7 @@ def hangs(folder):
             time.sleep(0.01)
 
     with pytest.MonkeyPatch.context() as monkey:
-        monkey.setenv(_processes.TIMEOUT, "3")
+        monkey.setenv(TIMEOUT, "3")
         found = error_of(partial(fit_into, waits))
     is_over.touch()
     return found
@@ -652,7 +650,7 @@ def killed(folder):
     def kills():
         os.kill(os.getpid(), signal.SIGKILL)
 
-    _checkpoint.TIME_BETWEEN = 0
+    checkpoint.TIME_BETWEEN = 0
     fit_into(kills, checkpoint=folder / "checkpoint", max_epochs=5)
 
 
@@ -1081,21 +1079,21 @@ def test_each_process_of_a_machine_has_its_own_gpu(torchrun, monkeypatch, device
     chosen = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
-    assert _processes._backend(device) == "cpu:gloo,cuda:nccl"
+    assert _backend(device) == "cpu:gloo,cuda:nccl"
     assert chosen == own
 
 
 @pytest.mark.parametrize("said", ["", "0", "-1", "1e-7", "ten", "nan", "inf"])
 def test_timeout_that_is_no_number_of_seconds_is_refused(torchrun, monkeypatch, said):
     torchrun()
-    monkeypatch.setenv(_processes.TIMEOUT, said)
+    monkeypatch.setenv(TIMEOUT, said)
     with pytest.raises(ValueError, match=r"SKLEARN_DEEPFM_TIMEOUT must be a number of seconds"):
         DeepFMClassifier(distributed=True).fit(X, Y)
 
 
 def test_others_that_do_not_come_are_waited_for_until_the_timeout(torchrun, monkeypatch):
     torchrun(size=2)
-    monkeypatch.setenv(_processes.TIMEOUT, "1")
+    monkeypatch.setenv(TIMEOUT, "1")
     with pytest.raises(RuntimeError, match="^Not all processes have called fit within 0:00:01"):
         DeepFMClassifier(distributed=True).fit(X, Y)
 

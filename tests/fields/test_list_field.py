@@ -37,7 +37,7 @@ def fitted(column, weight=None, pooling="mean"):
 
 def decoded(field, column):
     """For each cell its members' rows, and their weights."""
-    starts, rows, weights = field.encode_lists(column)
+    rows, starts, weights = field.encode_lists(column)
     assert rows.dtype == np.int32
     parts = [slice(a, b) for a, b in itertools.pairwise(starts)]
     return [(rows[part].tolist(), weights[part].tolist()) for part in parts]
@@ -111,7 +111,7 @@ def test_bags_of_several_fields_stand_sample_by_sample(rng, n_fields):
         bags([rng.integers(0, 9, n) for n in rng.integers(0, 201, 30)]) for _ in range(n_fields)
     ]
     fields = Fields(columns, [True] * n_fields, None)
-    index, value, (starts, members, weights) = fields.encode(columns)
+    index, value, (members, starts, weights) = fields.encode(columns)
     assert index.shape == (30, 0)
     assert value is None
     alone = [decoded(f, c) for f, c in zip(fields._fields, columns, strict=True)]

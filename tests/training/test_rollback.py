@@ -11,11 +11,9 @@ from skorch.callbacks import Callback
 from sklearn_deepfm import (
     DeepFMClassifier,
     DeepFMRegressor,
-    _before,
-    _net,
-    _net_base,
-    _weights_copy,
 )
+from sklearn_deepfm._training import base_net, rollback
+from sklearn_deepfm._training.net import DeepFMNet
 
 PARAMS = {"random_state": 0, "batch_size": 4, "embed_dim": 3, "mlp_dims": (4,), "max_epochs": 2}
 VARIANTS = {
@@ -86,7 +84,7 @@ class Steps:
     """Stands in for a training step that fails the third time."""
 
     def __init__(self, error):
-        self.error, self.n, self.step = error, 0, _net.DeepFMNet.train_step_single
+        self.error, self.n, self.step = error, 0, DeepFMNet.train_step_single
 
     def __get__(self, net, owner):
         def step(batch, **kwargs):
@@ -121,7 +119,7 @@ def fail(monkeypatch):
 
     def fail(failure, model, part):
         error, message = FAILURES[failure]
-        params, net = model.get_params(), _net.DeepFMNet
+        params, net = model.get_params(), DeepFMNet
         with monkeypatch.context() as patch:
             if failure == "divergence":
                 model.set_params(learning_rate=1e30)
@@ -131,7 +129,7 @@ def fail(monkeypatch):
                 patch.setattr(net, "train_step_single", Steps(RuntimeError("something else")))
             else:
                 raised = NO_MEMORY if failure == "growth" else KeyboardInterrupt("pressed")
-                patch.setattr(_net_base, "resize_rows", grows_badly(raised))
+                patch.setattr(base_net, "resize_rows", grows_badly(raised))
             with pytest.raises(error, match=message):
                 go_on(model, part)
         model.set_params(**params)
@@ -160,8 +158,8 @@ def test_failed_call_leaves_the_model_as_if_it_had_not_been(variant, way, failur
 @pytest.mark.parametrize("failure", ["divergence", "memory"])
 @pytest.mark.parametrize("variant", ["dense", "sparse"])
 def test_what_is_put_back_of_a_large_table_comes_from_disk(variant, failure, fail, monkeypatch):
-    monkeypatch.setattr(_weights_copy, "LARGE", 100)
-    monkeypatch.setattr(_weights_copy, "N_AT_ONCE", 64)
+    monkeypatch.setattr("sklearn_deepfm._training.weight_snapshot.LARGE", 100)
+    monkeypatch.setattr("sklearn_deepfm._training.weight_snapshot.N_AT_ONCE", 64)
     model = begun("warm_start", **VARIANTS[variant])
     twin = pickle.loads(pickle.dumps(model))
     for part in PARTS.values():
@@ -183,7 +181,7 @@ def test_few_rows_for_a_large_table_copy_few(monkeypatch):
     """Whatever the table, as much as the call itself touches."""
     copied = []
 
-    class Spy(_before.WeightSnapshot):
+    class Spy(rollback.WeightSnapshot):
         def __init__(self, *args):
             super().__init__(*args)
             copied.append(sum(copy.numel() for copy in self._copies.values()))
@@ -192,7 +190,7 @@ def test_few_rows_for_a_large_table_copy_few(monkeypatch):
     model = DeepFMRegressor(sparse_updates=True, **{**PARAMS, "batch_size": 500, "max_epochs": 1})
     model.fit(X, X[:, 0]).set_params(batch_size=4)
     model.partial_fit(X[:8], X[:8, 0])  # which makes the moments
-    monkeypatch.setattr(_before, "WeightSnapshot", Spy)
+    monkeypatch.setattr("sklearn_deepfm._training.rollback.WeightSnapshot", Spy)
     model.partial_fit(X[:8], X[:8, 0])
     model.partial_fit(X[:8] + 10**6, X[:8, 0])
     assert len(copied) == 2
