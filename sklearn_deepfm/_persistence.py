@@ -1,4 +1,4 @@
-"""save_model and load_model: a fitted model in one file that no code is run from."""
+"""save_model and load_model: a model in one file, from which loading runs no code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CLASSES: dict[str, Any] = {
 }
 
 
-# What a file may set beside parameters.
+# Attributes that a file may set besides parameters.
 _LEARNED = "n_features_in_", "feature_names_in_", "_sklearn_output_config", "learned", "format"
 _PIPELINE = {"transform_input", "memory", "verbose"}
 
@@ -27,10 +27,10 @@ _PIPELINE = {"transform_input", "memory", "verbose"}
 def save_model(model: Any, path: Any) -> None:
     """Write a model to one file, from which :func:`load_model` makes it again.
 
-    The file holds numbers and strings alone: to load it runs no code from it, as to load
-    a pickle does. It holds all that a pickle would: parameters, weights, history, and
-    with `warm_start` or after `partial_fit` what training goes on with. It holds no row
-    of the training data, but the categories and the edges of bins.
+    The file holds only numbers and strings: unlike a pickle, it has no code that loading
+    it would run. It holds all that a pickle would: parameters, weights, history, and
+    with `warm_start` or after `partial_fit` the state that training goes on with. It holds
+    no row of the training data, but it holds the categories and the edges of bins.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ def save_model(model: Any, path: Any) -> None:
 def load_model(path: Any) -> Any:
     """Read a model that :func:`save_model` has written.
 
-    No code in the file is run, whoever wrote it. That the model in it is the one you
-    mean is for you to know: a file from somebody you do not trust may predict anything.
+    No code in the file is run, whoever wrote it. Whether the model in it is the one you
+    mean only you can know: a file from somebody you do not trust may predict anything.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def load_model(path: Any) -> Any:
     content = archive.read(path)
     try:
         return _of_plain(content)
-    except LaterFormat:
+    except LaterFormat:  # a ValueError too, but such a file is not damaged
         raise
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         raise Damaged(
@@ -121,6 +121,7 @@ def load_model(path: Any) -> Any:
 
 
 def _to_plain(model: Any) -> dict[str, Any]:
+    """A model as plain data; what would be lost is refused."""
     name = type(model).__name__
     if type(model) is _CLASSES.get(name):
         state = model.__getstate__()
@@ -155,6 +156,7 @@ def _step_to_plain(step: Any) -> Any:
 
 
 def _of_plain(content: Any) -> Any:
+    """The model that plain data was made of; entries that no model writes are refused."""
     expect(isinstance(content, dict), "content")
     if content.get("class") == "Pipeline":
         expect(set(content) == {"class", "params", "steps"}, "Pipeline")
@@ -167,7 +169,7 @@ def _of_plain(content: Any) -> Any:
     expect(content.get("class") in _CLASSES and set(content) == {"class", "state"}, "class")
     cls = _CLASSES[content["class"]]
     model = cls.__new__(cls)
-    # Nothing may take the place of a method.
+    # An attribute of another name could take the place of a method.
     expect(set(content["state"]) <= {*cls._get_param_names(), *_LEARNED}, "state")
     model.__setstate__(content["state"])
     return model

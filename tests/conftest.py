@@ -1,6 +1,7 @@
 """Settings and fixtures that all tests share."""
 
 import os
+import signal
 
 # scikit-learn skips its check of array API input unless scipy was imported with this.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -30,6 +31,17 @@ SMALL = {
     "embedding_l2": 1e-2,
     "max_epochs": 8,
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts():
+    """Ctrl-C interrupts, even where a shell has started pytest in the background of a script.
+
+    Such a shell has its jobs ignore SIGINT: Python then installs no handler, and processes that
+    tests start inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=range(3))

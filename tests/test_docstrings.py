@@ -129,6 +129,13 @@ def _methods(cls):
 CASES = list(_cases())
 
 
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_do_not_tell_where_their_files_stand(name):
+    module, _, _ = name.rpartition(".")
+    if module == "sklearn_deepfm":
+        assert PUBLIC[name].__module__ == module
+
+
 def _signature_parameters(obj):
     parameters = list(inspect.signature(obj).parameters.values())
     if inspect.isfunction(obj) and parameters and parameters[0].name == "self":
@@ -219,3 +226,56 @@ def test_every_public_class_is_made_here():
 def test_every_public_object_has_an_example(name):
     doc = ClassDoc if name in CLASSES else FunctionDoc
     assert any(">>>" in line for line in doc(PUBLIC[name])["Examples"])
+
+
+# What the docstrings of classifier and regressor say differently of a thing that they share.
+DIFFERENCES = {
+    "components": ("logistic regression", "linear regression"),
+    "embedding_l2": (
+        "with the loss of a model that knows the shares of the classes alone:",
+        "with a base loss of 1 for each number in a row of y:",
+    ),
+    "validation_fraction": (
+        "Classes are held out in equal proportion.",
+        "They are drawn at random.",
+    ),
+    "categorical_features": ("HistGradientBoostingClassifier", "HistGradientBoostingRegressor"),
+    "callbacks": (
+        "whose target is the number of the class.",
+        "whose target is standardised (mean 0, variance 1).",
+    ),
+    "loss_curve_": (
+        "Mean training loss of each epoch, without penalties.",
+        "Mean squared error of each epoch on the standardised target, without penalties.",
+    ),
+}
+
+
+def _shared(section):
+    """What both docstrings list in a section: name, and type and text of each."""
+    docs = [
+        ClassDoc(cls, config={"show_class_members": False})
+        for cls in (sklearn_deepfm.DeepFMClassifier, sklearn_deepfm.DeepFMRegressor)
+    ]
+    of_classifier, of_regressor = (
+        {entry.name: (entry.type, " ".join(" ".join(entry.desc).split())) for entry in doc[section]}
+        for doc in docs
+    )
+    for name in of_regressor:
+        yield name, of_classifier[name], of_regressor[name]
+
+
+@pytest.mark.parametrize("section", ["Parameters", "Attributes"])
+def test_classifier_and_regressor_say_the_same_of_what_they_share(section):
+    for name, of_classifier, (kind, text) in _shared(section):
+        words = DIFFERENCES.get(name, ("", ""))
+        assert words[1] in text, name
+        assert of_classifier == (kind, text.replace(words[1], words[0]) if words[1] else text), name
+
+
+def test_notes_of_classifier_and_regressor_are_the_same():
+    notes = [
+        inspect.getdoc(cls).split("Notes\n-----\n")[1].split("\nReferences\n")[0]
+        for cls in (sklearn_deepfm.DeepFMClassifier, sklearn_deepfm.DeepFMRegressor)
+    ]
+    assert notes[0] == notes[1]

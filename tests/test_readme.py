@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import sklearn_deepfm
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -27,6 +29,12 @@ def test_python_blocks_run():
         exec(compile(block, "README.md", "exec"), names)
     proba = names["model"].predict_proba(names["X_test"])
     assert proba.shape == (len(names["X_test"]), 2)
+
+
+def test_first_command_installs_what_there_is_to_install():
+    is_released = "dev" not in sklearn_deepfm.__version__
+    command = "pip install sklearn_deepfm" if is_released else "pip install ."
+    assert _blocks("bash")[0].strip() == command
 
 
 def test_one_command_runs_the_example_and_one_the_tests():

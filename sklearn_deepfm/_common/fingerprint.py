@@ -1,4 +1,4 @@
-"""What a value is made of, in words that are the same in another process, and their hash."""
+"""Fingerprints of values: descriptions, and their hashes, that are equal in all processes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ import pandas as pd
 
 
 def fingerprint(value: Any) -> str:
-    """A short hash of what a value is made of."""
+    """A short hash of the description of a value."""
     return hashlib.blake2b(describe(value).encode(), digest_size=8).hexdigest()
 
 
 def describe(value: Any) -> str:
-    """A value, or of an object class and parameters, of an array a hash."""
+    """Plain data as text, arrays by their hash, callbacks by class and parameters."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, pd.DataFrame):
         return describe([value.index.to_numpy(), list(value.columns), value.to_numpy()])
     if isinstance(value, np.ndarray):
+        # The bytes of an array of objects are addresses in memory.
         return repr(value.tolist()) if value.dtype == object else _describe_array(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(describe, value))}]"
     if isinstance(value, set | frozenset):
+        # Hashes of strings, and with them the order of a set, differ between processes.
         return describe(sorted(map(describe, value)))
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key!r}: {describe(item)}' for key, item in value.items())}}}"
@@ -35,6 +37,7 @@ def describe(value: Any) -> str:
         names = inspect.signature(type(value)).parameters
         params = {name: getattr(value, name, None) for name in names}
         return f"{type(value).__qualname__}{describe(params)}"
+    # The repr of any other object may hold its address.
     is_plain = value is None or isinstance(value, str | bytes | int | float)
     return repr(value) if is_plain else type(value).__qualname__
 

@@ -1,4 +1,4 @@
-"""Look-up of whole numbers that lie dense: an array from the least to the greatest of them."""
+"""Integer lookup: arrays that map dense integer keys, such as codes, to other integers."""
 
 from __future__ import annotations
 
@@ -8,71 +8,79 @@ import numpy as np
 
 
 class IntegerLookup:
-    """What each of some whole numbers stands for; a default stands for all others.
+    """Map from integer keys to values, with a default for all other integers.
+
+    The values are an array that spans the range from the least key to the greatest.
 
     Parameters
     ----------
     keys : ndarray of shape (n_keys,), int64
-        The numbers, in ascending order.
+        The keys, in ascending order.
     values : ndarray of shape (n_keys,), int32
-        What each of them stands for.
+        The value of each key.
     default : int
-        What any other number stands for.
+        The value of any other integer.
     """
 
     def __init__(self, keys: np.ndarray, values: np.ndarray, default: int) -> None:
-        # The first and the last entry catch whatever lies outside of the keys.
+        # The first and the last entry are no key's: integers outside of the range get them.
         self.low = keys[0] - 1 if len(keys) else np.int64(0)
         self.entries = np.full(_span(keys) + 2, default, dtype=np.int32)
         self.entries[keys - self.low] = values
 
     @staticmethod
     def suits(keys: np.ndarray) -> bool:
-        """Whether the keys lie so dense that the array pays."""
+        """Whether the keys are so dense that the array is worth its memory."""
         span = _span(keys)
+        # The integers next to the range must fit int64, and a difference that overflows must not
+        # land among the entries.
         fits_int64 = not len(keys) or abs(int(keys[0])) + span < 2**63
+        # About 16 bytes for each key, and 4 KiB in any case.
         return span <= 4 * len(keys) + 1024 and fits_int64
 
     def __call__(self, numbers: np.ndarray) -> np.ndarray:
-        """The value of each number, any array of integers that fit int64."""
-        # A difference that overflows wraps to one outside of the entries, never into them.
+        """The value of each integer of an array of a type that int64 can hold."""
+        # A difference that overflows wraps to a position outside of the entries, which is clipped.
         return self.entries.take(np.subtract(numbers, self.low, dtype=np.int64), mode="clip")
 
 
 class IntegerLookups:
-    """One map for each column of a matrix, looked up at once.
+    """Integer lookups of all columns of a matrix, done at once.
 
     Parameters
     ----------
-    maps : sequence of IntegerLookup
+    lookups : sequence of IntegerLookup
+        One for each column.
     offsets : ndarray of shape (n_columns,), int64
-        What is added to the values of each map.
+        Added to the values of each map.
 
     Attributes
     ----------
     entries : ndarray of shape (n_entries,), int32
-        The values of all maps, one after the other.
+        The values of all lookups, one after the other.
     first, last : ndarray of shape (n_columns,), int64
-        Where the entries of each map begin, and the last of them.
+        Positions of the first and the last entry of each map.
     shift : ndarray of shape (n_columns,), int64
-        What makes a position among the entries of a number of each column.
+        Added to an integer of each column, it gives the position of its entry.
     """
 
-    def __init__(self, maps: Sequence[IntegerLookup], offsets: np.ndarray) -> None:
-        lengths = np.array([len(map_.entries) for map_ in maps])
+    def __init__(self, lookups: Sequence[IntegerLookup], offsets: np.ndarray) -> None:
+        lengths = np.array([len(lookup.entries) for lookup in lookups])
         self.first = np.cumsum(lengths) - lengths
         self.last = self.first + lengths - 1
-        self.shift = self.first - np.array([map_.low for map_ in maps])
-        entries = np.concatenate([map_.entries for map_ in maps])
+        self.shift = self.first - np.array([lookup.low for lookup in lookups])
+        entries = np.concatenate([lookup.entries for lookup in lookups])
         self.entries = entries + np.repeat(offsets.astype(np.int32), lengths)
 
     def __call__(self, numbers: np.ndarray) -> np.ndarray:
         """The value of each cell of a matrix of integers that fit int64."""
         position = np.add(numbers, self.shift, dtype=np.int64)
+        # Clip to each column's own entries, the first and the last of which hold its default.
         np.maximum(position, self.first, out=position)
         np.minimum(position, self.last, out=position)
         return self.entries.take(position)
 
 
 def _span(keys: np.ndarray) -> int:
+    # In Python's integers: the difference of two of int64 may overflow.
     return int(keys[-1]) - int(keys[0]) + 1 if len(keys) else 0

@@ -10,10 +10,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Rule:
-    """What a parameter may be: a test, and the words for it in an error message.
+    """Rule for a parameter: a test of its value, and the description for the error message.
 
-    `is_structural` says that a network is built by the parameter, so that a fit which goes on
-    with the network has to leave it alone.
+    `is_structural` marks a parameter that shapes the network: it must not change while training
+    continues with the same network.
     """
 
     accepts: Callable[[Any], bool]
@@ -39,18 +39,19 @@ def check_parameters(estimator: Any, rules: Mapping[str, Rule]) -> None:
 
 
 def structural(rule: Rule) -> Rule:
-    """The same rule, for a parameter that a network is built by."""
+    """The same rule, for a parameter that shapes the network."""
     return replace(rule, is_structural=True)
 
 
 def anything() -> Rule:
-    """No rule yet: the parameter is checked where the columns are known."""
+    """Accept any value: the parameter is checked later, when the columns are known."""
     return Rule(lambda value: True, "anything")
 
 
 def one_of(*options: Any) -> Rule:
     """One of some strings, NumPy's included, and constants such as None."""
     return Rule(
+        # Constants are compared by identity: `==` with an array gives an array.
         lambda value: any(value is o or (isinstance(value, str) and value == o) for o in options),
         " or ".join(repr(option) for option in options),
     )
@@ -88,7 +89,7 @@ def sequence_of(rule: Rule, description: str) -> Rule:
 
 
 def dict_of(key: str, rule: Rule) -> Rule:
-    """A dict whose values keep a rule; `key` says in words what its keys are."""
+    """A dict whose values keep a rule; `key` describes its keys in the message."""
 
     def accepts(value: Any) -> bool:
         return isinstance(value, dict) and all(map(rule.accepts, value.values()))
@@ -97,4 +98,5 @@ def dict_of(key: str, rule: Rule) -> Rule:
 
 
 def _is(value: Any, kind: type) -> bool:
+    # Python's bool is an Integral too.
     return isinstance(value, kind) and not isinstance(value, bool | np.bool_)

@@ -1,6 +1,6 @@
-"""The bridge to scikit-learn's callbacks, an interface of 1.9 that it calls experimental.
+"""Bridge to scikit-learn's callbacks, an experimental interface of its version 1.9.
 
-Nothing else in this package knows of it. With an older scikit-learn there are no such callbacks.
+No other file imports it. Before 1.9 there are no callbacks.
 """
 
 import contextlib
@@ -11,20 +11,21 @@ try:
 except ImportError:  # scikit-learn before 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in for scikit-learn's."""
+        """Empty stand-in for scikit-learn's class."""
 
 else:
 
     @with_callbacks
     def _tear_down(estimator):
-        """Do nothing but what follows any method with callbacks."""
+        """Do nothing; the decorator then tears the callbacks down, as after any method."""
 
 
 @contextlib.contextmanager
 def callbacks_of(estimator):
-    """Tear down an estimator's callbacks in the end, whatever happens.
+    """Tear down an estimator's callbacks at the end of the block, even after an error.
 
-    Unlike a decorator it adds no frame to the stack, by which warnings find the user's line.
+    Unlike a decorator on `fit` it adds no frame to the stack, in which warnings look for the
+    user's line.
     """
     try:
         yield
@@ -34,7 +35,7 @@ def callbacks_of(estimator):
 
 
 def task_of_fit(estimator, n_epochs=0):
-    """The task of a fit for the callbacks set on an estimator; None if none are."""
+    """The task of a fit for an estimator's callbacks; None if it has none."""
     if not getattr(estimator, "_skl_callbacks", None):
         return None
     return estimator._init_callback_context(max_subtasks=n_epochs)
@@ -42,7 +43,7 @@ def task_of_fit(estimator, n_epochs=0):
 
 @contextlib.contextmanager
 def one_task(estimator, X, y):
-    """Tell the callbacks of an estimator of a fit that has no epochs."""
+    """Report a fit without epochs to an estimator's callbacks."""
     with callbacks_of(estimator):
         task = task_of_fit(estimator)
         if task is not None:

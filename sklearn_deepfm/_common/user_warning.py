@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import warnings
 
-# What calls this package on the user's behalf: a warning that points into it helps nobody.
+# Packages that call this one on the user's behalf: a warning that points into them helps nobody.
 _CALLERS = {"sklearn_deepfm", "sklearn", "skorch", "skops", "joblib", "contextlib", "copy"}
 
 
 def warn_user(message: str) -> None:
-    """Issue a UserWarning at the innermost frame outside this package and what calls it.
+    """Issue a UserWarning at the innermost frame that belongs to the user.
 
     Parameters
     ----------

@@ -18,65 +18,67 @@ from sklearn_deepfm._model.touched_rows import DistinctRows, TouchedRows
 from sklearn_deepfm._samples.samples import Batch, Batches, Samples, batch_rows
 from sklearn_deepfm._training.training_group import ALONE, Stopped, TrainingGroup
 
-SHARDS = "shards"  # of the rows, one for each process
-_OF_A_PROCESS = {"checkpoint", "device", "verbose"}  # parameters that may differ
+SHARDS = "shards"  # value of `distributed` with which each process has rows of its own
+_MAY_DIFFER = {"checkpoint", "device", "verbose"}  # parameters that each process may set
 
 
 class ProcessGroup(Processes, TrainingGroup):
-    """The processes of a fit, whose modules are the same, bit for bit, after every step.
+    """The processes of one fit; their modules are equal, bit for bit, after every step.
 
     Parameters
     ----------
-    group : ProcessGroup or None
-        None: this process, which is alone.
+    group : torch.distributed.ProcessGroup or None
+        None: this process alone.
     has_shards : bool, default=False
-        Whether each of them has rows of its own, as opposed to the same ones.
+        Whether each process has rows of its own; else all have the same rows.
     """
 
     def __init__(self, group: Any = None, has_shards: bool = False) -> None:
         super().__init__(group)
         self.has_shards = has_shards
-        self.takes_part = True  # in the batch: it has a row of it
+        self.takes_part = True  # whether this process has a row of the current batch
         self._distinct = DistinctRows()
 
     def of_shards(self, step: str, value: Any) -> list[Any]:
-        """What is known of all rows: a part of each process if they have shards, else one."""
+        """Values that cover all rows: one of each process if they have shards, else this one."""
         return self.exchange(step, value) if self.has_shards else [value]
 
     # Before, between and after epochs
 
     def begin(self, estimator: Any, random: np.random.RandomState) -> None:
-        """Compare parameters and versions, and let all draw as the first process does."""
+        """Compare parameters and versions, and give all the random state of the first process."""
         if self.size == 1:
             return
         params = estimator.get_params(deep=False)
-        compared = {name: describe(params[name]) for name in params if name not in _OF_A_PROCESS}
+        compared = {name: describe(params[name]) for name in params if name not in _MAY_DIFFER}
         self.compare("parameters", {**compared, **_versions()})
+        # With random_state=None each process would draw seeds of its own.
         random.set_state(self.of_first("seed", random.get_state(legacy=True)))
 
     def begin_training(self, estimator: Any, train: Samples, valid: Samples | None) -> None:
-        """Compare all that training begins with, the last step that a process may refuse."""
+        """Compare rows, fields and weights, after which no process may refuse the fit any more."""
         net = estimator.net_
         net.group = self
         if self.size == 1:
             return
         parts = {
-            "training rows": None if self.has_shards else _prints(train),
-            "validation rows": None if valid is None else _prints(valid),
+            "training rows": None if self.has_shards else _fingerprints(train),
+            "validation rows": None if valid is None else _fingerprints(valid),
             "fields": estimator._fields.to_plain(),
             "target": estimator._target.to_plain(),
             "weights": _sums_of(net.module_) if net.initialized_ else None,
         }
         self.compare("rows", {name: fingerprint(part) for name, part in parts.items()})
-        self.answers = False
+        # From here on the others wait for sums of tensors, which cannot tell of a refusal.
+        self.can_refuse = False
 
     def agree(self, net: Any, stops: bool) -> None:
-        """End an epoch of a net with one history and learning rate, those of the first process.
+        """End an epoch with the history and learning rate of the first process in all of them.
 
         Raises
         ------
         Stopped
-            If any of them stops.
+            In all processes, if any of them stops.
         """
         row = {name: value for name, value in net.history[-1].items() if name != "batches"}
         rates = [group["lr"] for group in net.optimizer_.param_groups]
@@ -88,23 +90,23 @@ class ProcessGroup(Processes, TrainingGroup):
         if any(stops for _, _, stops in given):
             raise Stopped
 
-    def agrees(self, flag: bool, device: torch.device) -> bool:
-        """Whether all processes say yes."""
+    def all_true(self, flag: bool, device: torch.device) -> bool:
+        """Whether a flag is true in all processes."""
         if self.size == 1:
             return flag
-        (said,) = self.add_up([torch.tensor([float(flag)], device=device)])
-        return int(said) == self.size
+        (n_true,) = self.add_up([torch.tensor([float(flag)], device=device)])
+        return int(n_true) == self.size
 
     def end_training(self, module: nn.Module) -> None:
-        """End with the same weights, those of the first process where a callback made others."""
+        """Give all processes the weights of the first, should a callback have changed some."""
         if self.size == 1:
             return
         first, *others = self.exchange("weights", _sums_of(module))
         if any(other != first for other in others):
             self.take_over(list(module.state_dict().values()))
 
-    def seen_in_shards(self, seen: Tensor) -> Tensor:
-        """What any process has seen, of a mask of what this one has."""
+    def seen_anywhere(self, seen: Tensor) -> Tensor:
+        """Mask of what any process has seen, from the mask of what this one has seen."""
         if not self.has_shards:
             return seen
         (n,) = self.add_up([seen.to(torch.int32)])
@@ -113,9 +115,9 @@ class ProcessGroup(Processes, TrainingGroup):
     # In each step
 
     def merge(self, module: Any, loss: Tensor) -> Tensor:
-        """Sum gradients over the processes, and their parts of a loss.
+        """Sum the gradients, and the parts of a loss, over the processes.
 
-        Of a row-sparse table, `module.touched` becomes the rows that any of them has touched.
+        With sparse updates, `module.touched` becomes the table rows that any process touched.
 
         Returns
         -------
@@ -131,7 +133,9 @@ class ProcessGroup(Processes, TrainingGroup):
         return loss
 
     def _join_touched(self, module: Any) -> None:
+        """Replace `module.touched` by the rows of all processes, with this one's gradients."""
         table, touched = module.table.detach(), module.touched
+        # A process without rows has run one of weight 0, whose table rows do not count.
         n = len(touched.positions) if self.takes_part else 0
         parts = self.gather(touched.positions[:n])
         positions, slot = self._distinct.in_order(len(table), torch.cat(parts))
@@ -140,12 +144,13 @@ class ProcessGroup(Processes, TrainingGroup):
         rows.grad = torch.zeros_like(rows).index_add_(0, own, touched.rows.grad[:n])
         module.touched = TouchedRows(positions, rows)
 
-    def of_joint_batch(self, sums: Tensor) -> Tensor:
-        """Sums over the rows of a batch, of the parts of all processes that have any."""
+    def sum_over_batch(self, sums: Tensor) -> Tensor:
+        """Sums over all rows of a batch, from the sums over this process's part of it."""
+        # Times 0, not zeros: backward sums over the processes too, and waits for all of them.
         return self.add_up_with_gradient(sums if self.takes_part else sums * 0)
 
     def part_of(self, batch: Batch) -> Batch:
-        """Rows of a batch that are this process's, and how many there are in all, `n_rows`."""
+        """Part of this process in a batch, with the number of rows of the whole as `n_rows`."""
         if self.size == 1:
             return batch
         n = len(batch[0]["index"])
@@ -154,17 +159,18 @@ class ProcessGroup(Processes, TrainingGroup):
         return {**part[0], "n_rows": n}, part[1]
 
     def concatenated(self, tensor: Tensor, n: int) -> Tensor:
-        """What all processes have made of their parts of `n` rows, in the order of ranks."""
+        """Results of all processes for their parts of `n` rows, in the order of ranks."""
         if self.size == 1:
             return tensor
         own = self._own(n)
         return torch.cat(self.gather(tensor[: own.stop - own.start]))
 
     def _own(self, n: int) -> slice:
+        """Positions of this process's part of `n` rows."""
         return slice(self.rank * n // self.size, (self.rank + 1) * n // self.size)
 
     def shares_of(self, batches: Batches) -> Shares:
-        """The part of each training batch that is this process's."""
+        """Part of this process in each training batch."""
         return Shares(batches, self)
 
     def average(self, tensors: Sequence[Tensor]) -> None:
@@ -175,10 +181,10 @@ class ProcessGroup(Processes, TrainingGroup):
             tensor.copy_(total / self.size)
 
     def reseed(self, net: Any) -> None:
-        """Let dropout draw other units in each process, for the epoch that begins.
+        """Seed dropout for the epoch that begins, differently in each process.
 
-        Its number says which, so that a fit that goes on from a checkpoint draws the same.
-        So it is with the order of rows of its own.
+        The seed follows from the number of the epoch, so that a fit resumed from a checkpoint
+        draws the same. With shards, so does the seed of the order of the rows.
         """
         if self.size == 1:
             return
@@ -192,13 +198,13 @@ class ProcessGroup(Processes, TrainingGroup):
 
 @contextlib.contextmanager
 def process_group_of(estimator: Any) -> Iterator[TrainingGroup]:
-    """The processes that fit an estimator together; this one alone unless it is `distributed`.
+    """The processes that fit an estimator together; ALONE unless it is `distributed`.
 
-    However a process leaves, none of the others goes on waiting for it.
+    However a process leaves this context, no other one goes on waiting for it.
     """
     has_shards = isinstance(estimator.distributed, str) and estimator.distributed == SHARDS
     is_asked = isinstance(estimator.distributed, bool | np.bool_) and estimator.distributed
-    if not has_shards and not is_asked:  # which is checked by the fit
+    if not has_shards and not is_asked:  # the fit refuses any other value
         yield ALONE
         return
     group = ProcessGroup(join_processes(estimator.device, estimator.distributed), has_shards)
@@ -213,12 +219,12 @@ def process_group_of(estimator: Any) -> Iterator[TrainingGroup]:
 
 
 class Shares:
-    """The part of each batch that is a process's; all have equally many of them.
+    """Parts of this process in the training batches, of which all processes have equally many.
 
     Parameters
     ----------
     batches : Batches or DiskBatches
-        In the same order in all processes; of shards their own.
+        In the same order in all processes; with shards, batches of its own in each.
     group : ProcessGroup
     """
 
@@ -241,10 +247,10 @@ class Shares:
         self._group.takes_part = True
 
     @property
-    def have_pairs(self) -> bool:
-        """Whether what is normalised together has two rows at least."""
+    def has_two_rows_per_batch(self) -> bool:
+        """Whether the rows that BatchNorm normalises together are at least two."""
         if self._group.has_shards:
-            return bool(self.samples.n_in_all >= 2 * len(self))
+            return bool(self.samples.n_rows_in_all >= 2 * len(self))
         return len(self.samples) >= 2 * len(self) * self._group.size
 
     def few(self, n: int) -> dict[str, Any]:
@@ -254,18 +260,18 @@ class Shares:
 
 
 def _weightless(batch: Batch) -> Batch:
-    """A row of a batch that weighs nothing: the module wants one."""
+    """One row of a batch, with weight 0, since a module cannot run on none."""
     x, y = batch_rows(batch, slice(0, 1))
     return {**x, "weight": torch.zeros(1, device=x["index"].device)}, y
 
 
 def _sums_of(module: nn.Module) -> list[float]:
-    """A number for each of a module's tensors, to tell whether two have the same."""
+    """The sum of each of a module's tensors, to tell whether two modules are equal."""
     return [float(tensor.sum(dtype=torch.float64)) for tensor in module.state_dict().values()]
 
 
-def _prints(samples: Samples) -> list[str]:
-    """Fingerprints of samples, some at a time."""
+def _fingerprints(samples: Samples) -> list[str]:
+    """Fingerprints of the chunks of some samples."""
     return [
         fingerprint({name: t.cpu().numpy() for name, t in chunk.named_tensors().items()})
         for chunk in samples.chunks()
@@ -273,7 +279,7 @@ def _prints(samples: Samples) -> list[str]:
 
 
 def _versions() -> dict[str, str]:
-    """Of what may make the same parameters mean another thing."""
+    """Versions of what may give the same parameters another meaning."""
     return {
         "version of Python": platform.python_version(),
         "version of torch": torch.__version__,

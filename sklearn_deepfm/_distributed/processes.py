@@ -1,4 +1,4 @@
-"""What the processes of torchrun tell each other, by the collectives of torch.distributed."""
+"""Messages between the processes of torchrun, by the collectives of torch.distributed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from torch import Tensor
 
 TIMEOUT = "SKLEARN_DEEPFM_TIMEOUT"  # environment variable: seconds to wait for each other
 _DEFAULT_TIMEOUT, _MOST_SECONDS = "600", 10**7
+# gloo beside NCCL: torch exchanges objects on the CPU then.
 _BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 _OF_TORCHRUN = "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"
 _REFUSED = "refused"  # the step of a process that an error has ended
 
 
 class Processes:
-    """Processes that call the same methods in the same order, and wait for each other in each.
+    """A group of processes, which call the same methods in the same order, each waiting for all.
 
     Parameters
     ----------
-    group : ProcessGroup or None
-        None: this process, which is alone.
+    group : torch.distributed.ProcessGroup or None
+        None: this process alone.
 
     Attributes
     ----------
@@ -33,20 +34,20 @@ class Processes:
         Number of this process.
     size : int
         Number of processes.
-    answers : bool
-        Whether the others would wait for an answer of this one, even if it refuses to go on.
+    can_refuse : bool
+        Whether the others wait for a message of this one, which may be that it refuses.
     """
 
     def __init__(self, group: Any = None) -> None:
         self._group = group
         self.rank = 0 if group is None else dist.get_rank(group)
         self.size = 1 if group is None else dist.get_world_size(group)
-        self.answers = self.size > 1
+        self.can_refuse = self.size > 1
 
     # Objects
 
     def exchange(self, step: str, value: Any = None) -> list[Any]:
-        """What each process gives at a step, in the order of ranks.
+        """The values that the processes give at a step, in the order of ranks.
 
         Raises
         ------
@@ -61,7 +62,7 @@ class Processes:
         for rank, (at, said) in enumerate(given):
             if at == step:
                 continue
-            self.answers = False
+            self.can_refuse = False
             if at == _REFUSED:
                 raise RuntimeError(
                     f"The fit ends in all {self.size} processes, since process {rank} has refused "
@@ -74,8 +75,8 @@ class Processes:
         return [said for _, said in given]
 
     def of_first(self, step: str, value: Any) -> Any:
-        """What the first process gives at a step."""
-        self.exchange(step)
+        """The value that the first process gives at a step."""
+        self.exchange(step)  # raises if another process refuses or is at another step
         given = [value]
         if self.size > 1:
             with self._explained():
@@ -88,7 +89,7 @@ class Processes:
         Raises
         ------
         ValueError
-            If they are not, in all processes.
+            In all processes, if they differ.
         """
         first, *others = self.exchange(step, facts)
         for rank, other in enumerate(others, start=1):
@@ -105,6 +106,7 @@ class Processes:
 
     def add_up(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Sums of tensors over the processes, bit for bit the same in all."""
+        # One message for all tensors, since the processes wait for each other in each.
         bucket = torch.cat([tensor.flatten() for tensor in tensors])
         with self._explained():
             dist.all_reduce(bucket, group=self._group)
@@ -112,13 +114,14 @@ class Processes:
         return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
     def add_up_with_gradient(self, tensor: Tensor) -> Tensor:
-        """Sum of a tensor over the processes, whose losses are parts of one sum."""
+        """Sum of a tensor over the processes, with gradient; their losses are added up too."""
         total: Tensor = _Sum.apply(tensor, self)  # type: ignore[no-untyped-call]
         return total
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """Tensors of all processes, whose lengths may differ."""
         lengths = torch.cat(self._all_gather(torch.tensor([len(tensor)], device=tensor.device)))
+        # Padded, as all_gather takes tensors of one shape.
         longest = tensor.new_zeros(int(lengths.max()), *tensor.shape[1:])
         longest[: len(tensor)] = tensor
         parts = self._all_gather(longest)
@@ -140,21 +143,23 @@ class Processes:
 
     def refuse(self, error: Exception) -> None:
         """Tell the others, who wait for this process, what has ended its fit."""
-        if self.answers:
+        if self.can_refuse:
+            # Where the others are at another step, this raises here too.
             with contextlib.suppress(RuntimeError):
                 self.exchange(_REFUSED, f"{type(error).__name__}: {error}")
 
     def close(self) -> None:
-        """Leave; the others notice, should they still wait for this process."""
+        """Leave the group; processes that still wait for this one get an error."""
         if self._group is not None:
             dist.destroy_process_group(self._group)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
+        """Turn an error of torch.distributed into one that says what another process did."""
         try:
             yield
         except RuntimeError as error:
-            self.answers = False
+            self.can_refuse = False
             is_late = "timed out" in str(error).lower()
             raise RuntimeError(
                 f"Process {self.rank} of {self.size} ends its fit, since another one "
@@ -165,7 +170,7 @@ class Processes:
 
 
 class _Sum(torch.autograd.Function):
-    """A sum over processes; the gradient of each part is the sum of theirs."""
+    """Sum over the processes; the gradient of each part is the sum of their gradients."""
 
     @staticmethod
     def forward(context: Any, tensor: Tensor, processes: Processes) -> Tensor:  # type: ignore[override]
@@ -183,7 +188,7 @@ def timeout() -> timedelta:
     Raises
     ------
     ValueError
-        If the environment variable that says so is no number of seconds.
+        If the environment variable for it is no number of seconds within the limits.
     """
     said = os.environ.get(TIMEOUT, _DEFAULT_TIMEOUT)
     try:
@@ -199,19 +204,19 @@ def timeout() -> timedelta:
 
 
 def join_processes(device: Any, asked: Any = True) -> Any:
-    """A group of the processes that torchrun has started, which can be left without leaving others.
+    """Make a group of the processes of torchrun, which they can leave and stay in all others.
 
     Parameters
     ----------
     device : str
-        Where the tensors are.
+        Device of the tensors, as the parameter `device` names it.
     asked : True or "shards"
         The value of the parameter `distributed`.
 
     Raises
     ------
     ValueError
-        If torchrun has not started this process, or none moves tensors on the device.
+        If torchrun has not started this process, or no backend serves the device.
     RuntimeError
         If the other processes do not join within the timeout.
     """
@@ -235,7 +240,7 @@ def join_processes(device: Any, asked: Any = True) -> Any:
 
 
 def _backend(device: Any) -> str:
-    """What moves tensors on a device; each process of a machine gets a GPU of its own."""
+    """Name of the backend for a device; each process of a machine gets a GPU of its own."""
     kind, _, number = str(device).partition(":")
     if kind == "auto" and not torch.backends.mps.is_available():
         kind = "cuda" if torch.cuda.is_available() else "cpu"

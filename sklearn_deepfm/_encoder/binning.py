@@ -1,4 +1,4 @@
-"""Quantities: cut into bins at their quantiles, or passed on as numbers."""
+"""Fields of quantities: bins cut at quantiles, or numbers that are passed on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn_deepfm._tables.table import Column
 
 @dataclass(frozen=True, eq=False)
 class Bins(Plain):
-    """The bins of a field of quantities: the n + 1 edges of n bins, each closed on the left."""
+    """A field of quantities in n bins with n + 1 edges; each bin holds its left edge."""
 
     kind: str | None
     type: pa.DataType
@@ -30,7 +30,7 @@ class Bins(Plain):
 
     @classmethod
     def learn(cls, column: Column, n_bins: int | None) -> Bins:
-        """Bins of about equal numbers of rows, at most `n_bins`; None: as many as rows allow."""
+        """Learn at most `n_bins` bins of about equally many rows; None: as in `auto_n_bins`."""
         values = _as_floats(column)
         distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
         if n_bins is None:
@@ -64,6 +64,7 @@ class Bins(Plain):
     def encode(self, column: Column) -> tuple[np.ndarray, int]:
         """The code of each value; no value is ever unseen."""
         values = _as_floats(column)
+        # Only the inner edges: values beyond the range of fit go to the first or the last bin.
         codes = np.searchsorted(self.edges[1:-1], values, side="right") + FIRST_KNOWN_CODE
         if column.values.null_count:
             codes[np.isnan(values)] = MISSING_CODE
@@ -75,6 +76,7 @@ def _as_floats(column: Column) -> np.ndarray:
     values = column.as_quantities().values
     if pa.types.is_temporal(values.type):
         values = values.cast(pa.int64())
+    # With `safe=False` whole numbers beyond 2**53 are rounded instead of refused.
     floats = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     if np.isinf(floats).any():
         raise ValueError(
@@ -86,7 +88,7 @@ def _as_floats(column: Column) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Numbers(Plain):
-    """A field of quantities that stay numbers."""
+    """A field of quantities that are passed on as numbers, without codes."""
 
     kind: str | None
 

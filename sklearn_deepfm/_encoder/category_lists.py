@@ -1,4 +1,4 @@
-"""A field of lists: each member has a code of its own."""
+"""List fields: each member of a list has a code of its own."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sklearn_deepfm._tables.table import ListColumn
 
 @dataclass(frozen=True, eq=False)
 class CategoryLists:
-    """Lists whose members are encoded by `of_members`; with weights or without."""
+    """A field of lists, whose members `of_members` encodes; with weights or without."""
 
     of_members: Vocabulary | Hashed
 
     @property
     def kind(self) -> str | None:
-        """The kind of the lists in words; None as long as no member was seen."""
+        """The kind of the lists in words; None until a member has been seen."""
         return None if self.of_members.kind is None else f"lists of {self.of_members.kind}"
 
     @property
@@ -35,7 +35,7 @@ class CategoryLists:
 
     @property
     def representatives(self) -> pa.Array:
-        """What each code stands for."""
+        """The value that each code stands for."""
         return self.of_members.representatives
 
     def encode(self, column: ListColumn) -> tuple[pa.Array, int]:

@@ -1,4 +1,4 @@
-"""What each column of a table is to an encoder: a field of some kind, or weights of another's."""
+"""Column specs of an encoder: which columns are fields, and how each of them is read."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from sklearn_deepfm._tables.table import Column, Columns, ListColumn
 
 @dataclass(frozen=True)
 class ColumnSpec(Plain):
-    """One field: the position of its column, and what the encoder's parameters say of it."""
+    """The position of a field's column, and the encoder's parameters for this column."""
 
     position: int
     selected_by: str | None = None
     separator: str | None = None
-    weights: int | None = None  # position of the column of its members' weights
+    weights: int | None = None  # position of the column with the weights of the members
     weights_separator: str | None = None
     hash_dim: int | None = None
-    hash_is_asked: bool = False  # for this very column
+    hash_is_asked: bool = False  # by a dict with this column, not by an int for all
 
     _saved = {
         "position": int,
@@ -38,7 +38,7 @@ class ColumnSpec(Plain):
     }
 
     def read(self, columns: Columns) -> Column | ListColumn:
-        """The column, taken apart at the separator, with the weights of its members."""
+        """Read the column: split at the separator, with the weights of its members."""
         column = columns[self.position]
         if self.separator is not None or self.weights is not None:
             column = ListColumn.of(column, self.separator)
@@ -52,6 +52,7 @@ class ColumnSpec(Plain):
         if isinstance(column, ListColumn):
             return replace(column, members=self._as_members(column.members))
         column = _as_field(column, self.selected_by)
+        # An int in hash_dims is for columns of categories alone, and lets quantities be binned.
         if self.hash_is_asked and column.kind is not None and not column.is_encoded():
             raise ValueError(
                 f"Column {column.name!r} is in hash_dims but holds quantities, which are binned. "
@@ -73,12 +74,12 @@ class ColumnSpec(Plain):
 
 
 def column_specs_of(encoder: Any, names: list) -> list[ColumnSpec]:
-    """The fields of a table by the encoder's parameters, in the order of their columns.
+    """Specs of all fields of a table by the encoder's parameters, in the order of the columns.
 
     Raises
     ------
     ValueError
-        If there is no such column, or two parameters contradict each other.
+        If a parameter names a column that does not exist, or two contradict each other.
     """
     selected: dict[int, str] = {}
     for parameter in ("categorical_features", "numeric_features"):
@@ -131,7 +132,7 @@ def _hash_dims(encoder: Any, names: list, selected: dict[int, str]) -> dict[int,
 
 
 def _by_position(encoder: Any, parameter: str, names: list) -> dict[int, Any]:
-    """A parameter that is a dict by column, by position instead."""
+    """A parameter that is a dict by columns, with their positions as keys instead."""
     by_column = getattr(encoder, parameter) or {}
     positions = _column_positions(by_column, parameter, names)
     if len(set(positions)) < len(positions):
@@ -144,6 +145,7 @@ def _column_positions(features: Iterable, parameter: str, names: list) -> list[i
 
 
 def _column_position(feature: str | int, parameter: str, names: list) -> int:
+    # An int is a position, also in a frame whose columns are named by numbers.
     position = names.index(feature) if feature in names and isinstance(feature, str) else feature
     if not isinstance(position, Integral) or not 0 <= position < len(names):
         raise ValueError(
@@ -154,7 +156,7 @@ def _column_position(feature: str | int, parameter: str, names: list) -> int:
 
 
 def _as_field(column: Column, selected_by: str | None) -> Column:
-    """The column as categories or as quantities: as it was selected, else as its values ask."""
+    """The column as categories or quantities, by the parameter that names it or by its values."""
     if column.kind is None:
         return column
     if selected_by == "categorical_features":
@@ -170,12 +172,12 @@ def _as_field(column: Column, selected_by: str | None) -> Column:
 
 
 def _weights(column: ListColumn, weights: ListColumn) -> np.ndarray:
-    """The weight of each member; a missing cell's only member has 1.
+    """The weight of each member; the one missing member of a missing cell has weight 1.
 
     Raises
     ------
     ValueError
-        If the weights are no numbers, or a list has not as many as members.
+        If weights are not numbers, or a list has more or fewer of them than members.
     """
     values = weights.members.values
     if weights.members.kind not in (None, "numbers", "strings"):
@@ -183,14 +185,15 @@ def _weights(column: ListColumn, weights: ListColumn) -> np.ndarray:
             f"Column {weights.name!r} must hold lists of numbers, the weights of the members of "
             f"{column.name!r}, and holds {weights.kind}."
         )
-    members, n_weights = np.diff(column.starts), np.diff(weights.starts)
-    unequal = np.flatnonzero((members != n_weights) & ~column.is_missing)
-    unequal = unequal[~(weights.is_missing[unequal] & (members[unequal] == 0))]
+    n_members, n_weights = np.diff(column.starts), np.diff(weights.starts)
+    unequal = np.flatnonzero((n_members != n_weights) & ~column.is_missing)
+    # A missing list of weights has one missing weight, and goes with an empty list of members.
+    unequal = unequal[~(weights.is_missing[unequal] & (n_members[unequal] == 0))]
     if len(unequal):
         row = unequal[0]
         raise ValueError(
             f"Columns {column.name!r} and {weights.name!r} must hold lists of equal length, "
-            f"members and their weights; in row {row} they hold {members[row]} and "
+            f"members and their weights; in row {row} they hold {n_members[row]} and "
             f"{0 if weights.is_missing[row] else n_weights[row]}."
         )
     try:
@@ -200,9 +203,10 @@ def _weights(column: ListColumn, weights: ListColumn) -> np.ndarray:
             f"Column {weights.name!r} must hold numbers, the weights of the members of "
             f"{column.name!r}: {error}."
         ) from error
-    of_members = np.repeat(~column.is_missing, n_weights) & (np.repeat(members, n_weights) > 0)
+    # Weights beside a missing cell, and a missing one beside an empty list, belong to no member.
+    is_used = np.repeat(~column.is_missing, n_weights) & (np.repeat(n_members, n_weights) > 0)
     result = np.ones(column.starts[-1])
-    result[np.repeat(~column.is_missing, members)] = checked_weights(
-        weights.name, values.filter(pa.array(of_members))
+    result[np.repeat(~column.is_missing, n_members)] = checked_weights(
+        weights.name, values.filter(pa.array(is_used))
     )
     return result

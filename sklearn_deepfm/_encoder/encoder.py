@@ -45,6 +45,7 @@ _SELECTION = one_of(None) | sequence_of(_COLUMN, "a list of column names or posi
 _SEPARATOR = Rule(
     lambda value: isinstance(value, str) and value != "", "a string that is not empty"
 )
+# Codes must fit int32.
 _HASH_DIM = Rule(
     lambda value: integer(1).accepts(value) and value <= 2**30, "an int from 1 to 2**30"
 )
@@ -109,11 +110,11 @@ class OrdinalFieldEncoder(
         1970, for the estimators to scale; where there are any, the output is a data frame.
 
     hash_dims : int or dict, default=None
-        Categories share so many codes, each where its hash falls, instead of having one each:
-        for a vocabulary without end, at a bounded size and with nothing learned. No value is
-        unknown then, and `min_frequency` and `max_categories` have no effect. An int holds for
-        all columns of categories, a dict from names or positions for the columns it names. The
-        hash is the same in every process and on every platform.
+        Number of codes that the categories of a column share, each by its hash, instead of
+        having one each: for a vocabulary without end, at a bounded size and with nothing
+        learned. No value is unknown then, and `min_frequency` and `max_categories` have no
+        effect. An int holds for all columns of categories, a dict from names or positions for
+        the columns it names. The hash is the same in every process and on every platform.
 
     categorical_features : list of str or int, default=None
         Names or positions of columns whose values are categories, whatever their type.
@@ -123,8 +124,8 @@ class OrdinalFieldEncoder(
         for categories: ages or counts, say.
 
     separators : dict, default=None
-        From names or positions of columns of strings that hold several categories to what
-        stands between these: ``{"genres": "|"}``. Empty parts are dropped.
+        From names or positions of columns of strings that hold several categories to the
+        string between these: ``{"genres": "|"}``. Empty parts are dropped.
 
     member_weights : dict, default=None
         From names or positions of columns of lists to those of the weights of their members,
@@ -310,6 +311,7 @@ class OrdinalFieldEncoder(
         check_parameters(self, _PARAMETER_RULES)
         table = self._read_like_fitted(X)
         n_rows, columns = self.n_samples_seen_ + len(table), Columns(table)
+        # All fields before any is stored: a call that raises must leave the encoder as it was.
         fields = [
             extend_field(self, field, spec, spec.read(columns), n_rows)
             for field, spec in zip(self._fields, self._column_specs, strict=True)
@@ -377,7 +379,7 @@ class OrdinalFieldEncoder(
         return [field.categories.to_numpy(zero_copy_only=False) for field in self._fields]
 
     def _learn(self, table, encodes=False):
-        """Fit on a table, and encode it in the same pass if asked to."""
+        """Fit to a table, and encode it in the same pass if `encodes`."""
         check_parameters(self, _PARAMETER_RULES)
         specs, columns = column_specs_of(self, column_names(table)), Columns(table)
         fields, output = [], EncodedColumns(table, len(specs))
@@ -388,14 +390,14 @@ class OrdinalFieldEncoder(
             if encodes:
                 output.add(j, field.encode(as_fitted_kind(field, column))[0])
             fields.append(field)
-        # Only now, for it sets attributes: a fit that fails changes nothing.
+        # Last, because it sets attributes: a fit that raises must leave the encoder as it was.
         validate_names(self, table, reset=True)
         self._column_specs = specs
         self._remember(fields, len(table))
         return output.table(self.get_feature_names_out()) if encodes else None
 
     def _learn_stream(self, X, y, leave_out):
-        """Fit on a data set, and return the stream of its features."""
+        """Fit to a data set, and return the stream of its features."""
         check_parameters(self, _PARAMETER_RULES)
         if isinstance(X, Stream):
             raise TypeError("X is encoded already: give the pyarrow.dataset.Dataset itself.")
@@ -403,6 +405,7 @@ class OrdinalFieldEncoder(
         specs, fields, n_rows = learn_fields_of_stream(self, stream)
         for spec, field in zip(specs, fields, strict=True):
             warn_if_nearly_unique(stream.names[spec.position], field)
+        # Names are all that scikit-learn learns here: an empty frame has them.
         validate_names(self, pd.DataFrame(columns=stream.names), reset=True)
         self._column_specs = specs
         self._remember(fields, n_rows)

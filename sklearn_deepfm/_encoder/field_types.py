@@ -1,4 +1,4 @@
-"""From columns to the fields of an encoder: which kind of field learns which kind of column."""
+"""Kinds of fields of an encoder: which column gets which kind, and how it learns and is saved."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Field: TypeAlias = Vocabulary | Hashed | Bins | Numbers | CategoryLists
 
 
 def learn_field(encoder: Any, column: Any, spec: ColumnSpec, n_rows: int) -> Field:
-    """What fit learns of a column.
+    """Learn the field of a column.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def learn_field(encoder: Any, column: Any, spec: ColumnSpec, n_rows: int) -> Fie
         As `spec.as_field` gives it.
     spec : ColumnSpec
     n_rows : int
-        Number of rows so far.
+        Number of rows seen so far.
     """
     if isinstance(column, ListColumn):
         return CategoryLists(learn_categories(encoder, Counts.of(column.members), spec, n_rows))
@@ -39,16 +39,16 @@ def learn_field(encoder: Any, column: Any, spec: ColumnSpec, n_rows: int) -> Fie
 
 
 def extend_field(encoder: Any, field: Any, spec: ColumnSpec, column: Any, n_rows: int) -> Any:
-    """What a field is after another call of `partial_fit`; the field itself stays as it is."""
+    """The field after more rows; the given one stays unchanged, in case a later column raises."""
     if isinstance(field, CategoryLists):
         column = as_fitted_kind(field, column)
         members = extend_field(encoder, field.of_members, spec, column.members, n_rows)
         return CategoryLists(members)
-    if field.kind is None:
+    if field.kind is None:  # no value so far: the first ones decide
         return learn_field(encoder, spec.as_field(column), spec, n_rows)
     column = as_fitted_kind(field, column)
     if not isinstance(field, Vocabulary) or column.kind is None:
-        field.encode(column)  # which refuses what it cannot
+        field.encode(column)  # only to raise for values that it cannot encode
         return field
     return field.extended(Counts.of(column.as_categories()), *_limits(encoder, n_rows))
 
@@ -56,7 +56,7 @@ def extend_field(encoder: Any, field: Any, spec: ColumnSpec, column: Any, n_rows
 def learn_categories(
     encoder: Any, counts: Counts, spec: ColumnSpec, n_rows: int
 ) -> Vocabulary | Hashed:
-    """What fit learns of categories, by their counts."""
+    """Learn a field of categories from their counts."""
     if spec.hash_dim is not None:
         return Hashed(counts.kind, spec.hash_dim)
     if counts.kind is None:
@@ -93,6 +93,7 @@ def as_fitted_kind(field: Field, column: Column | ListColumn) -> Any:
     return column
 
 
+# The names stand in saved states: to rename one is to raise the number of the format.
 _KINDS: dict[str, Any] = {
     "categories": Vocabulary,
     "hashed": Hashed,
@@ -110,12 +111,12 @@ def field_to_plain(field: Field) -> dict[str, Any]:
 
 
 def field_of_plain(state: Any) -> Field:
-    """The field of a state.
+    """Restore a field from its state.
 
     Raises
     ------
     Damaged
-        If it is not what `field_to_plain` gives.
+        If the state is none that `field_to_plain` gives.
     """
     expect(isinstance(state, dict), "fields")
     state = dict(state)

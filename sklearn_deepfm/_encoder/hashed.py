@@ -1,4 +1,4 @@
-"""A field of categories that are hashed: no vocabulary, a fixed number of codes."""
+"""Fields of hashed categories: no vocabulary, and a fixed number of codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn_deepfm._tables.table import EXACT_FLOAT, Column
 
 @dataclass(frozen=True, eq=False)
 class Hashed(Plain):
-    """Categories that share `n_known` codes, each where its hash falls.
+    """A field of categories that share `n_known` codes; the hash of a category gives its code.
 
     The hash is that of :func:`pandas.util.hash_array`, the same in every process and on
     every platform. Nothing but the kind of the values is learned.
@@ -30,7 +30,7 @@ class Hashed(Plain):
 
     @property
     def representatives(self) -> pa.Array:
-        """None for each code: categories cannot be told from it."""
+        """Null for each code: a hash does not tell its categories."""
         return pa.nulls(self.n_known)
 
     def encode(self, column: Column) -> tuple[np.ndarray, int]:
@@ -46,7 +46,7 @@ class Hashed(Plain):
 
 
 def _hashes(values: pa.Array) -> np.ndarray:
-    """A whole number for each value, uint64; 3.0 has that of 3."""
+    """The hash of each value, uint64; 3.0 and 3 are one category and have one hash."""
     if pa.types.is_floating(values.type):
         floats = values.to_numpy(zero_copy_only=False)
         is_whole = (floats == np.floor(floats)) & (np.abs(floats) < EXACT_FLOAT)

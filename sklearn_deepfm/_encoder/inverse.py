@@ -1,4 +1,4 @@
-"""From the codes of an encoder back to what they stand for."""
+"""Inverse of an encoder: from codes back to the values that they stand for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklearn_deepfm._tables.table import Columns
 
 
 class InverseMixin:
-    """What an encoder with `_fields` and `_column_specs` says of its codes."""
+    """Methods of an encoder that translate between codes and values."""
 
     n_features_in_: int
     field_dims_: np.ndarray
@@ -52,7 +52,7 @@ class InverseMixin:
         return values
 
     def by_code(self, field, frame):
-        """Put codes in the place of categories: for embeddings that a model shall start from.
+        """Replace categories by their codes, for embeddings that a model shall start from.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class InverseMixin:
         return frame[is_known].set_axis(codes[is_known])
 
     def by_category(self, field, frame):
-        """Put categories in the place of codes: for embeddings that a model has learned.
+        """Replace codes by their categories, for embeddings that a model has learned.
 
         Parameters
         ----------
@@ -116,7 +116,7 @@ class InverseMixin:
         )
 
     def _value(self, j, cell, meaning):
-        """What a cell of field j stands for."""
+        """The value that a cell of field j stands for; `meaning` holds those of its codes."""
         field = self._fields[j]
         if isinstance(field, Numbers):
             return cell

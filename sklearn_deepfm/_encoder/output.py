@@ -1,4 +1,4 @@
-"""What an encoder gives: a matrix of codes, or a data frame where cells hold lists or numbers."""
+"""Output of an encoder: a matrix of codes, or a data frame where cells hold lists or numbers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sklearn_deepfm._tables.table import Table
 
 
 class EncodedColumns:
-    """Encoded columns, as they come.
+    """Collects the encoded columns of a table and makes the output of them.
 
     Parameters
     ----------
     table : Table
-        What is encoded; the index of a pandas data frame is kept.
+        The table to encode; the output has the index of a pandas data frame.
     n_fields : int
     """
 
@@ -28,7 +28,7 @@ class EncodedColumns:
         self._index = table.index if isinstance(table, pd.DataFrame) else None
 
     def add(self, position: int, encoded: np.ndarray | pa.Array) -> None:
-        """Keep an encoded column: integer codes, float numbers or Arrow lists of codes."""
+        """Take an encoded column: integer codes, float numbers or Arrow lists of codes."""
         if isinstance(encoded, pa.Array):
             self._others[position] = pd.arrays.ArrowExtensionArray(pa.chunked_array([encoded]))
         elif encoded.dtype.kind == "f":
@@ -37,7 +37,7 @@ class EncodedColumns:
             self._codes[:, position] = encoded
 
     def table(self, names: np.ndarray) -> np.ndarray | pd.DataFrame:
-        """All columns, under these names if they are no matrix."""
+        """All columns, as a matrix of codes or as a data frame with these names."""
         if not self._others:
             return self._codes
         columns = {
@@ -48,7 +48,7 @@ class EncodedColumns:
 
 
 def code_columns(X: Any, n_fields: int) -> list[list]:
-    """The cells of each column of what an encoder gave, as Python objects.
+    """The cells of each column of an encoder's output, as Python objects.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a pickle, or any other file, holds of an encoder: a numbered format of plain data."""
+"""State of an encoder in pickles and all other files: a numbered format of plain data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn_deepfm._serialization.plain_values import expect
 
 
 class EncoderState:
-    """Pickling of the encoder: parameters as they are, all that was learned as plain data."""
+    """Pickling of an encoder: parameters as they are, everything learned as plain data."""
 
     n_features_in_: int
     _remember: Callable[[list, int], None]
@@ -22,8 +22,9 @@ class EncoderState:
         if "_fields" not in state:
             return wrap_state(state, None)
         specs, fields = state.pop("_column_specs"), state.pop("_fields")
-        del state["field_kinds_"], state["field_dims_"]  # which the fields say
+        del state["field_kinds_"], state["field_dims_"]  # follow from the fields
         learned = {
+            # Column specs, by the name that the format has for them.
             "roles": [spec.to_plain() for spec in specs],
             "fields": [field_to_plain(field) for field in fields],
             "n_samples_seen": int(state.pop("n_samples_seen_")),

@@ -1,4 +1,4 @@
-"""What an encoder learns of a stream: categories counted in all rows, bins cut on a sample."""
+"""Learning of fields from a stream: categories counted in all rows, bins cut on a sample."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sklearn_deepfm._encoder.vocabulary import Counts
 from sklearn_deepfm._tables.stream import Stream
 from sklearn_deepfm._tables.table import Column, Columns, ListColumn, read_table
 
-SAMPLE = 2**20  # rows from which quantiles are taken
-_MOST_PENDING = 2**20  # values that wait to be counted together
+SAMPLE = 2**20  # quantiles are taken from about so many rows
+_MOST_PENDING = 2**20  # values in the counts of parts that wait to be added up
 
 
 def learn_fields_of_stream(
     encoder: Any, stream: Stream
 ) -> tuple[list[ColumnSpec], list[Field], int]:
-    """The fields of a stream, and how many rows it has.
+    """Learn the fields of a stream; returns their specs, the fields and the number of rows.
 
     Raises
     ------
@@ -30,6 +30,7 @@ def learn_fields_of_stream(
     """
     specs = column_specs_of(encoder, stream.names)
     learners = [_Learner(spec) for spec in specs]
+    # A fixed seed: the encoder has no random_state, and must learn the same of the same rows.
     share, random, n_rows = min(1.0, SAMPLE / max(len(stream), 1)), np.random.default_rng(0), 0
     for table, _ in stream.parts():
         columns = Columns(read_table(table))
@@ -43,15 +44,15 @@ def learn_fields_of_stream(
 
 
 class _Learner:
-    """Gathers what a field is learned from, whatever the values of its column turn out to be.
+    """Gathers what a field is learned from: counts of categories, and a sample of quantities.
 
-    The values of a data set's column are all of one type; but floats are categories as long
-    as all are whole.
+    A column of floats is one of categories as long as all are whole, which only the last part
+    can tell: until then both are gathered.
     """
 
     def __init__(self, spec: ColumnSpec) -> None:
         self._spec = spec
-        self._column: Any = None  # a part of it, with values if there are any
+        self._column: Any = None  # of the last part that has values, if any has
         self._is_quantity = False
         self._counts: list[Counts] = []
         self._most = _MOST_PENDING
@@ -73,10 +74,11 @@ class _Learner:
             self._sample.append(read.values.filter(pa.array(is_sampled)))
 
     def _count(self, counts: Counts) -> None:
-        """Add to the counts, and now and then add them up, to hold each value once."""
+        """Keep the counts of a part, and add up all counts when they hold many values."""
         self._counts = [] if self._is_quantity else [*self._counts, counts]
         if sum(len(counts.values) for counts in self._counts) > self._most:
             self._counts = [Counts.total(self._counts)]
+            # The limit grows with the counts, or they would be added up anew at every part.
             self._most = 2 * len(self._counts[0].values) + _MOST_PENDING
 
     def _may_be_quantity(self, read: Column) -> bool:
@@ -86,7 +88,7 @@ class _Learner:
         return pa.types.is_floating(type_) or pa.types.is_temporal(type_)
 
     def field(self, encoder: Any, n_rows: int) -> Field:
-        """The field of all that was added."""
+        """Learn the field from all parts."""
         column = self._column
         if self._is_quantity:
             sample = Column(column.name, column.kind, pa.concat_arrays(self._sample))

@@ -1,4 +1,4 @@
-"""The categories of a field: which values it knows, how often it met them, and their codes."""
+"""Vocabulary of a field: its categories with their counts and codes."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ _NOT_FOUND = -1
 
 _AS_PYTHON = methodcaller("as_py")
 
-# A binary search reads some microseconds a value, a hash table is built at some nanoseconds a
-# category: below one value per so many categories (measured), and for one or two, searching wins.
+# A binary search takes microseconds for each value, a hash table nanoseconds for each category
+# while it is built: searching is faster for one or two values, and for fewer than one value per
+# so many categories (measured).
 _CATEGORIES_PER_SEARCHED_VALUE, _ALWAYS_SEARCHED_VALUES = 128, 2
 
-# From so many rows on, warn when more than such a share of them has a value of its own (fit), or
-# a value that fit did not see (transform).
+# Warn of a column of at least so many rows if more than this share of them has a value of its own
+# (fit), or a value that fit did not see (transform).
 _MANY_ROWS_AT_FIT, _NEARLY_UNIQUE = 100, 0.9
 _MANY_ROWS_AT_TRANSFORM, _MOSTLY_UNKNOWN = 20, 0.5
 
 
 class Counts(NamedTuple):
-    """The distinct values of a column, and in how many cells each stands."""
+    """The distinct values of a column, and the number of cells of each."""
 
     name: Any
     kind: str | None
@@ -49,13 +50,14 @@ class Counts(NamedTuple):
             return cls(column.name, None, pa.nulls(0), np.empty(0, np.int64))
         indices = column.values.indices.drop_null().to_numpy()
         counts = np.bincount(indices, minlength=len(column.values.dictionary))
-        in_use = np.flatnonzero(counts)
+        in_use = np.flatnonzero(counts)  # a slice has all categories of the whole
         values = column.values.dictionary.take(pa.array(in_use))
         return cls(column.name, column.kind, values, counts[in_use])
 
     @classmethod
     def total(cls, parts: list[Counts]) -> Counts:
-        """Add up the counts of parts of a column, floats among which may be whole in some."""
+        """Add up the counts of parts of a column."""
+        # A part in which all floats are whole has integers.
         types = {part.values.type for part in parts}
         type_ = types.pop() if len(types) == 1 else pa.float64()
         values = pa.concat_arrays([part.values.cast(type_) for part in parts])
@@ -73,7 +75,7 @@ class Counts(NamedTuple):
 class Vocabulary(Plain):
     """The categories of a field, in sorted order, each with its count and its code.
 
-    Categories too rare for a code of their own are kept with the code UNKNOWN, so that their
+    Categories too rare for a code of their own are kept with UNKNOWN_CODE, so that their
     counts add up over calls of `extended`. An object never changes after it is made.
     """
 
@@ -86,7 +88,7 @@ class Vocabulary(Plain):
 
     @classmethod
     def empty(cls, counts: Counts) -> Vocabulary:
-        """A vocabulary for such values, still without any."""
+        """A vocabulary without categories, for values of this kind and type."""
         values = counts.values.slice(0, 0)
         return cls(counts.kind, values, np.empty(0, np.int64), np.empty(0, np.int32))
 
@@ -111,6 +113,7 @@ class Vocabulary(Plain):
         positions = _positions_in(arrived, self.values)
         is_new = positions == len(self.values)
         counts = self.counts.copy()
+        # Arrived values are distinct: `+=` would add to a repeated position only once.
         counts[positions[~is_new]] += arrived_counts[~is_new]
         new = arrived.filter(pa.array(is_new))
         values = pa.concat_arrays([self.values, new])
@@ -124,6 +127,7 @@ class Vocabulary(Plain):
         earned = np.flatnonzero((self.codes == UNKNOWN_CODE) & (self.counts >= min_count))
         room = len(self.codes) if max_categories is None else max_categories - self.n_known
         if len(earned) > max(room, 0):
+            # Stable: of equally frequent categories the smaller ones come first.
             most_frequent = np.argsort(-self.counts[earned], kind="stable")[: max(room, 0)]
             earned = np.sort(earned[most_frequent])
         codes = self.codes.copy()
@@ -146,13 +150,13 @@ class Vocabulary(Plain):
         """The code of each value, and how many values fit never saw."""
         values = column.values
         codes = self._codes_of(values)
-        is_strange = codes == _NOT_FOUND
-        n_strange = int(np.count_nonzero(is_strange))
-        if n_strange:
-            codes[is_strange] = UNKNOWN_CODE
+        is_not_found = codes == _NOT_FOUND
+        n_not_found = int(np.count_nonzero(is_not_found))
+        if n_not_found:
+            codes[is_not_found] = UNKNOWN_CODE
             if values.null_count:
                 codes[values.is_null().to_numpy(False)] = MISSING_CODE
-        return codes, n_strange - values.null_count
+        return codes, n_not_found - values.null_count
 
     def _codes_of(self, values: pa.Array) -> np.ndarray:
         """The code of each value, _NOT_FOUND for missing ones and those that fit never saw."""
@@ -162,24 +166,25 @@ class Vocabulary(Plain):
             # A slice of a category column still carries all categories of the whole.
             if len(values) < len(values.dictionary):
                 return self._codes_of(values.dictionary_decode())
+            # The last entry is for null, which gets the index after all others.
             codes = np.append(self._codes_of(values.dictionary), np.int32(_NOT_FOUND))
             return codes[fill_nulls(values.indices, len(values.dictionary))]
         values = _cast_where_exact(values, self.values.type)
-        if self._map is None:
+        if self._lookup is None:
             return self._code_at[_positions_in(values, self.values)]
-        codes = self._map(fill_nulls(values, 0))
+        codes = self._lookup(fill_nulls(values, 0))  # null has any number, corrected below
         if values.null_count:
             codes[values.is_null().to_numpy(False)] = _NOT_FOUND
         return codes
 
     @cached_property
     def _code_at(self) -> np.ndarray:
-        """The code at each position, and one for a value that has none."""
+        """The code at each position of `values`, and at the end the one for values not found."""
         return np.append(self.codes, np.int32(_NOT_FOUND))
 
     @cached_property
-    def _map(self) -> IntegerLookup | None:
-        """From whole numbers to codes, where they lie dense."""
+    def _lookup(self) -> IntegerLookup | None:
+        """Integer lookup from values to codes; None unless the values are dense integers."""
         if not pa.types.is_int64(self.values.type):
             return None
         numbers = self.values.to_numpy()
@@ -189,6 +194,7 @@ class Vocabulary(Plain):
 
     def _check_loaded(self) -> None:
         expect(len(self.values) == len(self.counts) == len(self.codes), "codes")
+        # Known codes have no gaps: `n_known` counts them, and `field_dims_` follows from that.
         known = np.sort(self.codes[self.codes != UNKNOWN_CODE])
         expect((known == FIRST_KNOWN_CODE + np.arange(len(known))).all(), "codes")
 
@@ -197,11 +203,11 @@ NOTHING_KNOWN = Vocabulary(None, pa.nulls(0), np.empty(0, np.int64), np.empty(0,
 
 
 def _cast_where_exact(values: pa.Array, type_: pa.DataType) -> pa.Array:
-    """Cast numbers to another type of number, null where it cannot hold the very value."""
+    """Cast numbers to another type, with null for those that it cannot hold exactly."""
     if values.type == type_:
         return values
     if not _may_be_rounded(values):
-        with contextlib.suppress(pa.ArrowInvalid):
+        with contextlib.suppress(pa.ArrowInvalid):  # raised if a single one does not fit
             return values.cast(type_)
     lows, highs = zip(_range(type_), _range(values.type), strict=True)
     low, high = pa.scalar(max(lows), values.type), pa.scalar(min(highs), values.type)
@@ -212,7 +218,7 @@ def _cast_where_exact(values: pa.Array, type_: pa.DataType) -> pa.Array:
 
 
 def _may_be_rounded(values: pa.Array) -> bool:
-    """Whether a float among them stands for more than one whole number."""
+    """Whether a float among them is so large that it may stand for several whole numbers."""
     if not pa.types.is_floating(values.type):
         return False
     ends = pc.min_max(values).as_py()
@@ -220,6 +226,7 @@ def _may_be_rounded(values: pa.Array) -> bool:
 
 
 def _range(type_: pa.DataType) -> tuple[int, int]:
+    """The least and the greatest whole number of the range that a type holds exactly."""
     if pa.types.is_floating(type_):
         return -EXACT_FLOAT, EXACT_FLOAT
     bounds = np.iinfo(type_.to_pandas_dtype())
@@ -227,7 +234,7 @@ def _range(type_: pa.DataType) -> tuple[int, int]:
 
 
 def _positions_in(values: pa.Array, ascending: pa.Array) -> np.ndarray:
-    """Where each value stands in `ascending`; its length for one that does not, and for null."""
+    """Position of each value in `ascending`; `len(ascending)` for null and values not there."""
     if (len(values) - _ALWAYS_SEARCHED_VALUES) * _CATEGORIES_PER_SEARCHED_VALUE > len(ascending):
         return fill_nulls(pc.index_in(values, value_set=ascending), len(ascending))
     return np.array([_search(ascending, value) for value in values.to_pylist()], np.int64)
@@ -243,14 +250,14 @@ def _search(ascending: pa.Array, value: Any) -> int:
 
 
 def fill_nulls(numbers: pa.Array, missing: int) -> np.ndarray:
-    """Whole numbers as an array, with one in place of null."""
+    """Integers as a NumPy array, with `missing` in place of null."""
     if numbers.null_count:
         numbers = numbers.cast(pa.int64()).fill_null(missing)
     return numbers.to_numpy()
 
 
 def warn_if_nearly_unique(name: Any, field: Any) -> None:
-    """Warn of a column whose categories new rows will hardly share."""
+    """Warn of a column in which nearly every row has a category of its own."""
     if not isinstance(field, Vocabulary):
         return
     n_rows = field.counts.sum()
@@ -264,7 +271,7 @@ def warn_if_nearly_unique(name: Any, field: Any) -> None:
 
 
 def warn_if_mostly_unknown(column: Column, n_unseen: int) -> None:
-    """Warn of a column whose values fit hardly ever saw."""
+    """Warn of a column in which most values are new since fit."""
     n_rows = len(column.values) - column.values.null_count
     if n_rows >= _MANY_ROWS_AT_TRANSFORM and n_unseen > _MOSTLY_UNKNOWN * n_rows:
         warn_user(

@@ -1,4 +1,4 @@
-"""What classifier and regressor share: from a table and a target to a trained net."""
+"""Base class of classifier and regressor: from a table and a target to a trained net."""
 
 from contextlib import nullcontext
 
@@ -45,13 +45,13 @@ from sklearn_deepfm._training.scoring import validation_scorer
 
 
 class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin, Settings):
-    """Fit and predict of a DeepFM; subclasses say what y is.
+    """Fit and predict of a DeepFM; subclasses define the target.
 
     Subclasses define `_net_class`, `_target_class` and `_criterion`.
     """
 
     def _fit(self, X, y, sample_weight, validation, groups, group):
-        """Fit from scratch, or on from the last fit with `warm_start`."""
+        """Fit from scratch, or with `warm_start` continue the last fit."""
         check_parameters(self, self._rules)
         check_validation(*validation)
         goes_on = self.warm_start and hasattr(self, "net_")
@@ -68,12 +68,16 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
                 f"the same rows."
             )
         task = task_of_fit(self, int(self.max_epochs))
+        # A copy learns, so that a fit that fails leaves the estimator as it was.
         model = working_copy(self, goes_on)
         rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
         random = _random_state_of(self.random_state)
+        # Before anything is drawn: all processes draw as the first one does, and a checkpoint
+        # sets `random` back to where the fit that was killed began.
         group.begin(self, random)
         with self._checkpoint(random, goes_on, group) as checkpoint:
             if not goes_on:
+                # Classes and kinds of columns are not learned from rows of weight 0.
                 model._start(without_zero_weights(rows), model._target_class, random)
             rows, valid = model._split(rows, validation[0])
             rows, factors = model._prepare(rows)
@@ -102,7 +106,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         return self
 
     def _fit_stream(self, stream, y, sample_weight, validation, groups, group):
-        """Fit from scratch to more rows than shall be in memory."""
+        """Fit from scratch to a stream that is too large to be read whole."""
         refuse_with_streams(self, groups)
         task = task_of_fit(self, int(self.max_epochs))
         model = working_copy(self, False)
@@ -118,7 +122,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
                 transaction(self, model, False) as rollback,
             ):
                 model.net_ = new_net(model, model._fields, model._target, random=random)
-                model._n_seen = buffer.n_in_all
+                model._n_seen = buffer.n_rows_in_all
                 run_training(
                     model,
                     buffer,
@@ -134,7 +138,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         return self
 
     def _checkpoint(self, random, goes_on, group):
-        """What writes a file to go on from, if one is asked for, else None, once entered."""
+        """Context manager that yields the fit's Checkpoint, or None if `checkpoint` is None."""
         if self.checkpoint is None:
             return nullcontext()
         if goes_on:
@@ -145,7 +149,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         return Checkpoint(self.checkpoint, random, group)
 
     def _partial_fit(self, X, y, sample_weight, target, group):
-        """One pass over the rows; `target` makes sense of y at the first call."""
+        """Train one epoch on the rows; the first call makes the target, as ``target(y)``."""
         check_parameters(self, self._rules)
         goes_on = hasattr(self, "net_")
         if group.has_shards:
@@ -167,6 +171,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
             transaction(self, model, goes_on) as rollback,
         ):
             model._learn(rows, random, goes_on=goes_on)
+            # The automatic L2 falls with the number of rows, those of all calls.
             model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
             samples, _ = model._to_samples(rows, None)
             run_training(
@@ -187,14 +192,14 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         self._target = target(rows.y)
         self._is_index = which_hold_codes(rows.columns, self.categorical_features)
         self._structure = structure_of(self)
-        # Later fits with warm_start hold out the same rows, or they would be judged by
-        # rows that an earlier one was trained on.
+        # Later fits with warm_start hold out the same rows; else they would be validated on
+        # rows that an earlier fit has trained on.
         self._split_seed = random.randint(np.iinfo(np.int32).max)
 
     # Input
 
     def _read(self, X, y, sample_weight, *, reset, groups=None, weight_name="sample_weight"):
-        """Rows with y as the user gave it."""
+        """Checked rows, with the target not yet encoded."""
         columns = read_columns(self, X, reset=reset)
         y = check_target(self, y, columns)
         weight = check_weight(sample_weight, y, weight_name)
@@ -204,21 +209,24 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         return Rows(columns, y, weight, groups)
 
     def _prepare(self, rows, adds_up=False):
-        """Rows with target encoded, repeats merged if few, classes weighed; and by what."""
+        """Rows with the target encoded, repeats merged if few, classes weighed; and the factors."""
         rows = merge_repeats(rows.with_target(self._target.encode(rows.y)))
         factors = self._class_factors(rows, adds_up)
         return rows.weighed(factors), factors
 
     def _class_factors(self, rows, adds_up):
+        """Factors by which classes multiply weights; None for none."""
         return None
 
     def _split(self, rows, X_val):
-        """Rows that weigh something, and those that `validation_split` holds out of them."""
+        """Training rows of positive weight, and the rows that `validation_split` holds out."""
         if self.validation_split is None or X_val is not None or self.early_stopping is False:
             return without_zero_weights(rows), None
+        # A splitter may go by positions, so it gets the rows of weight 0 too.
         return split_by(self.validation_split, rows, self._split_seed)
 
     def _validation_rows(self, rows, valid, validation, factors):
+        """Training and validation rows; the latter are X_val, split off before, or held out now."""
         X_val, y_val, weight_val = validation
         if is_stream(X_val):
             named = ("y_val", y_val), ("sample_weight_val", weight_val)
@@ -252,7 +260,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
     # Training
 
     def _learn(self, train, random, *, goes_on):
-        """Fields, scale of the target and net, for the training rows."""
+        """Learn fields and target, and build the net; or grow fields and net of an earlier fit."""
         if not goes_on:
             self._fields = Fields(
                 train.columns, self._is_index, train.weight, self.pooling, self.n_bins
@@ -267,7 +275,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         self._fields, self.net_.frequencies = fields, fields.frequencies
 
     def _to_samples(self, train, valid):
-        """Both as tensors; `valid` may be None."""
+        """Training and validation rows as tensors; `valid` may be None."""
         train = to_samples(train, self._fields, self._target, self.net_)
         if valid is not None:
             valid = to_samples(valid, self._fields, self._target, self.net_, validates=True)
@@ -283,5 +291,5 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
 
 
 def _random_state_of(random_state):
-    """None is fresh entropy, not numpy's global generator, which a fit leaves alone."""
+    """RandomState of a parameter; None gives fresh entropy, never NumPy's global generator."""
     return np.random.RandomState() if random_state is None else check_random_state(random_state)

@@ -191,8 +191,10 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns, if all are strings.
     field_dims_ : ndarray of shape (n_fields,)
-        Rows of the table that each field has: for codes, one for each code seen and
-        one for all others; for numbers, an offset, a slope, and one for NaN if seen.
+        Table rows of each field. Of codes: one for each code that fit saw, missing among
+        them, and one for all others; of lists of codes one more if fit saw an empty list. Of
+        numbers: one for each bin, one for the slope, one for the mean of the bins, and one
+        for NaN if fit saw any.
     n_iter_ : int
         Number of epochs run.
     history_ : list of dict

@@ -1,4 +1,4 @@
-"""What a fitted estimator tells of itself, and the logits it predicts."""
+"""Fitted attributes that follow from net and fields, and the logits of a fitted estimator."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from sklearn_deepfm._tables.stream import is_stream, stream_like_fitted
 
 
 class Fitted:
-    """What is read from what fit leaves in `_fields` and `net_`."""
+    """Attributes and predictions that follow from `_fields` and `net_`, which fit sets."""
 
     net_: Any
     _fields: Any
@@ -27,6 +27,7 @@ class Fitted:
 
     @property
     def history_(self):
+        # skorch also records each batch; this history has an entry for each epoch.
         return [
             {name: value for name, value in epoch.items() if name != "batches"}
             for epoch in self.net_.history
@@ -71,7 +72,7 @@ class Fitted:
         return frame / np.float32(np.sqrt(self.module_.n_members))
 
     def _logits(self, X):
-        """Sum of all terms, float64 of shape (n_samples, n_outputs)."""
+        """Logits, float64 of shape (n_samples, n_outputs)."""
         check_is_fitted(self)
         if is_stream(X):
             parts = stream_like_fitted(self, X).parts()

@@ -1,4 +1,4 @@
-"""What a notebook shows of a fitted estimator below its parameters."""
+"""HTML summary of a fitted estimator, which a notebook shows below its parameters."""
 
 import html
 
@@ -8,14 +8,15 @@ from sklearn.base import BaseEstimator
 from sklearn_deepfm._fields.list_field import ListField
 from sklearn_deepfm._fields.numeric_field import NumericField
 
-MOST_FIELDS = 30
+MOST_FIELDS = 30  # in the list; further ones are counted
 
 
 class HTMLSummaryMixin(BaseEstimator):
-    """Adds the summary to what scikit-learn makes of an estimator.
+    """Adds the summary to the HTML that scikit-learn makes of an estimator.
 
-    Since 1.9 scikit-learn asks each estimator, also in a pipeline, for a table of its fitted
-    attributes, and the summary goes before that. An older one gets it behind the whole page.
+    Since 1.9 scikit-learn asks each estimator, inside a pipeline too, for a table of its fitted
+    attributes, and the summary goes before this table. In older versions there is no such table,
+    and the summary goes to the end of the page.
     """
 
     def _get_fitted_attr_html(self, *args, **kwargs):
@@ -35,12 +36,13 @@ class HTMLSummaryMixin(BaseEstimator):
         return bundle
 
     def _with_summary(self, page):
+        # From 1.9 on `_get_fitted_attr_html` has added the summary already.
         is_shown = hasattr(BaseEstimator, "_get_fitted_attr_html")
         return page if is_shown or not hasattr(self, "net_") else page + summary_html(self)
 
 
 def summary_html(estimator):
-    """Fields, sizes and the course of training, as a piece of HTML."""
+    """Fields, sizes and epochs of training as an HTML fragment."""
     dims, module = estimator.field_dims_, estimator.module_
     n_mlp = sum(p.numel() for name, p in module.named_parameters() if name.startswith("mlps"))
     members = f", of {module.n_members} members" if module.n_members > 1 else ""
@@ -67,6 +69,7 @@ def _epochs(history):
 def _fields(estimator):
     fields, n_fields = estimator._fields, len(estimator.field_dims_)
     rows = [
+        # Names come from the data, and may look like tags.
         f"<tr><td>{html.escape(str(field.name))}</td><td>{_kind(field)}</td>"
         f"<td>{field.n_rows:,}</td></tr>"
         for field in (fields[j] for j in range(min(n_fields, MOST_FIELDS)))

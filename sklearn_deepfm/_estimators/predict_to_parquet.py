@@ -1,4 +1,4 @@
-"""Predictions for data sets that need not fit in memory, as a file of Parquet."""
+"""Predictions for data sets larger than memory, written to a Parquet file."""
 
 from collections.abc import Iterator
 
@@ -70,7 +70,7 @@ def predict_to_parquet(model, X, path, *, method=None, keep=()):
     with replacing(path, None) as file:
         writer = None
         for part in _predicted(model, X, method, keep):
-            if writer is None:
+            if writer is None:  # the types of predictions are known from the first part on
                 writer = pq.ParquetWriter(file, part.schema)
             writer.write_table(part)
             n_rows += len(part)
@@ -81,22 +81,23 @@ def predict_to_parquet(model, X, path, *, method=None, keep=()):
 
 
 def _predicted(model, X, method, keep) -> Iterator[pa.Table]:
+    """Columns to keep and predictions, part by part."""
     stream = stream_like_fitted(model, X)
     for table in stream.tables([*stream.names, *keep]):
-        answers = getattr(model, method)(stream.features(table))
-        names = _names(model, method, answers)
+        predictions = getattr(model, method)(stream.features(table))
+        names = _names(model, method, predictions)
         if twice := set(names) & set(keep):
             raise ValueError(f"keep must name no column of predictions, got {sorted(twice)}.")
         columns = [table[name] for name in keep]
-        answers = answers.reshape(len(table), -1)
-        columns += [pa.array(column) for column in answers.T]
+        predictions = predictions.reshape(len(table), -1)
+        columns += [pa.array(column) for column in predictions.T]
         yield pa.Table.from_arrays(columns, names=[*keep, *names])
 
 
-def _names(model, method, answers: np.ndarray) -> list[str]:
-    """Names of the columns of answers: by class where there is one for each."""
+def _names(model, method, predictions: np.ndarray) -> list[str]:
+    """Names of the columns of predictions; they end in the class if each class has a column."""
     stem = {"predict_proba": "proba", "decision_function": "decision"}.get(method, "prediction")
-    if answers.ndim == 1:
+    if predictions.ndim == 1:
         return [stem]
-    labels = range(answers.shape[1]) if method == "predict" else model.classes_
-    return [f"{stem}_{label}" for label in labels]
+    endings = range(predictions.shape[1]) if method == "predict" else model.classes_
+    return [f"{stem}_{ending}" for ending in endings]

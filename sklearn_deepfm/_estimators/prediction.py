@@ -1,16 +1,18 @@
-"""Logits of a table, in bounded memory and safe to compute from several threads."""
+"""Logits of a table, computed in bounded memory and safely from several threads."""
 
 import numpy as np
 import torch
 
 from sklearn_deepfm._samples.encode import bags_of_arrays
 
-BATCH_SIZE = 4096  # what it makes fits into caches
-ROW_MULTIPLE = 16  # matrix products of the usual widths then give a row the same bits anywhere
+BATCH_SIZE = 4096  # rows whose embeddings and hidden units fit into the caches of a CPU
+# Prediction batches are padded to a multiple of this number of rows: matrix products of the usual
+# widths then give a row the same bits wherever it stands, and whatever rows come with it.
+ROW_MULTIPLE = 16
 
 
 def predict_logits(module, fields, cells, device):
-    """Sum of all terms of the model for each row.
+    """Logits of each row.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ def predict_logits(module, fields, cells, device):
 
 
 def inputs_by_part(fields, cells, device, batch_size=BATCH_SIZE):
-    """What the module takes, for some rows after the other.
+    """Inputs of the module, for one part of the rows after the other.
 
     Parameters
     ----------
@@ -50,11 +52,12 @@ def inputs_by_part(fields, cells, device, batch_size=BATCH_SIZE):
     part : slice
         The rows.
     inputs : tuple of Tensor or None
-        Index, value and bags, with the last row repeated up to a round number.
+        Index, value and bags, with the last row repeated up to a multiple of `ROW_MULTIPLE`.
     """
     is_matrix = isinstance(cells, np.ndarray)
     if not is_matrix:
-        cells = fields.with_own_codes(cells)
+        # Categories are matched with those of fit once, rather than in each part.
+        cells = fields.with_codes_of_fit(cells)
     n_rows = len(cells) if is_matrix else len(cells[0])
     for start in range(0, n_rows, batch_size):
         part = slice(start, min(start + batch_size, n_rows))
@@ -76,6 +79,7 @@ def _padded(array, device):
 def _padded_bags(arrays, n_rows, device):
     if arrays is None:
         return None
+    # Starts have an entry for each list of each row, and one for the end.
     bags, n_bags = bags_of_arrays(arrays), (len(arrays[1]) - 1) // n_rows
     if n_rows % ROW_MULTIPLE:
         bags = bags.of_samples(torch.from_numpy(_padding(n_rows)), n_bags)
@@ -83,6 +87,6 @@ def _padded_bags(arrays, n_rows, device):
 
 
 def _padding(n_rows):
-    """Positions of the rows, with the last one again up to a multiple."""
+    """Positions of the rows, the last one repeated up to a multiple of `ROW_MULTIPLE`."""
     n_padded = -(-n_rows // ROW_MULTIPLE) * ROW_MULTIPLE
     return np.minimum(np.arange(n_padded), n_rows - 1)

@@ -1,4 +1,4 @@
-"""What a pickle, or any other file, holds of an estimator: a numbered format of plain data."""
+"""State of an estimator for pickles and files: plain data in a numbered format."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from sklearn_deepfm._targets.classification import ClassTarget, MultiLabelTarget
 from sklearn_deepfm._targets.regression import RegressionTarget
 from sklearn_deepfm._training.net_state import net_of_plain, net_to_plain
 
+# These names stand in files: another name would be another format.
 _TARGETS: dict[str, Any] = {
     "labels": ClassTarget,
     "label sets": MultiLabelTarget,
     "amount": RegressionTarget,
 }
+# Attributes that are set by fit, and kept as plain data.
 _LEARNED = "_target", "_fields", "_is_index", "_structure", "_split_seed", "_n_seen", "net_"
 
 
 class EstimatorState:
-    """Pickling of the estimators: parameters as they are, all that was learned as plain data."""
+    """Pickling of the estimators: parameters as they are, everything learned as plain data."""
 
     def __copy__(self) -> Any:
+        # By default copy.copy goes by __getstate__, and would build a second net.
         new = type(self).__new__(type(self))
         new.__dict__.update(self.__dict__)
         return new
@@ -62,4 +65,5 @@ class EstimatorState:
         expect(len(self._is_index) == len(self._fields), "is_index")
         self._structure = learned["structure"]
         self._split_seed, self._n_seen = learned["split_seed"], learned["n_seen"]
+        # Last, since its sizes are checked against target and fields.
         self.net_ = net_of_plain(learned["net"], self)

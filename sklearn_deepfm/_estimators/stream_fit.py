@@ -1,4 +1,4 @@
-"""What a fit makes of a stream: a sample to look at, then all rows encoded in a temporary file."""
+"""Fit to a stream: learn from a sample, then encode all rows into a temporary file."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,52 +26,54 @@ from sklearn_deepfm._tables.stream import (
 from sklearn_deepfm._training.devices import device_of
 from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
 
-IN_MEMORY = 2**16  # rows up to which a stream is read as a whole, and fitted to as a table is
-SAMPLE = 2**20  # rows that show what columns, numbers and the target are like
-MOST_HELD_OUT = 2**20  # rows, which stay in memory
+IN_MEMORY = 2**16  # rows; a stream of at most so many is read whole and fitted as a table is
+SAMPLE = 2**20  # rows; kinds of columns, bins and the target's scale or base rate come from these
+MOST_HELD_OUT = 2**20  # rows; validation rows stay in memory
 
 
 class NamedStream(NamedTuple):
-    """A stream with its columns of target and weights, for the estimator that reads it.
+    """A stream, the names of its target and weight columns, and the estimator that reads it.
 
-    `weight_is` is the parameter that names the column of weights.
+    `weight_parameter` is the parameter of fit that names the weight column.
     """
 
     model: Any
     stream: Stream
     y: Any
     weight: Any
-    weight_is: str = "sample_weight"
+    weight_parameter: str = "sample_weight"
 
     def parts(self) -> Iterator[Rows]:
-        """All rows, with the target as it is, some of which may weigh nothing."""
+        """All rows, part by part, with the target not yet encoded; weights may be 0."""
         for X, (y, weight) in self.stream.parts(self.y, self.weight):
             yield self._read(X, y, weight)
 
     def sample(
         self, hold_out: "HoldOut", seed: int, n_rows: int, group: TrainingGroup
     ) -> tuple[Rows, np.ndarray]:
-        """Some of the training rows of all processes, and a target that lacks no class.
+        """A random sample of the training rows of all processes, and a target with every class.
 
         Parameters
         ----------
         hold_out : HoldOut
         seed : int
         n_rows : int
-            Number of rows of all of them.
+            Number of rows of all processes.
         group : TrainingGroup
 
         Raises
         ------
         ValueError
-            If no row weighs anything.
+            If no row has a positive weight.
         """
         share, random = SAMPLE / max(n_rows, 1), np.random.default_rng(seed)
         parts, labels = [], []
         for X, (y, weight) in self.stream.parts(self.y, self.weight):
+            # A row that one of several members holds out is a training row of the others.
             learns = hold_out.next(len(y)) < 0 if hold_out.n_members == 1 else np.full(len(y), True)
             if weight is not None:
                 learns &= weight != 0
+            # Classes come from all training rows: the sample may have no row of a rare one.
             if is_classifier(self.model) and y.ndim == 1:
                 labels.append(pd.unique(y[learns]))
             chosen = np.flatnonzero(learns & (random.random(len(y)) < share))
@@ -83,22 +85,23 @@ class NamedStream(NamedTuple):
         tables, ys, weights = zip(*parts, strict=True) if parts else ([], [], [])
         if not sum(map(len, ys)):
             raise ValueError(
-                f"The data set has no row, or none whose {self.weight_is} is positive, which "
-                f"leaves nothing to learn from."
+                f"The data set has no row, or none whose {self.weight_parameter} is positive, "
+                f"which leaves nothing to learn from."
             )
         weight = None if self.weight is None else np.concatenate(weights)
         rows = self._read(concat_parts(tables), np.concatenate(ys), weight, reset=True)
         return rows, np.concatenate(labels) if labels else rows.y
 
     def _read(self, X: Any, y: Any, weight: Any, reset: bool = False) -> Rows:
+        # The model would refuse weights that are all 0, as those of a part may be.
         rows: Rows = self.model._read(X, y, None, reset=reset)
         if weight is None:
             return rows
-        return replace(rows, weight=weights_of_rows(weight, rows.y, self.weight_is))
+        return replace(rows, weight=weights_of_rows(weight, rows.y, self.weight_parameter))
 
 
 class HoldOut:
-    """Draws which member holds out which row, for one part of the rows after the other.
+    """Assigns held-out rows to members at random, for one part of the rows after the other.
 
     Parameters
     ----------
@@ -106,7 +109,7 @@ class HoldOut:
         Share of the rows that each member holds out.
     n_members : int
     seed : int
-        The same one draws the same, whatever the parts.
+        Equal seeds hold out equal rows, whatever the sizes of the parts.
     """
 
     def __init__(self, fraction: float, n_members: int, seed: int) -> None:
@@ -119,6 +122,7 @@ class HoldOut:
         drawn = self._random.random(n)
         if not self._fraction:
             return np.full(n, -1)
+        # Each member has a stretch of [0, 1) of its own, so no two hold out the same row.
         member = np.floor(drawn / self._fraction).astype(np.int64)
         return np.where(member < self.n_members, member, -1)
 
@@ -132,17 +136,17 @@ def buffer_rows(
     buffer: DiskBuffer,
     group: TrainingGroup,
 ) -> tuple[Fields, list[Rows]]:
-    """Encode the training rows into a file.
+    """Encode the training rows into the disk buffer.
 
     Parameters
     ----------
     model : DeepFMClassifier or DeepFMRegressor
-        Knows its target.
+        Its target is learned already.
     named : NamedStream
     fields : Fields
-        Of a sample of the rows.
+        Learned from the sample.
     factors : ndarray or None
-        Of the weights of each class.
+        By which classes multiply weights.
     hold_out : HoldOut
     buffer : DiskBuffer
     group : TrainingGroup
@@ -152,8 +156,9 @@ def buffer_rows(
     fields : Fields
         With all codes that the training rows of all processes hold.
     held : list of Rows
-        The rows held out here, with the target encoded.
+        The rows held out in this process, with the target encoded.
     """
+    # The rows of the sample come again, and must not count twice.
     fields, held = fields.without_counts(), []
     for rows in named.parts():
         rows = replace(rows, held_by=hold_out.next(len(rows)))
@@ -162,6 +167,7 @@ def buffer_rows(
         is_held = rows.held_by >= 0
         if is_held.any():
             held.append(rows.take(np.flatnonzero(is_held)))
+        # With several members a held-out row stays, with weight 0 for the one that holds it out.
         if hold_out.n_members == 1:
             rows = replace(rows.take(np.flatnonzero(~is_held)), held_by=None)
         if len(rows):
@@ -174,6 +180,7 @@ def buffer_rows(
     if not group.has_shards:
         buffer.finish(fields.offsets_by_kind)
         return fields, held
+    # Each process has numbered the codes of its own rows: merge them into one table for all.
     given = group.of_shards("counts", (fields.to_plain(), buffer.total))
     first, *others = (Fields.of_plain(plain) for plain, _ in given)
     of_all = first.absorbing(others)
@@ -182,7 +189,7 @@ def buffer_rows(
 
 
 def fits_in_memory(stream: Stream, group: TrainingGroup) -> bool:
-    """Whether there are so few rows that they are fitted to as a table is."""
+    """Whether a stream is small enough to be read whole and fitted as a table is."""
     n_rows = len(stream)
     if n_rows == 0:
         raise ValueError("The data set has no row, and a minimum of 1 is required.")
@@ -197,26 +204,26 @@ def learn_stream(
     buffer: DiskBuffer,
     group: TrainingGroup,
 ) -> tuple[Samples | None, Rows | None]:
-    """Learn target and fields of a stream, and encode its training rows into a file.
+    """Learn target and fields of a stream, and encode its training rows into the disk buffer.
 
     Parameters
     ----------
     model : DeepFMClassifier or DeepFMRegressor
-        Gets what is learned.
+        Its target and fields are set.
     named : NamedStream
     validation : tuple (X_val, y_val, sample_weight_val)
     random : RandomState
     buffer : DiskBuffer
         Gets the training rows.
     group : TrainingGroup
-        Of processes, each of which may have a shard of the rows.
+        The processes that train together, each of which may have a shard of the rows.
 
     Returns
     -------
     samples : Samples or None
         The validation rows, if there are any.
     known : Rows or None
-        What a scorer has to know of them, their targets and weights.
+        Targets and weights of the validation rows, for a scorer.
     """
     seeds = [int(seed) for seed in random.randint(np.iinfo(np.int32).max, size=2)]
     if group.has_shards:
@@ -231,21 +238,23 @@ def learn_stream(
     sample = sample.weighed(factors)
     model._target.fit(sample)
     fields = Fields(sample.columns, model._is_index, sample.weight, model.pooling, model.n_bins)
+    # The same seed as for the sample: its rows must not be held out now.
     hold_out = HoldOut(share, n_members, seeds[0])
     model._fields, held = buffer_rows(model, named, fields, factors, hold_out, buffer, group)
     if validation[0] is not None:
         held = list(_rows_to_validate(model, validation, factors))
+        # X_val is the same in all processes: there is nothing to gather.
         return _validation_samples(model, held) if held else (None, None)
     return _validation_samples(model, held, group)
 
 
 def refuse_with_streams(model: Any, groups: Any) -> None:
-    """Say what takes all rows at once, or goes on with a model.
+    """Refuse parameters that need all rows in memory.
 
     Raises
     ------
     ValueError
-        If anything of that is asked for.
+        If one of them is set.
     """
     if model.warm_start and hasattr(model, "net_"):
         raise ValueError(
@@ -262,6 +271,7 @@ def refuse_with_streams(model: Any, groups: Any) -> None:
 
 
 def _share_held_out(model: Any, n_rows: int) -> float:
+    """Share of the rows that each member holds out; those of all members fit in memory."""
     if not model.early_stopping:
         return 0.0
     most = MOST_HELD_OUT / (n_rows * model.n_members)
@@ -284,7 +294,7 @@ def _rows_to_validate(model: Any, validation: Any, factors: Any) -> Iterator[Row
 def _validation_samples(
     model: Any, held: list[Rows], group: TrainingGroup = ALONE
 ) -> tuple[Samples | None, Rows | None]:
-    """Rows held out by all processes, as tensors, and what is known of them."""
+    """Validation rows of all processes as tensors, and their targets and weights."""
     parts = [
         (samples_of(rows, model._fields, model._target, model.n_members, validates=True), rows)
         for rows in held
@@ -301,17 +311,18 @@ def _validation_samples(
 
 
 def _columns_of(named: NamedStream) -> dict[str, str]:
-    """What must be the same of the shards of a data set."""
+    """Facts that must be the same in all shards of a data set."""
     stream = named.stream
+    # `encode` is a method of the encoder. One fitted to each shard would give other codes there.
     encoder = getattr(stream.encode, "__self__", None)
     facts = {
         "y": repr(named.y),
-        named.weight_is: repr(named.weight),
+        named.weight_parameter: repr(named.weight),
         "columns of X": str(stream.names),
         "types of X": str([str(stream.dataset.schema.field(name).type) for name in stream.names]),
         "the encoder": "none" if encoder is None else fingerprint(encoder.__getstate__()),
     }
-    for what, names in (("y", named.y), (named.weight_is, named.weight)):
+    for what, names in (("y", named.y), (named.weight_parameter, named.weight)):
         types = [str(stream.dataset.schema.field(name).type) for name in as_list(names)]
         facts[f"the type of {what}"] = str(types)
     return facts

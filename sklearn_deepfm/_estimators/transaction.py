@@ -1,4 +1,4 @@
-"""Calls train a copy of an estimator, adopted at their end: one that fails changes nothing."""
+"""Transaction of a fit: train a copy of the estimator, and adopt it only if that succeeds."""
 
 from __future__ import annotations
 
@@ -12,40 +12,43 @@ from sklearn_deepfm._training.rollback import NetRollback
 
 
 def working_copy(estimator: Any, goes_on: bool) -> Any:
-    """A copy of an estimator; one that goes on has the same net, which may be too large for two."""
+    """A shallow copy to train; one that goes on shares the net, as memory may not hold two."""
     model = copy.copy(estimator)
     if goes_on:
+        # partial_fit adds to the target's counts of classes.
         model._target = copy.copy(estimator._target)
     return model
 
 
 @contextlib.contextmanager
 def transaction(estimator: Any, model: Any, goes_on: bool) -> Iterator[NetRollback | None]:
-    """Let an estimator become the model that is trained in here; if that fails, stay what it was.
+    """Give an estimator the state of the model that is trained inside; on failure, leave it as is.
 
     Parameters
     ----------
     estimator, model : DeepFMClassifier or DeepFMRegressor
         The model is a copy of the estimator.
     goes_on : bool
-        Whether both have the same net, which is trained further. What a callback raises
-        after a step of it is no failure of the model, which keeps what it has learned.
+        Whether both have the same net, which is trained further. If a callback raises an
+        error after a training step, the estimator keeps what was learned up to there.
 
     Yields
     ------
     rollback : NetRollback or None
-        Of a net that is trained further.
+        Undo for a net that is trained further, else None.
     """
     rollback = NetRollback(model.net_) if goes_on else None
     try:
         yield rollback
     except BaseException as error:
-        if rollback is not None and rollback.is_broken_off and not is_out_of_memory(error):
+        # Out of memory always rolls back: its message promises the model as it was.
+        if rollback is not None and rollback.callback_failed and not is_out_of_memory(error):
             estimator.__dict__ = model.__dict__
         elif rollback is not None:
-            rollback.put_back()
+            rollback.restore()
         raise
     finally:
         if rollback is not None:
             rollback.close()
-    estimator.__dict__ = model.__dict__  # which may also have lost the names of an earlier fit
+    # Replaced rather than updated: a table without column names removes those of an earlier fit.
+    estimator.__dict__ = model.__dict__

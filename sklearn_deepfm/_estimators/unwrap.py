@@ -1,4 +1,4 @@
-"""The estimator inside a pipeline or a search, and what reaches it."""
+"""The estimator inside a pipeline or a search, and the transformers before it."""
 
 import numpy as np
 import pandas as pd
@@ -31,7 +31,7 @@ class Unwrapped:
         self.encoder = self.steps[-1] if is_encoded else None
 
     def transform(self, X):
-        """Input of the estimator, and the values behind it.
+        """Input of the estimator, and the cells before they were encoded.
 
         Parameters
         ----------
@@ -43,23 +43,25 @@ class Unwrapped:
         X : data frame or array-like
             Input of the estimator.
         values : DataFrame of shape (n_samples, n_fields)
-            What each field holds: the input of the encoder before the estimator, else that
-            of the estimator; its columns are the names of the fields.
+            The cell of each field: input of the encoder if one stands directly before the
+            estimator, else input of the estimator. Columns are named after the fields.
         """
         values = X
         for step in self.steps:
             values, X = X, step.transform(X)
         if self.encoder is None:
             return X, _as_frame(X).set_axis(self.field_names, axis=1)
+        # A column of weights is no field of its own, so columns are chosen by their specs.
         frame = _as_frame(values).iloc[:, [spec.position for spec in self.encoder._column_specs]]
         return X, frame.set_axis(self.field_names, axis=1)
 
     @property
     def field_names(self):
-        """Names of the fields: those of the columns, else their positions."""
+        """Names of the fields: names of the columns if there are any, else positions."""
         n_fields = self.estimator.n_features_in_
         if hasattr(self.estimator, "feature_names_in_"):
             return self.estimator.feature_names_in_.tolist()
+        # An estimator behind a step sees a matrix without names: ask the steps for them.
         if self.encoder is not None and hasattr(self.encoder, "feature_names_in_"):
             return self.encoder.get_feature_names_out().tolist()
         if self.steps and self.encoder is None:
@@ -71,12 +73,12 @@ class Unwrapped:
         return list(range(n_fields))
 
     def position(self, field):
-        """Position of a field by its name, or by its position.
+        """Position of a field that is given by name or by position.
 
         Raises
         ------
         ValueError
-            If there is none.
+            If there is no such field.
         """
         names = self.field_names
         if field in names:
@@ -89,7 +91,7 @@ class Unwrapped:
         )
 
     def embeddings(self, field):
-        """Learned embeddings of a field by category: behind an encoder by name, else by code.
+        """Learned embeddings of a field: by category name behind an encoder, else by code.
 
         Returns
         -------
@@ -113,10 +115,12 @@ class Unwrapped:
         """
         position, fields = self.position(field), self.estimator._fields
         of_rows = np.concatenate([frequency for _, frequency in fields.frequencies])
+        # The same two functions as for embeddings, so that the order is the same.
         frame = embedding_frame(fields, position, of_rows[:, None])
         return self._by_category(position, frame).to_numpy()[:, 0]
 
     def _by_category(self, position, frame):
+        """Replace codes in a frame's index by the encoder's categories, if there is one."""
         if self.encoder is None:
             return frame
         return self.encoder.by_category(self.encoder._column_specs[position].position, frame)
@@ -153,6 +157,6 @@ def _transformers(steps):
 
 
 def _as_frame(X):
-    if hasattr(X, "to_pandas"):
+    if hasattr(X, "to_pandas"):  # polars and pyarrow
         X = X.to_pandas()
     return X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X))

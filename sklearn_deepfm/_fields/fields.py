@@ -1,4 +1,4 @@
-"""What an estimator makes of its columns: kinds of fields, and codes as rows of one table."""
+"""The fields of a table: a kind for each column, and codes as rows of one embedding table."""
 
 import copy
 from functools import cached_property
@@ -14,11 +14,11 @@ from sklearn_deepfm._fields.list_field import ListField, as_lists, interleave_li
 from sklearn_deepfm._fields.numeric_field import SLOPE_ROW, NumericField
 from sklearn_deepfm._serialization.plain_values import expect
 
-MOST_ROWS = 2**31 - 1
+MOST_ROWS = 2**31 - 1  # of the table: an index has 32 bits
 
 
 class FieldOffsets(NamedTuple):
-    """Where fields begin in the table: those of one code per cell, and the multi-valued ones."""
+    """First table row of each field: of those with one code per cell, and of list fields."""
 
     cells: np.ndarray
     lists: np.ndarray
@@ -36,7 +36,7 @@ class Fields:
     weight : ndarray of shape (n_samples,) or None
         Weight of each row in statistics and frequencies.
     pooling : {"mean", "sum"}, default="mean"
-        What a list makes of the table rows of its members.
+        Whether a list is the mean or the sum of the table rows of its members.
     n_bins : int, "auto" or None, default="auto"
         Bins of a column of numbers.
     """
@@ -49,17 +49,17 @@ class Fields:
         self._grow(columns, weight)
 
     def __getstate__(self):
-        """The fields alone: a copy may change them, and works out afresh what follows from them."""
+        """The fields without cached offsets and look-ups, which may differ once a copy grows."""
         return {"_fields": self._fields}
 
     def to_plain(self):
-        """A state for each field, with its kind."""
+        """Plain data of each field, with its kind."""
         kinds = {cls: kind for kind, cls in _KINDS.items()}
         return [{"field": kinds[type(field)], **field.to_plain()} for field in self._fields]
 
     @classmethod
     def of_plain(cls, states):
-        """The fields of these states.
+        """The fields from their plain data.
 
         Raises
         ------
@@ -81,12 +81,12 @@ class Fields:
         return len(self._fields)
 
     def position(self, name, parameter):
-        """Position of a column by its name, or by its position.
+        """Position of a column, given its name or its position.
 
         Raises
         ------
         ValueError
-            If there is none; `parameter` is what named it.
+            If there is no such column. The message names `parameter`.
         """
         names = [field.name for field in self._fields]
         if name in names:
@@ -110,19 +110,20 @@ class Fields:
 
     @property
     def offsets_by_kind(self):
-        """First rows of the fields of one code per cell, and of the multi-valued ones."""
+        """First rows of the fields with one code per cell, and of the list fields."""
         offsets = self.offsets.astype(np.int32)
         return FieldOffsets(offsets[~self._is_list], offsets[self._is_list])
 
     @cached_property
-    def maps(self):
-        """From a matrix of codes to rows of the table at once; None unless all fields allow."""
-        maps = [
-            field.map
+    def lookups(self):
+        """Look-up of a whole matrix of codes at once; None unless each field has a look-up."""
+        # `type`, since a list field is an IndexField too.
+        lookups = [
+            field.lookup
             for field in self._fields
-            if type(field) is IndexField and field.map and field.categories is None
+            if type(field) is IndexField and field.lookup and field.categories is None
         ]
-        return IntegerLookups(maps, self.offsets) if len(maps) == len(self._fields) else None
+        return IntegerLookups(lookups, self.offsets) if len(lookups) == len(self._fields) else None
 
     @cached_property
     def _is_list(self):
@@ -131,7 +132,7 @@ class Fields:
 
     @property
     def slopes(self):
-        """Row of the slope of each numeric field, by its position among the fields of one code."""
+        """Table row of the slope of each numeric field, by its position in the index matrix."""
         cells = np.flatnonzero(~self._is_list)
         return {
             position: int(self.offsets[j]) + SLOPE_ROW
@@ -149,11 +150,11 @@ class Fields:
 
     @property
     def order(self):
-        """Position of each field of the network, where lists come last, among the columns."""
+        """Column of each field of the network, in which list fields come last."""
         return np.argsort(self._is_list, kind="stable")
 
     def average_cells(self, table):
-        """Average of the cells that fit saw of each field.
+        """Average of the cells of each field that fit saw.
 
         Parameters
         ----------
@@ -166,6 +167,7 @@ class Fields:
         averages = []
         for field, offset in zip(self._fields, self.offsets, strict=True):
             weights, rows = field.average_cell, table[offset : offset + field.n_rows]
+            # A field of which fit saw nothing has the row of unseen codes alone.
             averages.append(rows[0] if weights is None else weights @ rows)
         return np.array(averages)
 
@@ -175,7 +177,7 @@ class Fields:
         self._check_size()
 
     def _check_size(self):
-        """Rows of the table are numbered by 32 bits, which would wrap around."""
+        """Refuse more table rows than 32 bits can number: the numbers would wrap around."""
         if (n_rows := self.dims.sum()) > MOST_ROWS:
             name, most = max(((f.name, f.n_rows) for f in self._fields), key=lambda pair: pair[1])
             raise ValueError(
@@ -192,10 +194,10 @@ class Fields:
         fields : Fields
             A new object; this one stays as it is.
         source : ndarray of shape (n_features,)
-            Row of the table so far with which each row of the new one starts: the row
-            itself, or the first one of its field. Empty if no row was added.
+            For each row of the new table the row of this one that it starts from: the same
+            row, or for a new row the first one of its field. Empty if no row was added.
         is_new : ndarray of bool of shape (n_features,)
-            Empty if no row was added.
+            Which rows of the new table were added. Empty if none was.
         """
         new = copy.copy(self)
         new._fields = [copy.copy(field) for field in self._fields]
@@ -204,12 +206,13 @@ class Fields:
             return new, np.empty(0, dtype=np.int64), np.empty(0, dtype=bool)
         n_rows = self.dims.sum()
         kept = np.repeat(new.offsets - self.offsets, self.dims) + np.arange(n_rows)
+        # The first row of a field stands for unseen codes, which the new ones were so far.
         source, is_new = np.repeat(self.offsets, new.dims), np.ones(new.dims.sum(), dtype=bool)
         source[kept], is_new[kept] = np.arange(n_rows), False
         return new, source, is_new
 
     def absorbing(self, others):
-        """Fields of all rows that these and others, grown from the same ones, have seen.
+        """Union of these fields and others that have grown from the same ones, counts added up.
 
         Parameters
         ----------
@@ -234,7 +237,8 @@ class Fields:
         return new
 
     def rows_in(self, others):
-        """Row of other fields, which have absorbed these, for each row of these."""
+        """Row in other fields, which have absorbed these, for each table row of these."""
+        # `absorb` returns the rows, and counts again what it absorbs: hence the copy.
         parts = [
             copy.copy(other).absorb(field) + offset
             for field, other, offset in zip(self, others, others.offsets, strict=True)
@@ -242,22 +246,22 @@ class Fields:
         return np.concatenate(parts).astype(np.int32)
 
     def without_counts(self):
-        """The same rows of the table, as if no row of the data had been counted."""
+        """A copy with the same table rows and all counts at zero."""
         new = copy.copy(self)
         new._fields = [field.without_counts() for field in self._fields]
         return new
 
-    def with_own_codes(self, columns):
-        """Columns whose categories are numbered as in fit, to be encoded part by part."""
+    def with_codes_of_fit(self, columns):
+        """Columns with categories numbered as in fit, so that parts need not be numbered again."""
         return [
-            field.with_own_codes(column)
+            field.with_codes_of_fit(column)
             if column.categories is not None and isinstance(field, IndexField)
             else column
             for field, column in zip(self._fields, columns, strict=True)
         ]
 
     def encode(self, cells):
-        """Turn cells into what the network takes.
+        """Encode cells as inputs of the network.
 
         Parameters
         ----------
@@ -276,11 +280,11 @@ class Fields:
         """
         columns = cells
         if isinstance(cells, np.ndarray):
-            if self.maps is not None:
-                return self.maps(cells), None, None
+            if self.lookups is not None:
+                return self.lookups(cells), None, None
             columns = [InputColumn(j, values) for j, values in enumerate(cells.T)]
         index = np.empty((len(columns[0]), np.count_nonzero(~self._is_list)), dtype=np.int32)
-        cells_of_index = iter(index.T)
+        columns_of_index = iter(index.T)
         values, lists = [], []
         for field, column, offset in zip(self._fields, columns, self.offsets, strict=True):
             column = _of_form(field, column)
@@ -289,7 +293,8 @@ class Fields:
                 lists.append((members + np.int32(offset), starts, weights))
                 continue
             rows, value = field.encode(column)
-            np.add(rows, offset, out=next(cells_of_index), casting="unsafe")
+            # int64 offsets into 32 bits: `_check_size` has made sure that the sums fit.
+            np.add(rows, offset, out=next(columns_of_index), casting="unsafe")
             if value is not None:
                 values.append(value)
         return (
@@ -299,6 +304,7 @@ class Fields:
         )
 
 
+# Files hold the names of the kinds, which therefore never change.
 _KINDS: dict[str, Any] = {"codes": IndexField, "numbers": NumericField, "bags": ListField}
 
 
@@ -315,7 +321,7 @@ def _new_field(column, is_index, pooling, n_bins):
 
 
 def _of_form(field, column):
-    """The column, as lists if the field is one of lists; lists for another field are an error."""
+    """The column as lists for a list field; lists for any other field are an error."""
     if isinstance(field, ListField):
         return as_lists(field.name, column)
     if isinstance(column, InputListColumn):

@@ -11,6 +11,7 @@ from sklearn_deepfm._serialization.plain import Plain
 from sklearn_deepfm._serialization.plain_values import expect
 
 UNSEEN_ROW = 0
+# Names that pandas' infer_dtype gives to the types of categories.
 _KINDS = {"string": "strings", "integer": "numbers", "floating": "numbers", "boolean": "numbers"}
 
 
@@ -36,7 +37,7 @@ class IndexField(Plain):
         self.codes = np.empty(0, dtype=np.int64)  # sorted
         self.rows = np.empty(0, dtype=np.int32)  # row of each of them
         self.missing_row = UNSEEN_ROW
-        self.map = None  # from code to row, where the codes lie dense
+        self.lookup = None  # look-up from code to row; None where codes lie too far apart
         self.frequency = np.zeros(1)  # total weight of each row
         self.categories = None  # values behind the codes of a categorical column
 
@@ -58,16 +59,18 @@ class IndexField(Plain):
         self._count(column, weight)
 
     def _count(self, column, weight):
-        """As `grow`, for a column of cells of one code, whatever a subclass grows by."""
+        """Grow by a column of one code per cell, such as the members of a list column."""
         values, missing, _ = self._codes_of(column, learn=True)
-        known = values if missing is None else values[~missing]
+        codes = values if missing is None else values[~missing]
         if len(self.codes):
-            known = known[self._rows_of(known, None) == UNSEEN_ROW]
-        new = np.unique(known)
+            codes = codes[self._rows_of(codes, None) == UNSEEN_ROW]
+        new = np.unique(codes)
+        # `frequency` grows last: until then `n_rows` of self is the old number, from which new
+        # codes are numbered; a new row of missing cells comes after them.
         n_rows = self.n_rows + len(new)
         if self.missing_row == UNSEEN_ROW and missing is not None and missing.any():
             self.missing_row, n_rows = n_rows, n_rows + 1
-        if len(new) or self.map is None:
+        if len(new) or self.lookup is None:  # without any code, only a look-up can find rows
             self._add_codes(new)
         rows = self._rows_of(values, missing)
         counts = np.bincount(rows, weights=weight, minlength=n_rows).astype(np.float64)
@@ -75,7 +78,7 @@ class IndexField(Plain):
         self.frequency = counts
 
     def without_counts(self):
-        """The same codes and rows, as if no cell had been counted."""
+        """A copy with the same codes and rows, and all counts at zero."""
         new = copy.copy(self)
         new.frequency = np.zeros_like(self.frequency)
         return new
@@ -86,8 +89,9 @@ class IndexField(Plain):
         Returns
         -------
         rows : ndarray of shape (other.n_rows,), int32
-            Where each of its rows is in this field.
+            Row in this field for each row of the other one.
         """
+        # A cell for each code, which weighs as much as all cells that the other has counted.
         cells, of_cells = other.distinct_cells()
         self._count(cells, other.frequency[of_cells])
         rows = np.zeros(other.n_rows, np.int32)
@@ -95,7 +99,7 @@ class IndexField(Plain):
         return rows
 
     def distinct_cells(self):
-        """A column of one cell for each code and for a missing one, and the rows of these."""
+        """A column with a cell for each code, and for missing if that has a row; their rows."""
         if self.missing_row == UNSEEN_ROW:
             return InputColumn(self.name, self.codes, None, self.categories), self.rows
         rows = np.append(self.rows, np.int32(self.missing_row))
@@ -109,29 +113,30 @@ class IndexField(Plain):
         rows = np.concatenate([self.rows, self.n_rows + np.arange(len(new), dtype=np.int32)])
         order = np.argsort(codes)
         self.codes, self.rows = codes[order], rows[order]
-        self._make_map()
+        self._make_lookup()
 
-    def _make_map(self):
+    def _make_lookup(self):
         is_dense = IntegerLookup.suits(self.codes)
-        self.map = IntegerLookup(self.codes, self.rows, UNSEEN_ROW) if is_dense else None
+        self.lookup = IntegerLookup(self.codes, self.rows, UNSEEN_ROW) if is_dense else None
 
     def _check_loaded(self):
         expect(len(self.frequency) > 0, "frequency")
         expect(len(self.codes) == len(self.rows), "codes")
         expect((np.diff(self.codes) > 0).all(), "codes")
+        # `encode` does not check rows: a damaged file must not name any beyond the field's.
         rows = np.append(self.rows, self.missing_row)
         expect(0 <= rows.min() and rows.max() < self.n_rows, "rows")
         if self.categories is not None and len(self.codes):
             is_inside = 0 <= self.codes[0] and self.codes[-1] < len(self.categories)
             expect(is_inside, "categories")
-        self._make_map()
+        self._make_lookup()
 
     def encode(self, column):
-        """Local row of each cell, and no value."""
-        values, missing, strange = self._codes_of(column, learn=False)
+        """Local row of each cell, and None, since codes have no value."""
+        values, missing, is_no_code = self._codes_of(column, learn=False)
         rows = self._rows_of(values, missing)
-        if strange is not None:
-            rows[strange] = UNSEEN_ROW
+        if is_no_code is not None:
+            rows[is_no_code] = UNSEEN_ROW
         return rows, None
 
     def rows_of_index(self, index):
@@ -148,7 +153,7 @@ class IndexField(Plain):
                 )
         return self._rows_of(codes.astype(np.int64), None)
 
-    def with_own_codes(self, column):
+    def with_codes_of_fit(self, column):
         """A categorical column with categories numbered as in fit; -1: missing, -2: not in fit."""
         if self.categories is None:
             if column.is_all_missing:
@@ -156,15 +161,16 @@ class IndexField(Plain):
             raise self._other_kind("integers", "categorical")
         _refuse_other_kind(self.name, self.categories, column.categories)
         position = self.categories.get_indexer(column.categories)
+        # Missing cells hold -1, which reads the last entry.
         position = np.append(np.where(position < 0, -2, position), -1)
         return InputColumn(self.name, position[column.values], categories=self.categories)
 
     def _codes_of(self, column, learn):
-        """Codes as int64, which cells are missing, and which hold what no code can be."""
+        """Codes as int64, masks of missing cells and of cells that hold no code; None: none."""
         if learn and column.categories is not None:
             self._learn_categories(column)
         if column.categories is not None and column.categories is not self.categories:
-            column = self.with_own_codes(column)
+            column = self.with_codes_of_fit(column)
         values, missing = column.values, column.missing
         if column.categories is not None:
             return values.astype(np.int64), values == -1, None
@@ -174,19 +180,20 @@ class IndexField(Plain):
             raise self._other_kind("categorical", values.dtype)
         if values.dtype.kind == "f":
             return _whole_numbers(self.name, values, learn)
-        strange = values > np.iinfo(np.int64).max if values.dtype == np.uint64 else None
-        if learn and strange is not None and strange.any():
+        # As int64 these would wrap around to codes below 0.
+        is_no_code = values > np.iinfo(np.int64).max if values.dtype == np.uint64 else None
+        if learn and is_no_code is not None and is_no_code.any():
             raise ValueError(
                 f"Column {self.name!r} holds {values.max()}, beyond the largest code 2**63 - 1. "
                 f"Encode the column with OrdinalFieldEncoder first."
             )
-        return values.astype(np.int64, copy=False), missing, strange
+        return values.astype(np.int64, copy=False), missing, is_no_code
 
     def _learn_categories(self, column):
         if self.categories is None:
             if len(self.codes):
                 raise self._other_kind("integers", "categorical")
-            self.categories = column.categories[:0]
+            self.categories = column.categories[:0]  # none yet, of the same type
         _refuse_other_kind(self.name, self.categories, column.categories)
         is_new = self.categories.get_indexer(column.categories) < 0
         self.categories = self.categories.append(column.categories[is_new])
@@ -198,8 +205,8 @@ class IndexField(Plain):
         )
 
     def _rows_of(self, values, missing):
-        if self.map is not None:
-            rows = self.map(values)
+        if self.lookup is not None:
+            rows = self.lookup(values)
         else:
             position = np.searchsorted(self.codes, values).clip(max=len(self.codes) - 1)
             rows = np.where(self.codes[position] == values, self.rows[position], UNSEEN_ROW)
@@ -209,23 +216,24 @@ class IndexField(Plain):
 
 
 def _whole_numbers(name, values, learn):
-    """Floats as codes: NaN is missing, a fraction cannot have been seen in fit.
+    """Codes of floats, masks of missing cells (NaN) and of cells that hold no code.
 
-    The third array says where fractions are, and values that no code equals exactly.
+    Fractions are no codes. Nor are numbers beyond 2**53, where a float may stand for several
+    whole numbers.
     """
     missing = np.isnan(values)
-    fraction = ~missing & ((values != np.trunc(values)) | (np.abs(values) > 2**53))
-    if learn and fraction.any():
+    is_no_code = ~missing & ((values != np.trunc(values)) | (np.abs(values) > 2**53))
+    if learn and is_no_code.any():
         raise ValueError(
             f"Column {name!r} holds codes, by its type in fit or by categorical_features, and now "
-            f"{values[fraction][0]!r}, where whole numbers of at most 2**53 are required. "
+            f"{values[is_no_code][0]!r}, where whole numbers of at most 2**53 are required. "
             f"Encode the column with OrdinalFieldEncoder, or treat it as numeric."
         )
-    return np.where(missing | fraction, 0, values).astype(np.int64), missing, fraction
+    return np.where(missing | is_no_code, 0, values).astype(np.int64), missing, is_no_code
 
 
 def _refuse_other_kind(name, known, now):
-    """Numbers as strings, or the reverse, would all pass for unseen categories."""
+    """Refuse strings after numbers, or the reverse: all would pass for unseen categories."""
     kinds = [_KINDS.get(pd.api.types.infer_dtype(values)) for values in (known, now)]
     if set(kinds) == {"numbers", "strings"}:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What an estimator reads of one column: a code or a number per cell, or a list of codes."""
+"""Columns as an estimator reads them: a code or a number per cell, or a list of codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn_deepfm._tables.lists import checked_weights, flattened, places
 
 @dataclass(frozen=True)
 class InputColumn:
-    """One column: its cells as numbers, which of them are missing, and what they stand for.
+    """One column: its cells as numbers, a mask of missing ones, and its categories if any.
 
     `values` are whole numbers (codes), floats (numbers, NaN missing), or positions in
     `categories` (-1 missing).
@@ -47,7 +47,7 @@ class InputColumn:
         return InputColumn(self.name, self.values[rows], missing, self.categories)
 
     def ranks(self) -> list[np.ndarray]:
-        """Arrays of integers that are equal for equal cells."""
+        """Arrays of integers, in which two rows are equal if their cells are."""
         return [_ranks(self.values), *([] if self.missing is None else [self.missing])]
 
 
@@ -59,7 +59,7 @@ class InputListColumn:
     ----------
     name : str or int
     members : InputColumn
-        Codes. The one member of a missing cell is missing.
+        Codes. A missing cell has one member, which is missing.
     starts : ndarray of shape (n_samples + 1,), int64
         Where the members of each cell begin, and where those of the last one end.
     weights : ndarray of shape (n_members,), float64, or None
@@ -76,12 +76,13 @@ class InputListColumn:
 
     @classmethod
     def from_arrow(cls, name: str | int, lists: pa.Array) -> InputListColumn | None:
-        """Read lists of integers, or of structs of a code and a weight; None if they are others."""
+        """Read lists of integers, or of structs of a code and a weight; None for any others."""
         members, starts = flattened(lists)
         weights = None
         if pa.types.is_struct(members.type):
             if {field.name for field in members.type} != {"code", "weight"}:
                 return None
+            # A missing member has no weight that could be read: it counts once.
             weights = pc.if_else(members.is_null(), 1.0, pc.struct_field(members, "weight"))
             members = pc.struct_field(members, "code")
         if not pa.types.is_integer(members.type) and not pa.types.is_null(members.type):
@@ -112,6 +113,7 @@ class InputListColumn:
         lengths, first = self.lengths[rows], self.starts[:-1][rows]
         starts = np.concatenate([[0], np.cumsum(lengths)])
         if isinstance(rows, slice) and len(first):
+            # The members of neighbours are neighbours: a slice copies nothing.
             part: slice | np.ndarray = slice(first[0], first[0] + starts[-1])
         else:
             part = places(first, lengths)
@@ -119,10 +121,11 @@ class InputListColumn:
         return InputListColumn(self.name, self.members.take(part), starts, weights)
 
     def ranks(self) -> list[np.ndarray]:
-        """Arrays of integers that are equal for equal cells."""
+        """Arrays of integers, in which two rows are equal if their cells are."""
         parts = [*self.members.ranks(), *([] if self.weights is None else [_ranks(self.weights)])]
         members = np.column_stack(parts)
         lists = [members[a:b].tobytes() for a, b in pairwise(self.starts)]
+        # Sorted, so that ranks do not depend on the order of the rows.
         rank_of = {content: rank for rank, content in enumerate(sorted(set(lists)))}
         return [np.array([rank_of[content] for content in lists])]
 

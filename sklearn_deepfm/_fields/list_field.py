@@ -9,10 +9,10 @@ from sklearn_deepfm._tables.lists import places
 
 
 class ListField(IndexField):
-    """A multi-valued column; its cells are weighted sums of the rows of their members.
+    """A list column; each cell is the weighted sum of the table rows of its members.
 
-    A missing cell is a list of one missing code. An empty one is a list of one member
-    too, which stands for "none" and has a row of its own if fit saw any.
+    A missing cell is a list of one missing code. An empty cell counts as a list of one
+    member too, which stands for "none" and has a row of its own if fit saw an empty cell.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class ListField(IndexField):
         self.pooling = pooling
         self.empty_row = UNSEEN_ROW
         self.has_weights = False
-        self._pooled: np.ndarray = np.zeros(1)  # summed up over the cells seen
+        self._pooled: np.ndarray = np.zeros(1)  # weight of each row, summed over the cells seen
         self._n_cells = 0.0
 
     @property
@@ -53,7 +53,7 @@ class ListField(IndexField):
         self._add_to_average(column, weight)
 
     def absorb(self, other):
-        """Add the codes and counts of another field; as that of IndexField."""
+        """Add the codes and counts of another field, as :meth:`IndexField.absorb` does."""
         rows = super().absorb(other)
         self.has_weights |= other.has_weights
         if other.empty_row != UNSEEN_ROW:
@@ -69,15 +69,17 @@ class ListField(IndexField):
         if self.empty_row == UNSEEN_ROW:
             self.empty_row = self.n_rows
             self.frequency = np.append(self.frequency, 0.0)
+        # A new array: a shallow copy taken before shares the old one.
         self.frequency = self.frequency + n * (np.arange(self.n_rows) == self.empty_row)
 
     def without_counts(self):
-        """The same codes and rows, as if no cell had been counted."""
+        """A copy with the same codes and rows, and all counts at zero."""
         new = super().without_counts()
         new._pooled, new._n_cells = np.zeros_like(self._pooled), 0.0
         return new
 
     def _add_to_average(self, column, weight):
+        """Add these cells to the sums behind `average_cell`."""
         rows, starts, shares = self.encode_lists(column)
         if weight is not None:
             shares = shares * np.repeat(weight, np.diff(starts))
@@ -104,6 +106,7 @@ class ListField(IndexField):
         weights, lengths = self._pooling_weights(column), column.lengths
         if lengths.all():
             return rows, column.starts, weights
+        # Each empty cell gets one member, the row that stands for "none".
         starts = np.concatenate([[0], np.cumsum(np.maximum(lengths, 1))])
         members = np.full(starts[-1], self.empty_row, dtype=np.int32)
         shares = np.ones(starts[-1], dtype=np.float32)
@@ -123,6 +126,8 @@ class ListField(IndexField):
         elif weights is None:
             weights = np.repeat(1 / np.maximum(lengths, 1), lengths)
         else:
+            # reduceat takes no position beyond the end, where the last lists begin if they are
+            # empty, and gives an empty list its next number: hence the 0.0 and the factor.
             sums = np.add.reduceat(np.append(weights, 0.0), column.starts[:-1]) * (lengths > 0)
             # A list whose weights are all 0 contributes nothing.
             weights = weights / np.repeat(np.where(sums > 0, sums, 1.0), lengths)
@@ -130,7 +135,7 @@ class ListField(IndexField):
 
 
 def as_lists(name, column):
-    """A column of another form as lists, which it can be if all its cells are missing."""
+    """The column as lists; one of single values is taken if all its cells are missing."""
     if isinstance(column, InputListColumn):
         return column
     if not column.is_all_missing:
@@ -143,7 +148,7 @@ def as_lists(name, column):
 
 
 def interleave_lists(lists):
-    """The lists of several fields, sample by sample.
+    """Join the lists of several fields, sample by sample.
 
     Parameters
     ----------

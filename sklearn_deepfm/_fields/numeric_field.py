@@ -1,4 +1,4 @@
-"""A column of numbers: a bin of its own range for each, and a slope."""
+"""A column of numbers: a table row for each bin, and a slope over their normal score."""
 
 import copy
 
@@ -9,7 +9,7 @@ from sklearn_deepfm._fields.index_field import UNSEEN_ROW
 from sklearn_deepfm._serialization.plain import Plain
 from sklearn_deepfm._serialization.plain_values import expect
 
-SLOPE_ROW, _N_FIRST_ROWS = 1, 2
+SLOPE_ROW, _N_FIRST_ROWS = 1, 2  # unseen and slope are the rows that each field has
 
 
 class NumericField(Plain):
@@ -18,15 +18,15 @@ class NumericField(Plain):
     z is the normal score of x: the standard normal quantile of the share of smaller
     numbers, interpolated between those that fit saw. Local row 0 is the mean of the
     bins' rows, for NaN where fit saw none; row 1 is the slope v; the rows of the bins
-    come next, and one for NaN if fit saw any. Beyond the range that fit saw, numbers
-    count as its ends: products of outliers have no bound.
+    come next, and one for NaN if fit saw any. Numbers beyond the range that fit saw
+    count as its ends, since products of outliers would have no bound.
 
     Parameters
     ----------
     name : str or int
     n_bins : int, "auto" or None
-        At most so many bins. "auto": up to 255, by the number of rows. None: a single
-        one.
+        Largest number of bins. "auto": up to 255, by the number of rows. None: a single
+        bin.
     """
 
     _saved = {
@@ -44,7 +44,7 @@ class NumericField(Plain):
     def __init__(self, name, n_bins):
         self.name = name
         self.n_bins = 1 if n_bins is None else n_bins
-        self.edges = None  # of the bins
+        self.edges = None  # between the bins; None until a number has been seen
         self.knots = self.scores = np.empty(0)  # some numbers, and their normal scores
         self.first_bin = self.missing_row = UNSEEN_ROW
         self.frequency = np.zeros(_N_FIRST_ROWS)
@@ -81,12 +81,12 @@ class NumericField(Plain):
             self.sum_of_scores += scores.sum() if weight is None else weight @ scores
 
     def absorb(self, other):
-        """Add the counts of another field of the same bins; as that of IndexField.
+        """Add the counts of another field with the same bins, as :meth:`IndexField.absorb` does.
 
         Raises
         ------
         ValueError
-            If the bins are others.
+            If the bins differ.
         """
         if (self.edges is None) != (other.edges is None) or (
             self.edges is not None and not np.array_equal(self.edges, other.edges)
@@ -107,7 +107,7 @@ class NumericField(Plain):
         return rows
 
     def without_counts(self):
-        """The same bins and scores, as if no cell had been counted."""
+        """A copy with the same bins and scores, and all counts at zero."""
         new = copy.copy(self)
         new.frequency, new.sum_of_scores = np.zeros_like(self.frequency), 0.0
         return new
@@ -141,6 +141,7 @@ class NumericField(Plain):
         return rows, self._scores(x, missing).astype(np.float32)
 
     def _scores(self, x, missing):
+        # np.interp gives the ends of its range to all numbers beyond it.
         return np.where(missing, 0, np.interp(x, self.knots, self.scores))
 
     def _rows(self, x, missing):

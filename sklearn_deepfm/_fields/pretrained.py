@@ -1,4 +1,4 @@
-"""Embeddings by code: given to a table before it is trained, and read out of it."""
+"""Embeddings by code: pretrained ones for a new table, and those of a trained one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pretrained_rows(
     fields: Fields,
     embed_dim: int,
 ) -> Pretrained | None:
-    """Where in the table the given embeddings belong; codes without a row are left out.
+    """Table rows of the given embeddings; codes without a row are left out.
 
     Raises
     ------
@@ -46,6 +46,7 @@ def pretrained_rows(
     positions = {
         fields.position(name, "pretrained"): frame for name, frame in (given or {}).items()
     }
+    # A name and a position may mean the same column.
     if len(positions) < len(given or {}):
         raise ValueError(f"pretrained names a column twice: {list(given or {})}. Leave one out.")
     is_frozen = np.zeros(fields.dims.sum(), dtype=bool)
@@ -81,7 +82,7 @@ def _rows_of_frame(field: IndexField, frame: Any, embed_dim: int) -> tuple[np.nd
     try:
         vectors = frame.to_numpy(dtype=np.float32)
     except (TypeError, ValueError):
-        vectors = np.full(frame.shape, np.nan, dtype=np.float32)
+        vectors = np.full(frame.shape, np.nan, dtype=np.float32)  # refused as not finite
     if vectors.shape[1] != embed_dim or not np.isfinite(vectors).all():
         raise ValueError(
             f"pretrained must give column {field.name!r} {embed_dim} finite numbers per code, as "
@@ -108,7 +109,7 @@ def embedding_frame(fields: Fields, name: str | int, embeddings: np.ndarray) -> 
     name : str or int
         Name or position of the column.
     embeddings : ndarray of shape (n_features, embed_dim)
-        Those of the whole table; or anything else of each of its rows.
+        Embeddings of all rows of the table, or other values for each row.
     """
     position = fields.position(name, "field")
     field = fields[position]

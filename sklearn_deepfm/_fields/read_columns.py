@@ -1,4 +1,4 @@
-"""Any table that scikit-learn may hand to an estimator, as one array per column."""
+"""Reading of X: any table that scikit-learn may pass, as one array per column."""
 
 import narwhals as nw
 import numpy as np
@@ -40,7 +40,7 @@ def read_columns(estimator, X, *, reset):
 
 
 def read_cells(estimator, X):
-    """The same at a call after fit, but for a matrix of integers that fit int64: it stays whole."""
+    """Columns of X after fit; a matrix of integers that fit int64 stays whole, for one look-up."""
     table = _validated(estimator, X, reset=False)
     if isinstance(table, np.ndarray) and table.dtype.kind in "iu" and table.dtype != np.uint64:
         return table
@@ -48,7 +48,8 @@ def read_cells(estimator, X):
 
 
 def _validated(estimator, X, *, reset):
-    """A data frame opened with narwhals, or else a matrix."""
+    """X as a narwhals data frame or a matrix, checked as scikit-learn does."""
+    # Checks that cannot fail here would only slow down the prediction of single rows.
     if _is_matrix(X) and not reset and has_columns_of_fit(estimator, X):
         return X
     refuse_other_containers(X)
@@ -65,7 +66,7 @@ def _validated(estimator, X, *, reset):
 
 
 def _is_matrix(X):
-    """Whether X is an array that scikit-learn's checks pass as it is, but for its columns."""
+    """Whether X is an array that passes scikit-learn's checks unchanged, columns aside."""
     return type(X) is np.ndarray and X.ndim == 2 and X.dtype.kind in "biuf" and len(X) > 0
 
 
@@ -77,7 +78,7 @@ def _columns_of(estimator, table):
 
 
 def which_hold_codes(columns, categorical_features):
-    """Decide which columns are index fields; bags of codes always are.
+    """Decide which columns are index fields; list columns are, whatever the choice.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def _column_of_array(estimator, position, values):
         _refuse_infinity(position, values)
     if kind in "biuf":
         return InputColumn(position, values.astype(np.int64) if kind == "b" else values)
-    if kind in "mM":  # NumPy would cast them
+    if kind in "mM":  # NumPy would cast dates and durations to numbers
         raise _bad_type(estimator, position, values.dtype)
     return _column_of_objects(estimator, position, values)
 
@@ -148,7 +149,7 @@ def _number(estimator, name, value):
             raise ValueError("float() would read the number in it")
         return float(value)
     except OverflowError:
-        return np.inf
+        return np.inf  # which the caller refuses, as it does infinity itself
     except (TypeError, ValueError):
         if isinstance(value, list | tuple | np.ndarray):
             raise ValueError(
@@ -171,6 +172,7 @@ def _column_of_series(estimator, series):
     if dtype in (nw.Categorical, nw.Enum):
         return _column_of_categories(series)
     if dtype.is_integer() or dtype == nw.Boolean:
+        # With gaps to_numpy would give floats, which hold whole numbers up to 2**53 only.
         missing = series.is_null().to_numpy() if series.null_count() else None
         if missing is not None:
             series = series.fill_null(False if dtype == nw.Boolean else 0)
@@ -182,7 +184,7 @@ def _column_of_series(estimator, series):
         values = np.asarray(series.to_numpy(), dtype=np.float64)
         _refuse_infinity(name, values)
         return InputColumn(name, values)
-    if series.null_count() == len(series):  # of no type, or of any
+    if series.null_count() == len(series):  # nothing but missing cells, of any type
         return InputColumn(name, np.full(len(series), np.nan))
     if dtype == nw.Object:
         return _column_of_objects(estimator, name, series.to_numpy())
@@ -190,10 +192,10 @@ def _column_of_series(estimator, series):
 
 
 def _column_of_categories(series):
-    """Positions in the sorted list of the categories that occur.
+    """A column of positions in the sorted list of the categories that occur.
 
-    Which position a category gets is then up to the values alone: not to the order of
-    the rows, nor to the library that holds the table.
+    The position of a category then depends on the values alone, not on the order of the
+    rows, nor on the library that holds the table.
     """
     native = series.to_native()
     if isinstance(getattr(native, "dtype", None), pd.CategoricalDtype):
@@ -203,7 +205,7 @@ def _column_of_categories(series):
         codes = arrow.indices.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
         categories = pd.Index(arrow.dictionary.to_pandas())
     occurs = np.zeros(len(categories) + 1, dtype=bool)
-    occurs[codes] = True  # the last entry is for missing cells
+    occurs[codes] = True  # missing cells have code -1, the last entry
     occurs[-1] = False
     position = np.full(len(occurs), -1, dtype=np.int32)
     position[occurs], categories = _sorted_positions(categories[occurs[:-1]])
@@ -267,13 +269,14 @@ def _refuse_infinity(name, values):
 
 
 def _warn_of_codes_as_floats(columns):
-    """Codes that became floats on their way would be treated as magnitudes."""
+    """Warn of columns of floats that look like codes: they would be treated as numbers."""
     for column in columns:
         if column.holds_codes or len(column) < 100:
             continue
         levels = np.unique(column.values[~np.isnan(column.values)])
         if len(levels) < 32 or (levels != np.trunc(levels)).any():
             continue
+        # Codes lie dense from 0 on; amounts, even whole ones, lie further apart.
         if levels[0] >= 0 and levels[-1] < 2 * len(levels):
             warn_user(
                 f"Column {column.name!r} is of type {column.values.dtype} and holds "

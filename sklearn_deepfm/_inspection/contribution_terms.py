@@ -1,4 +1,4 @@
-"""The terms that a fitted DeepFM adds up for each row: of fields, of pairs, and the rest."""
+"""Terms of a fitted DeepFM's logits for each row: of fields, of pairs, and of the deep rest."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from sklearn_deepfm._estimators.prediction import BATCH_SIZE, inputs_by_part
 from sklearn_deepfm._fields.read_columns import read_cells
 
 TERMS = ("effects", "products", "formula")
-MOST_PRODUCTS = 2**23  # of coordinates of pairs of fields, held at a time
+MOST_PRODUCTS = 2**23  # coordinates of pairs of fields in memory at a time, 64 MiB of float64
 
 
 class ContributionTerms:
@@ -31,24 +31,25 @@ class ContributionTerms:
         self._target, self._fields = estimator._target, estimator._fields
         self._splits_deep = terms == "effects" and "deep" in self._module.components
         table = self._module.table.detach().cpu().double().numpy()
+        # Means over the training rows, in the network's order of the fields, where lists are last.
         average = self._fields.average_cells(table)[self._fields.order]
         self._first, self._embedding = self._by_member(average)
-        if terms == "formula":
+        if terms == "formula":  # terms as they stand, not as differences from the average row
             self._first, self._embedding = 0 * self._first, 0 * self._embedding
-        self._place = np.argsort(self._fields.order)
+        self._place = np.argsort(self._fields.order)  # of each column in the network's order
         self._pairs = np.triu_indices(len(average), 1)
         self.bias = self._bias(terms == "formula")
 
     @property
     def output_names(self):
-        """The outputs that the last dimension stands for."""
+        """Names of the outputs, in the order of the terms' last dimension."""
         if self._module.n_outputs == 1:
             return [None]
         names = getattr(self._target, "classes", np.arange(self._module.n_outputs))
         return names.tolist()
 
     def by_part(self, X):
-        """Terms of some rows after the other.
+        """Terms of the rows, one part after the other.
 
         Parameters
         ----------
@@ -62,27 +63,33 @@ class ContributionTerms:
         deep : ndarray of shape (n_rows, n_outputs)
         """
         device, cells = self._estimator.net_.device, read_cells(self._estimator, X)
+        # All pairs of a part are in memory at once, so parts get smaller with more fields.
         of_a_row = max(1, len(self._pairs[0]) * self._module.table.shape[1])
         batch_size = int(np.clip(MOST_PRODUCTS // of_a_row, 1, BATCH_SIZE))
         with torch.inference_mode():
             for part, inputs in inputs_by_part(self._fields, cells, device, batch_size):
                 terms = self._of_rows(inputs, part.stop - part.start)
+                # A regressor's logits are those of a standardised y.
                 yield tuple(term * self._target.scale for term in terms)
 
     def _of_rows(self, inputs, n_rows):
+        """Terms of one part, in units of the logit; rows beyond `n_rows` are padding."""
         first, embedding = self._module.member_terms(*inputs)
         deep = self._deep(embedding)[:n_rows] - self._average_deep
         deep_fields, deep_pairs = self._effects_of_deep(embedding[:n_rows])
         first, embedding = (part[:n_rows].cpu().double().numpy() for part in (first, embedding))
-        away = embedding - self._embedding  # (n_rows, n_fields, n_members, embed_dim)
-        others = self._embedding.sum(0) - self._embedding
-        fields = self._mean_of_members(first - self._first) + self._products(away, others)
-        fields, away = (fields + deep_fields)[:, self._place], away[:, self._place]
-        pairs = self._products(*(away[:, positions] for positions in self._pairs)) + deep_pairs
+        # With v = m + d, a product <v_i, v_j> of equation 2 is <m_i, m_j> + <d_i, m_j> +
+        # <m_i, d_j> + <d_i, d_j>: the first belongs to the bias, the second to field i, the
+        # third to field j, and the last to the pair.
+        deviation = embedding - self._embedding  # (n_rows, n_fields, n_members, embed_dim)
+        others = self._embedding.sum(0) - self._embedding  # sum of m_j over j other than i
+        fields = self._mean_of_members(first - self._first) + self._products(deviation, others)
+        fields, deviation = (fields + deep_fields)[:, self._place], deviation[:, self._place]
+        pairs = self._products(*(deviation[:, positions] for positions in self._pairs)) + deep_pairs
         return fields, pairs, deep - deep_fields.sum(1) - deep_pairs.sum(1)
 
     def _bias(self, is_formula):
-        """Bias of the module and the terms of an average row."""
+        """Prediction for the average row: bias of the module, and the terms of that row."""
         module = self._module
         bias = module.bias.detach().cpu().double().numpy()
         bias = bias.reshape(module.n_members, module.n_outputs).mean(0)
@@ -111,7 +118,7 @@ class ContributionTerms:
         return np.zeros((*first.shape[:-2], self._module.n_outputs))
 
     def _products(self, one, other):
-        """<v_i, v_j> of (..., n_members, embed_dim) for each output, mean of the members."""
+        """<v_i, v_j> (equation 2) of (..., n_members, embed_dim), the mean over members."""
         module = self._module
         if "fm" not in module.components:
             return np.zeros((*one.shape[:-2], module.n_outputs))
@@ -123,7 +130,7 @@ class ContributionTerms:
         return np.einsum("...md,mkd->...k", products, scale) / module.n_members
 
     def _deep(self, embedding):
-        """Mean logits of the MLPs, float64 of shape (n_rows, n_outputs)."""
+        """Mean logits of the MLPs (equations 3 and 4), float64 of shape (n_rows, n_outputs)."""
         if "deep" not in self._module.components:
             return np.zeros((len(embedding), self._module.n_outputs))
         parts = zip(self._module.mlps, embedding.unbind(2), strict=True)
@@ -131,7 +138,7 @@ class ContributionTerms:
         return logits.cpu().double().numpy().mean(0)
 
     def _effects_of_deep(self, embedding):
-        """What one field, and two, make of the MLPs' logits of an average row.
+        """Effects of single fields and of pairs on the MLPs' mean logits at the average row.
 
         Parameters
         ----------
@@ -150,16 +157,16 @@ class ContributionTerms:
         pairs = np.zeros((n_rows, len(self._pairs[0]), self._module.n_outputs))
         if not self._splits_deep:
             return fields, pairs
-        away = embedding - self._average
+        deviation = embedding - self._average
         for member, mlp in enumerate(self._module.mlps):
             average = self._average[:, :, member].flatten(1)
-            alone, together = _effects(mlp, average, away[:, :, member], self._place)
+            alone, together = _effects(mlp, average, deviation[:, :, member], self._place)
             fields += alone / n_members
             pairs += together / n_members
         return fields, pairs
 
 
-def _effects(mlp, average, away, place):
+def _effects(mlp, average, deviation, place):
     """Effects of single fields and of pairs on an MLP's output at the average row.
 
     Parameters
@@ -167,10 +174,10 @@ def _effects(mlp, average, away, place):
     mlp : Sequential
         Starts with a linear layer, to which each field adds a term of its own.
     average : Tensor of shape (1, n_fields * embed_dim)
-    away : Tensor of shape (n_rows, n_fields, embed_dim)
+    deviation : Tensor of shape (n_rows, n_fields, embed_dim)
         Difference of each field's embedding from the average one.
     place : ndarray of shape (n_fields,)
-        Position among the fields of each column.
+        Position of each column in the network's order of the fields.
 
     Returns
     -------
@@ -178,12 +185,14 @@ def _effects(mlp, average, away, place):
     pairs : ndarray of shape (n_rows, n_pairs, n_outputs)
         Pairs of columns.
     """
-    n_fields, embed_dim = away.shape[1:]
+    n_fields, embed_dim = deviation.shape[1:]
     weight = mlp[0].weight.view(-1, n_fields, embed_dim)
-    steps = torch.einsum("nfd,hfd->nfh", away, weight)
+    # The first layer is linear: what a field adds to its units is computed once for all pairs.
+    steps = torch.einsum("nfd,hfd->nfh", deviation, weight)
     start = mlp[0](average)  # (1, n_units)
 
     def rest(units):
+        """Output of the layers behind the first one."""
         out = mlp[1:](units.flatten(0, 1)) if len(mlp) > 1 else units.flatten(0, 1)
         return out.view(*units.shape[:2], -1).cpu().double().numpy()
 
@@ -197,5 +206,5 @@ def _effects(mlp, average, away, place):
         - alone_by_column[:, j + 1 :]
         for j, _ in pairwise(range(n_fields))
     ]
-    nothing = np.zeros((len(away), 0, alone.shape[2]))
+    nothing = np.zeros((len(deviation), 0, alone.shape[2]))  # a single field has no pairs
     return alone, np.concatenate([nothing, *pairs], axis=1)

@@ -1,4 +1,4 @@
-"""Pictures of a whole model: its training, its fields and their pairs."""
+"""Displays of a whole model: loss curves, importances of fields and of pairs."""
 
 import numpy as np
 import pandas as pd
@@ -7,8 +7,9 @@ from sklearn_deepfm._estimators.unwrap import Unwrapped
 from sklearn_deepfm._inspection.explain import importances
 
 LONGEST_LABEL = 28  # characters
+# Colors of terms that raise a prediction, of those that lower it, and of lines.
 UP, DOWN, REST = "#c44e52", "#4c72b0", "#8c8c8c"
-AS_IT_IS = {"parse_math": False}  # a $ in a name is no formula
+AS_IT_IS = {"parse_math": False}  # else matplotlib reads a $ in a name as a formula
 
 
 def axes(ax, size):
@@ -129,7 +130,7 @@ class _ImportancesDisplay:
 
     @classmethod
     def from_estimator(cls, model, X, *, max_fields=20, ax=None):
-        """Draw what matters to a model for some rows.
+        """Draw the importances of a model's fields and pairs for some rows.
 
         Parameters
         ----------
@@ -202,7 +203,7 @@ class FieldImportanceDisplay(_ImportancesDisplay):
         alone = ax.barh(
             place,
             fields["strength"],
-            xerr=2 * fields["error"],
+            xerr=2 * fields["error"],  # two standard errors, about 95%
             color=DOWN,
             error_kw={"linewidth": 1},
             label="by itself",
@@ -264,6 +265,7 @@ class InteractionDisplay(_ImportancesDisplay):
         matrix = self.importances.matrix()
         names = self.importances.fields["in_pairs"].nlargest(max_fields).index
         matrix = matrix.loc[names, names].to_numpy()
+        # Each pair once: below the diagonal, where the first row and the last column are empty.
         below = np.where(np.tri(len(names), k=-1, dtype=bool), matrix, np.nan)[1:, :-1]
         size = 2.5 + 0.4 * len(names)
         ax = self.ax_ = axes(ax, (size + 1, size))
@@ -279,5 +281,6 @@ class InteractionDisplay(_ImportancesDisplay):
 
 
 def _shares_in_words(importances):
+    """Title of a picture: where the deep share is large, fields and pairs are not all."""
     shares = (100 * importances.shares).round().astype(int)
     return f"fields {shares['fields']}%, pairs {shares['pairs']}%, deep {shares['deep']}%"

@@ -1,4 +1,4 @@
-"""A picture of the categories of a field, by their embeddings."""
+"""Display of a field's categories, placed by the principal components of their embeddings."""
 
 import numpy as np
 import pandas as pd
@@ -71,9 +71,10 @@ class EmbeddingDisplay:
         frame = frame.iloc[np.argsort(-weights, kind="stable")[:max_categories]]
         rows = frame.to_numpy(dtype=np.float64)
         left, sizes, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+        # A single category, or embeddings of length 1, have fewer than two components.
         plane = np.zeros((len(rows), 2))
         plane[:, : min(2, len(sizes))] = (left * sizes)[:, :2]
-        shares = np.zeros(2)
+        shares = np.zeros(2)  # stay 0 where all embeddings are equal
         shares[: min(2, len(sizes))] = (sizes**2 / max((sizes**2).sum(), 1e-300))[:2]
         points = pd.DataFrame(plane, frame.index, ["x", "y"])
         return cls(points, shares).plot(ax=ax, max_labels=max_labels)
@@ -103,7 +104,7 @@ class EmbeddingDisplay:
         return self
 
     def _labels(self, most):
-        """Write names from the most frequent category on, each where it covers no other."""
+        """Write names, the most frequent categories first; skip those that would overlap others."""
         kept: list = []
         boxes: list = []
         edge = self.ax_.get_window_extent()

@@ -1,4 +1,4 @@
-"""What a fitted DeepFM adds up for a prediction, exactly, and what matters over many rows."""
+"""Exact contributions to predictions, importances over many rows, and nearest categories."""
 
 from itertools import combinations
 
@@ -11,7 +11,7 @@ from sklearn_deepfm._inspection.results import Contributions, Importances
 
 
 def contributions(model, X, *, terms="effects"):
-    """Take the predictions of a fitted model apart, exactly.
+    """Split the predictions of a fitted model into contributions, exactly.
 
     The logit of a DeepFM is a sum, ``b + sum_i w_i + sum_{i<j} <v_i, v_j> + MLP(v)``. Each
     product mixes what one field does by itself with what two do together. With m_i, the
@@ -25,8 +25,8 @@ def contributions(model, X, *, terms="effects"):
     adds is split likewise, starting from a row whose fields are all average: a field's
     effect is what its own embedding changes there, a pair's what both change beyond
     their two effects, and "deep" is what remains, interactions of three and more
-    fields. The bias is the logit of that average row, as a row of unknown categories is,
-    but for lists, whose average lies elsewhere than an unknown member.
+    fields. The bias is the logit of that average row. A row of unknown categories has the
+    same logit, except for lists, whose average lies elsewhere than an unknown member.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def _check_terms(terms):
 
 
 class _Sums:
-    """Moments of the terms, added up part by part."""
+    """Sums of the terms and of their squares, added up part by part in bounded memory."""
 
     def __init__(self):
         self.n_rows = 0
@@ -147,7 +147,7 @@ class _Sums:
         self._together = self._together_squares = np.zeros(())
 
     def add(self, sizes, together):
-        """Sizes (n_rows, n_terms) and sums of the parts (n_rows, 3, n_outputs)."""
+        """Add sizes of terms (n_rows, n_terms) and sums of the parts (n_rows, 3, n_outputs)."""
         self.n_rows += len(sizes)
         self._sizes = self._sizes + sizes.sum(0)
         self._squares = self._squares + np.square(sizes).sum(0)
@@ -157,11 +157,12 @@ class _Sums:
     def strengths(self):
         """Mean size of each term, and its standard error."""
         mean = self._sizes / self.n_rows
+        # Rounding can make the difference negative where all sizes are equal.
         variance = (self._squares / self.n_rows - mean**2).clip(0) * self.n_rows / (self.n_rows - 1)
         return mean, np.sqrt(variance / self.n_rows)
 
     def shares(self):
-        """Share of the three parts in the sum of their deviations."""
+        """Share of fields, pairs and deep in the sum of their standard deviations."""
         mean = self._together / self.n_rows
         variance = (self._together_squares / self.n_rows - mean**2).clip(0)
         deviation = np.sqrt(variance.mean(1))
@@ -169,6 +170,7 @@ class _Sums:
 
 
 def _as_importances(names, of_fields, of_pairs, sums):
+    """Importances from (strength, error) of fields and of pairs, the strongest first."""
     pairs = pd.DataFrame(
         {"strength": of_pairs[0], "error": of_pairs[1]},
         index=pd.MultiIndex.from_tuples(list(combinations(names, 2)), names=["first", "second"]),
@@ -176,7 +178,7 @@ def _as_importances(names, of_fields, of_pairs, sums):
     fields = pd.DataFrame({"strength": of_fields[0], "error": of_fields[1]}, index=names)
     in_pairs = np.zeros(len(names))
     for positions, strength in zip(combinations(range(len(names)), 2), of_pairs[0], strict=True):
-        in_pairs[list(positions)] += strength / 2
+        in_pairs[list(positions)] += strength / 2  # so that totals add up to all strengths
     fields["in_pairs"], fields["total"] = in_pairs, fields["strength"] + in_pairs
     return Importances(
         fields.sort_values("total", ascending=False, kind="stable"),
@@ -230,6 +232,7 @@ def nearest_categories(model, field, category, n_categories=10):
     own = frame.loc[category].to_numpy()
     others = frame.drop(index=[category])
     lengths = np.linalg.norm(others, axis=1) * np.linalg.norm(own)
+    # An embedding of length 0 has the similarity 0.
     cosine = others.to_numpy() @ own / np.maximum(lengths, np.finfo(np.float32).tiny)
     distance = np.linalg.norm(others.to_numpy() - own, axis=1)
     found = pd.DataFrame({"similarity": cosine, "distance": distance}, index=others.index)

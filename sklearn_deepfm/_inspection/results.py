@@ -1,4 +1,4 @@
-"""The numbers that an inspection of a fitted model gives."""
+"""Results of inspecting a fitted model: contributions to predictions, and importances."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -9,7 +9,7 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Contributions:
-    """What bias, fields, pairs of fields and deep part add to the prediction of each row.
+    """Contributions of bias, fields, pairs and deep part to the prediction of each row.
 
     :func:`contributions` makes them. With several outputs (classes, labels or numbers)
     every array has one more dimension, the last one, of length `n_outputs`.

@@ -1,4 +1,4 @@
-"""A picture of one prediction: what takes it from the bias to where it is."""
+"""Waterfall display: the contributions that lead from the bias to one prediction."""
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from sklearn_deepfm._inspection.explain import contributions
 
 
 class WaterfallDisplay:
-    """What takes the prediction of one row from the bias to where it is.
+    """Contributions that lead from the bias to the prediction of one row.
 
     Parameters
     ----------
@@ -139,13 +139,14 @@ class WaterfallDisplay:
         ax.axvline(self.bias, color=REST, linewidth=0.8, linestyle=":")
         ax.set_yticks(place, terms.index, **AS_IT_IS)
         ax.invert_yaxis()
-        ax.use_sticky_edges = False
+        ax.use_sticky_edges = False  # else there is no margin where the outermost bar begins
         ax.margins(x=0.15)
         ax.set_xlabel(f"from the bias, {self.bias:.2f}, to {ends[-1]:.2f}")
         return self
 
 
 def _position(row, n_rows):
+    """Position of a row from 0 on; a negative one counts from the end."""
     if not -n_rows <= row < n_rows:
         raise ValueError(f"row must be a position in the {n_rows} rows of X, got {row}.")
     return row % n_rows

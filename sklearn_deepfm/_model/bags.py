@@ -1,4 +1,4 @@
-"""Bags of rows of the embedding table: what the multi-valued fields of samples hold."""
+"""The list fields of samples as weighted bags of table rows, for torch's embedding_bag."""
 
 from typing import NamedTuple
 
@@ -8,16 +8,16 @@ from torch.nn import functional as F
 
 
 class Bags(NamedTuple):
-    """The members of bags, one bag after the other, sample by sample.
+    """Bags of table rows, sample by sample: a sample has one bag for each list field.
 
     Attributes
     ----------
     members : Tensor of shape (n_members,), int32 or int64
-        Row of the table for each member.
+        Table row of each member.
     starts : Tensor of shape (n_samples * n_bags + 1,), int64
         Where each bag begins, and where the last one ends.
     weights : Tensor of shape (n_members,)
-        What each member's row is multiplied by.
+        Factor of each member's table row.
     """
 
     members: Tensor
@@ -25,9 +25,10 @@ class Bags(NamedTuple):
     weights: Tensor
 
     def of_samples(self, samples: Tensor | slice, n_bags: int) -> "Bags":
-        """The bags of some samples, each of which has `n_bags`."""
+        """Bags of the given samples, where each sample has `n_bags`."""
         starts = self.starts
         if isinstance(samples, slice):
+            # Neighbouring samples have neighbouring members: views, no gather.
             starts = starts[samples.start * n_bags : samples.stop * n_bags + 1]
             part = slice(int(starts[0]), int(starts[-1]))
             return Bags(self.members[part], starts - starts[0], self.weights[part])
@@ -42,7 +43,7 @@ class Bags(NamedTuple):
 
     @classmethod
     def concatenate(cls, parts: list["Bags"]) -> "Bags":
-        """The bags of some samples after those of others."""
+        """The bags of several parts, one part after the other."""
         members, weights = (
             torch.cat(tensors) for tensors in zip(*[p[::2] for p in parts], strict=True)
         )
@@ -50,11 +51,11 @@ class Bags(NamedTuple):
         return cls(members, F.pad(lengths.cumsum(0), (1, 0)), weights)
 
     def to(self, device: str, non_blocking: bool = False) -> "Bags":
-        """The same on a device."""
+        """The bags on a device."""
         return Bags(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
 
     def pin_memory(self) -> "Bags":
-        """The same in memory that a GPU can read."""
+        """The bags in pinned memory, from which a GPU can copy without blocking."""
         return Bags(*(tensor.pin_memory() for tensor in self))
 
     @property
@@ -65,6 +66,7 @@ class Bags(NamedTuple):
     def bag_of_members(self) -> Tensor:
         """Number of the bag that each member is in."""
         number = torch.arange(len(self.starts) - 1, device=self.starts.device)
+        # Without `output_size` a GPU would have to be waited for.
         return number.repeat_interleave(self.starts.diff(), output_size=len(self.members))
 
     def pooled(self, table: Tensor, n_samples: int) -> Tensor:
@@ -72,7 +74,7 @@ class Bags(NamedTuple):
         sums = F.embedding_bag(
             self.members,
             table,
-            self.starts.to(self.members.dtype),
+            self.starts.to(self.members.dtype),  # which must be that of the members
             mode="sum",
             per_sample_weights=self.weights.to(table.dtype),
             include_last_offset=True,

@@ -14,7 +14,7 @@ from sklearn_deepfm._model.layers import Randomness, mlp
 from sklearn_deepfm._model.touched_rows import DistinctRows, TouchedRows
 
 COMPONENTS = ("linear", "fm", "deep")
-EMBEDDING_STD = 1e-2
+EMBEDDING_STD = 1e-2  # small: the first predictions are the base rate, which the bias holds
 
 
 class DeepFM(nn.Module):
@@ -151,6 +151,8 @@ class DeepFM(nn.Module):
         n_second = n_members * embed_dim if {"fm", "deep"} & set(components) else 0
         self.table = nn.Parameter(torch.empty(n_features, self._n_first + n_second))
         self.bias = nn.Parameter(torch.empty(n_logits))
+        # Paper: has a single output. Each of several weighs the coordinates of the products,
+        # where embeddings of its own would multiply the size of a table row.
         if "fm" in components and n_outputs > 1:
             self.fm_scale = nn.Parameter(torch.empty(n_logits, embed_dim))
         if "deep" in components:
@@ -174,6 +176,7 @@ class DeepFM(nn.Module):
         """
         fields, rows = torch.tensor(list(slopes)), torch.tensor(list(slopes.values()))
         device = self.table.device
+        # Buffers move with the module; they are not persistent, since they are not learned.
         self.register_buffer("_numeric_fields", fields.to(device, torch.int64), persistent=False)
         self.register_buffer("_slope_rows", rows.to(device, torch.int64), persistent=False)
 
@@ -203,7 +206,7 @@ class DeepFM(nn.Module):
             self.table[rows.to(self.table.device), self._n_first :] = embeddings
 
     def release(self) -> None:
-        """Let go of what training steps with `sparse` keep beside the parameters."""
+        """Free what training with `sparse` keeps between steps: touched rows and scratch array."""
         self.touched, self._distinct = None, DistinctRows()
 
     def reset_parameters(self) -> None:
@@ -214,8 +217,8 @@ class DeepFM(nn.Module):
             self.table[:, : self._n_first] = 0
             self.bias.zero_()
             if hasattr(self, "fm_scale"):
-                # Equal scales would cancel in the gradient of a softmax, which does
-                # not see what all logits share.
+                # Equal scales would give all logits the same second order. A softmax
+                # ignores what logits share, so that embeddings would get no gradient.
                 self.fm_scale.normal_(generator=generator)
             for layer in self.modules():
                 if isinstance(layer, nn.Linear):
@@ -236,7 +239,7 @@ class DeepFM(nn.Module):
         return self._randomness.state()
 
     def set_random_state(self, state: dict[str, Any]) -> None:
-        """Go on drawing from where :meth:`random_state` was asked.
+        """Restore the generators behind dropout to a state of :meth:`random_state`.
 
         Parameters
         ----------
@@ -295,10 +298,12 @@ class DeepFM(nn.Module):
         # spread over first-order weights.
         logits = self._by_member(self.bias.expand(len(index), -1))
         if "linear" in self.components:
-            logits = logits + self._by_member(first)
+            logits = logits + self._by_member(first)  # equation 2: <w, x>
         if "fm" in self.components:
+            # Equation 2: sum_{i<j} <v_i, v_j> x_i x_j.
             logits = logits + self._second_order(self._by_member(squares))
         if "deep" in self.components:
+            # Equation 1: y_FM + y_DNN, before the sigmoid.
             # Paper: the text also puts a sigmoid inside y_DNN; the sum is of logits.
             logits = logits + self._deep(self._by_member(embedding))
         return logits
@@ -375,6 +380,8 @@ class DeepFM(nn.Module):
         proba : Tensor of shape (batch, n_outputs)
             Sigmoid of a single logit and of labels, softmax over classes.
         """
+        # Equation 1: the sigmoid of the sum. Paper: has two classes only; more than two exclude
+        # each other, and so share a softmax.
         is_classes = self.n_outputs > 1 and not self.multi_label
         return logits.softmax(1) if is_classes else logits.sigmoid()
 
@@ -389,8 +396,10 @@ class DeepFM(nn.Module):
                 f"value must hold the numbers of the {len(slope_rows)} numeric fields, got None."
             )
         if self.training and torch.is_grad_enabled() and self.touched is not None:
-            self.touched = None  # and stays so if the table is frozen
+            self.touched = None  # a frozen table must not step on the rows of an earlier batch
         if self.sparse and table.requires_grad and torch.is_grad_enabled() and self.training:
+            # One look-up for all: a table row that cells, slopes and members share has one
+            # slot, which collects its whole gradient.
             wanted = [index.flatten().long(), slope_rows, *([] if bags is None else [bags.members])]
             self.touched, slot = self._distinct.touch(table, torch.cat(wanted))
             table = self.touched.rows
@@ -401,7 +410,7 @@ class DeepFM(nn.Module):
         return field_terms(table, index, value, bags, layout)
 
     def rows_of(self, index: Tensor, bags: Bags | None) -> Tensor:
-        """Rows of the table that some samples touch.
+        """Rows of the table that the given samples touch.
 
         Parameters
         ----------
@@ -446,12 +455,13 @@ class DeepFM(nn.Module):
         return member
 
     def _by_member(self, columns: Tensor) -> Tensor:
-        """(..., n_members * n) to (..., n_members, n)."""
+        """View (..., n_members * n) as (..., n_members, n)."""
         width = columns.shape[-1] // self.n_members
         return columns.view(*columns.shape[:-1], self.n_members, width)
 
     def _second_order(self, squares: Tensor) -> Tensor:
         """Sum of <v_i, v_j> over the pairs i < j, in time linear in the fields [1]_."""
+        # Equation 2: the sum over pairs is (||sum_i v_i||^2 - sum_i ||v_i||^2) / 2.
         if self.n_outputs == 1:
             return 0.5 * squares.sum(2, keepdim=True)  # (batch, n_members, 1)
         # No matrix product, which autocast would compute in bfloat16.
@@ -459,8 +469,9 @@ class DeepFM(nn.Module):
         return 0.5 * (squares.unsqueeze(2) * scale).sum(3)
 
     def _deep(self, embedding: Tensor) -> Tensor:
-        """Logits of the MLPs, each from (batch, n_fields, embed_dim), its member's part."""
-        parts = zip(self.mlps, embedding.unbind(2), strict=True)
+        """Logits of the MLPs, (batch, n_members, n_outputs), each from its member's embeddings."""
+        parts = zip(self.mlps, embedding.unbind(2), strict=True)  # (batch, n_fields, embed_dim)
+        # Equation 3: a^(0) = [e_1 .. e_m].
         return torch.stack([mlp(part.flatten(1)) for mlp, part in parts], dim=1)
 
 

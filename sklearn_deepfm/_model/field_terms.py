@@ -1,4 +1,4 @@
-"""From indices to the terms of the model, at the cost of the cells of a batch alone."""
+"""First order, squares and embeddings of the fields of a batch, gathered from the table."""
 
 from typing import Any, NamedTuple
 
@@ -11,11 +11,11 @@ from torch.nn import functional as F
 
 from sklearn_deepfm._model.bags import Bags
 
-MANY_CELLS = 2**14
+MANY_CELLS = 2**14  # from here on a CPU is faster with cells sorted by table row
 
 
 class TableLayout(NamedTuple):
-    """What the columns of the table and the fields of the index matrix are.
+    """Which columns of the table are first order, and which fields are numeric.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class TableLayout(NamedTuple):
 def field_terms(
     table: Tensor, index: Tensor, value: Tensor | None, bags: Bags | None, layout: TableLayout
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What the model takes of its fields: first order, squares and embeddings.
+    """First order, squares and embeddings of the fields of a batch.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def field_terms(
     value : Tensor of shape (batch, n_numeric_fields) or None
         Values of the numeric fields; None where there is none.
     bags : Bags or None
-        The `n_bags` multi-valued fields, which come last; None where there is none.
+        The `n_bags` list fields, which come last; None where there is none.
     layout : TableLayout
 
     Returns
@@ -53,11 +53,13 @@ def field_terms(
     first : Tensor of shape (batch, n_first)
         Sum of the fields' first-order weights w_f.
     squares : Tensor of shape (batch, embed_dim)
-        ``(sum_f v_f)**2 - sum_f v_f**2``, twice each coordinate's part of the sum of
-        the products <v_f, v_g> over pairs.
+        ``(sum_f v_f)**2 - sum_f v_f**2`` by coordinate. Half of the sum over coordinates is
+        the sum of <v_f, v_g> over pairs of fields, the second order of equation 2.
     embedding : Tensor of shape (batch, n_fields, embed_dim)
         The embeddings v_f.
     """
+    # The gradient by hand works on the whole table, which pays only if the batch has more cells,
+    # and there is none for values.
     n_cells = index.numel() + (0 if bags is None else len(bags.members))
     by_hand = torch.is_grad_enabled() and table.requires_grad and len(table) <= n_cells
     if by_hand and (value is None or not value.requires_grad):
@@ -82,17 +84,17 @@ def field_rows(
     Returns
     -------
     rows : Tensor of shape (batch, n_fields, n_first + embed_dim)
-        The multi-valued fields come last.
+        The list fields come last.
     """
     rows = _rows_of_cells(table, index, value, layout)
     return rows if bags is None else torch.cat([rows, bags.pooled(table, len(index))], dim=1)
 
 
 class FieldTerms(torch.autograd.Function):
-    """The terms of the fields with a gradient that is written down, for a table of few rows.
+    """The terms of :func:`field_terms` with a gradient by hand, for a table of few rows.
 
-    Left to autograd, each operation would take a pass over all embeddings of the
-    batch, forth and back. The gradient of the squares with respect to v_f is
+    With autograd each operation would pass over all embeddings of the batch, forward
+    and backward. The gradient of the squares with respect to v_f is
     ``2 * (sum_g v_g - v_f)``.
     """
 
@@ -118,6 +120,7 @@ class FieldTerms(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Gradient with respect to the table alone."""
+        # Autocast would compute the matrix product of the slopes in bfloat16.
         with torch.autocast(grads[0].device.type, enabled=False):
             return _backward(ctx, *grads), *(None,) * 6
 
@@ -132,8 +135,11 @@ def _backward(ctx: Any, grad_first: Tensor, grad_squares: Tensor, grad_embedding
         grad = grad_cells.index_select(1, numeric) + factor.unsqueeze(1) * others
         slope_grad = [value.T @ grad_first, torch.einsum("bn,bnd->nd", value, grad)]
         scaled = value.unsqueeze(-1) * table.index_select(0, slope_rows)[:, n_first:]
+        # Cells of a numeric field add value * slope to their table row: their part of the
+        # gradient differs from cell to cell, and is summed with the cells.
         grad_cells = grad_cells.index_add(1, numeric, -factor.unsqueeze(1) * scaled)
-    # v_f is the same in all cells that hold its row: only its factor has to be summed.
+    # The gradient of a cell is factor * (total - v_f). All cells of a table row have the same
+    # v_f: it is enough to sum the factor over them, and to multiply once by row.
     of_samples = torch.cat([grad_first, factor * total, factor], dim=1)
     of_samples, of_cells = _sum_by_row(of_samples, grad_cells, index, len(table))
     first, common, factor_of_rows = of_samples.tensor_split([n_first, n_first + factor.shape[1]], 1)
@@ -159,7 +165,11 @@ def _forward(
     *,
     sums_cells: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum of the rows (batch, width), squares and embeddings, from one gather."""
+    """Sum of the table rows (batch, width), squares and embeddings, from one gather.
+
+    `sums_cells` allows for work on the whole table, which pays if it has fewer rows than
+    the batch has cells.
+    """
     is_small = index.numel() < MANY_CELLS or index.device.type != "cpu"
     if is_small or value is not None or not sums_cells:
         total, own_squares, embedding = _cells(table, index, value, layout)
@@ -177,7 +187,7 @@ def _forward(
 def _cells(
     table: Tensor, index: Tensor, value: Tensor | None, layout: TableLayout
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum of the cells' rows, sum of their squared embeddings, embeddings."""
+    """Sum of the table rows of a sample's cells, of their squared embeddings, and embeddings."""
     rows = _rows_of_cells(table, index, value, layout)
     embedding = rows[..., layout.n_first :].contiguous()
     return rows.sum(1), embedding.square().sum(1), embedding
@@ -186,6 +196,7 @@ def _cells(
 def _rows_of_cells(
     table: Tensor, index: Tensor, value: Tensor | None, layout: TableLayout
 ) -> Tensor:
+    """Table row of each cell; in numeric fields, plus value times slope."""
     rows = F.embedding(index, table)  # (batch, n_fields, width)
     if value is not None:
         slopes = table.index_select(0, layout.slope_rows)
@@ -194,7 +205,7 @@ def _rows_of_cells(
 
 
 def _many_cells(table: Tensor, index: Tensor, n_first: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The same for many cells of a table of few rows: these, and their squares, stay in cache."""
+    """As `_cells`, for many cells of a table of few rows: it and its squares stay in cache."""
     total = F.embedding_bag(index, table, mode="sum")
     own_squares = F.embedding_bag(index, table.square(), mode="sum")[:, n_first:]
     embedding = table[:, n_first:].index_select(0, index.flatten())
@@ -204,25 +215,28 @@ def _many_cells(table: Tensor, index: Tensor, n_first: int) -> tuple[Tensor, Ten
 def _sum_by_row(
     of_samples: Tensor, of_cells: Tensor, index: Tensor, n_rows: int
 ) -> tuple[Tensor, Tensor]:
-    """Sum up, for each row of a table, what belongs to the cells that hold it.
+    """Sum values over the cells of each table row.
 
     Parameters
     ----------
     of_samples : Tensor of shape (batch, n_columns)
-        Belongs to each cell of a sample.
+        Values that all cells of a sample share.
     of_cells : Tensor of shape (batch, n_fields, n_columns)
+        Values of each cell.
     index : Tensor of shape (batch, n_fields)
     n_rows : int
 
     Returns
     -------
     of_samples, of_cells : Tensor of shape (n_rows, n_columns)
+        Their sums over the cells of each table row.
     """
     if index.numel() < MANY_CELLS or index.device.type != "cpu":
         samples = of_samples.unsqueeze(1).expand(-1, index.shape[1], -1)
         values = torch.cat([samples, of_cells], dim=2).flatten(0, 1)
         sums = values.new_zeros(n_rows, values.shape[1]).index_add_(0, index.flatten(), values)
         return sums[:, : samples.shape[2]], sums[:, samples.shape[2] :]
+    # The values of samples are read in place, and never copied to each of their cells.
     n_fields = index.shape[1]
     cells, starts = _cells_by_row(index.flatten(), n_rows)
     samples = cells.div(n_fields, rounding_mode="floor")
@@ -230,7 +244,7 @@ def _sum_by_row(
 
 
 def _sum_members_by_row(of_bags: Tensor, bags: Bags, n_rows: int) -> Tensor:
-    """Sum up, for each row of a table, what belongs to the bags that it is a member of."""
+    """Weighted sum, for each table row, of the values of the bags that hold it."""
     bag, weights = bags.bag_of_members(), bags.weights.to(of_bags.dtype)
     if len(bag) < MANY_CELLS or bag.device.type != "cpu":
         values = weights.unsqueeze(1) * of_bags.index_select(0, bag)
@@ -241,14 +255,14 @@ def _sum_members_by_row(of_bags: Tensor, bags: Bags, n_rows: int) -> Tensor:
 
 
 def _cells_by_row(rows: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
-    """Positions of the cells of each row of the table, row by row, and where each row's begin.
+    """Positions of the cells, sorted by table row, and where the cells of each row begin.
 
-    SciPy's conversion between the formats of sparse matrices lists them in time linear
+    SciPy's conversion between the formats of sparse matrices sorts them in time linear
     in their number. For many cells torch's index_add_ is several times slower.
     """
     columns = np.arange(len(rows) + 1, dtype=rows.numpy().dtype)
-    nothing = np.empty(len(rows), dtype=np.int8)
-    by_column = csc_array((nothing, rows.numpy(), columns), shape=(n_rows, len(rows)))
+    unread = np.empty(len(rows), dtype=np.int8)  # entries of the matrix, whose values have no use
+    by_column = csc_array((unread, rows.numpy(), columns), shape=(n_rows, len(rows)))
     by_row = by_column.tocsr()
     return torch.from_numpy(by_row.indices), torch.from_numpy(by_row.indptr)
 
@@ -256,7 +270,7 @@ def _cells_by_row(rows: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
 def _sums(
     values: Tensor, positions: Tensor, starts: Tensor, weights: Tensor | None = None
 ) -> Tensor:
-    """Sum up the values at the positions of each row."""
+    """Sum of the values at the positions of each table row, times weights if there are any."""
     return F.embedding_bag(
         positions,
         values,

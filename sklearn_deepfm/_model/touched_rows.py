@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class TouchedRows(NamedTuple):
-    """The rows of the table that a training batch needs.
+    """The rows of the table that a training batch touches, each in a slot.
 
     Attributes
     ----------
@@ -17,8 +17,8 @@ class TouchedRows(NamedTuple):
     rows : Tensor of shape (n_slots, width)
         A leaf tensor of their values, which gets the gradient.
     source : Tensor of shape (n_slots,), int64, or None
-        None: each position stands once. Else for each slot the slot whose row and
-        gradient hold for its position, the same one for all slots of a position.
+        None: each position has one slot. Otherwise a position may have several, and
+        `source` names, for each slot, the one with the row and gradient of its position.
     """
 
     positions: Tensor
@@ -29,15 +29,16 @@ class TouchedRows(NamedTuple):
 class DistinctRows:
     """Finds the distinct rows of batches in a scratch array as long as the table.
 
-    Each cell writes its number at its row and reads back whose number has stayed
-    there: time linear in the batch, whatever the size of the table. Only the distinct
-    rows are sorted.
+    Each cell writes its number into the entry of its table row, then reads the entry:
+    the cell whose number has stayed there stands for the row. The time is linear in the
+    batch, whatever the size of the table; only the distinct rows are sorted.
     """
 
     def __init__(self) -> None:
         self._scratch: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
+        # As long as the table, and nothing in it outlives a batch: copies do without.
         return {"_scratch": None}
 
     def touch(self, table: Tensor, wanted: Tensor) -> tuple[TouchedRows, Tensor]:
@@ -61,14 +62,14 @@ class DistinctRows:
         return TouchedRows(positions, rows, source), slot
 
     def in_order(self, n_features: int, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        """Distinct positions in ascending order, and where each of the wanted ones is in them."""
+        """Distinct positions in ascending order, and where among them each wanted one is."""
         if _is_on_host(wanted):
             return self._on_host(n_features, wanted)[:2]
         positions, slot = wanted.unique(return_inverse=True)
         return positions, slot
 
     def _on_host(self, n_features: int, wanted: Tensor) -> tuple[Tensor, Tensor, None]:
-        # NumPy writes in order, so that the outcome does not hang on threads.
+        # NumPy writes in order: the last cell of a row wins, whatever the number of threads.
         if not isinstance(self._scratch, np.ndarray) or len(self._scratch) != n_features:
             self._scratch = np.empty(n_features, dtype=np.int32)
         scratch, cells = self._scratch, wanted.numpy()
@@ -80,7 +81,7 @@ class DistinctRows:
         return torch.from_numpy(positions), torch.from_numpy(scratch.take(cells)), None
 
     def _on_device(self, n_features: int, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        # As many slots as cells: their number is known without waiting for the device.
+        # A slot for each cell: the number of distinct rows is unknown until the device is done.
         scratch = self._scratch
         is_tensor = torch.is_tensor(scratch) and scratch.device == wanted.device
         if not is_tensor or len(scratch) != n_features:
@@ -95,8 +96,8 @@ def _is_on_host(tensor: Tensor) -> bool:
 
 
 def zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Zeros of the type and on the device of another tensor, for rows here and there."""
+    """Zeros of the type and on the device of another tensor, for writes to scattered rows."""
     if not _is_on_host(like):
         return like.new_zeros(shape)
-    # NumPy asks for large pages: rows are then found, and first written, sooner.
+    # NumPy asks for huge pages, on which scattered rows are found, and first written, sooner.
     return torch.from_numpy(np.zeros(shape, dtype=np.float32)).to(like.dtype)

@@ -1,4 +1,4 @@
-"""What encoder, fields, network and targets become in an ONNX file.
+"""Conversion of fitted models to ONNX files: encoder, fields, network and targets as nodes.
 
 Imports `_encoder`, `_estimators`, `_fields`, `_model`, `_tables` and `_targets`.
 """

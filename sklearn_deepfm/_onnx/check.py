@@ -1,4 +1,4 @@
-"""A file with steps of other libraries is run, and what it gives compared with the model."""
+"""Check of an ONNX file: run it with onnxruntime, and compare its output with the model's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import narwhals as nw
 import numpy as np
 from onnx import ModelProto
 
-MOST_ROWS = 1000
+MOST_ROWS = 1000  # that are run through a file
+# Allowed differences: of a probability, or of the range of predicted numbers; of each number.
 TOLERANCE, RELATIVE = 1e-5, 1e-6
 
 
@@ -23,7 +24,7 @@ def last_method(model: Any) -> str:
 
 
 def first_rows(X: Any) -> Any:
-    """As many rows as are tried out."""
+    """The first rows of a table, on which a file is checked."""
     frame = nw.from_native(X, eager_only=True, pass_through=True)
     is_frame = isinstance(frame, nw.DataFrame)
     return frame.head(MOST_ROWS).to_native() if is_frame else X[:MOST_ROWS]
@@ -34,20 +35,20 @@ def check_file(
     feed: dict[str, np.ndarray],
     expected: Any,
     is_proba: bool,
-    of_others: list[str],
+    foreign: list[str],
 ) -> None:
-    """Refuse a file that does not give what its model does.
+    """Refuse a file whose output differs from its model's.
 
     Parameters
     ----------
     onnx_model : ModelProto
     feed : dict of ndarray
-        Some rows as the file takes them.
+        The inputs of the file, for some rows.
     expected : array-like
-        What the model gives for them.
+        Output of the model for these rows.
     is_proba : bool
         Whether these are probabilities, as opposed to numbers of any size.
-    of_others : list of str
+    foreign : list of str
         Names of the steps of other libraries.
 
     Raises
@@ -57,8 +58,9 @@ def check_file(
     ValueError
         If the file cannot be run, or differs for one of the rows.
     """
-    found = _run(onnx_model, feed, of_others)
+    found = _run(onnx_model, feed, foreign)
     expected = np.reshape(expected, found.shape)
+    # The predictions of a regressor have a unit of their own, so their range is the measure.
     scale = 1.0 if is_proba else np.ptp(expected, axis=0)
     is_near = np.isclose(found, expected, rtol=RELATIVE, atol=TOLERANCE * scale)
     wrong = np.flatnonzero(~is_near.reshape(len(found), -1).all(axis=1))
@@ -67,32 +69,30 @@ def check_file(
         raise ValueError(
             f"The ONNX file differs from the model in {len(wrong)} of {len(found)} rows: in row "
             f"{row} it gives {found[row].tolist()}, and the model {expected[row].tolist()}. "
-            f"{remedy(of_others)}"
+            f"{remedy(foreign)}"
         )
 
 
-def remedy(of_others: list[str]) -> str:
-    """What to do about steps that skl2onnx does not convert as they are."""
+def remedy(foreign: list[str]) -> str:
+    """Advice for steps that skl2onnx does not convert exactly."""
     return (
-        f"The steps {of_others} are converted by skl2onnx, and not all of its converters are exact "
+        f"The steps {foreign} are converted by skl2onnx, and not all of its converters are exact "
         f"in float64: leave out the step that is to blame, or apply it in front of the file. "
         f"Columns of float32 differ too: make them float64 before the fit."
     )
 
 
-def _run(onnx_model: ModelProto, feed: dict[str, np.ndarray], of_others: list[str]) -> np.ndarray:
-    """The last output: probabilities or numbers."""
+def _run(onnx_model: ModelProto, feed: dict[str, np.ndarray], foreign: list[str]) -> np.ndarray:
+    """Run a file, and return its last output: probabilities or numbers."""
     try:
         import onnxruntime
     except ImportError as error:
         raise ImportError(
-            f"A file with steps of other libraries, {of_others}, is tried out with onnxruntime, "
+            f"A file with steps of other libraries, {foreign}, is tried out with onnxruntime, "
             f"which is not installed: pip install 'sklearn_deepfm[onnx]'."
         ) from error
     try:
         session = onnxruntime.InferenceSession(onnx_model.SerializeToString())
         return np.asarray(session.run(None, feed)[-1])
-    except Exception as error:  # each of its own class
-        raise ValueError(
-            f"onnxruntime cannot run the file: {error}. {remedy(of_others)}"
-        ) from error
+    except Exception as error:  # onnxruntime has a class for each kind of failure
+        raise ValueError(f"onnxruntime cannot run the file: {error}. {remedy(foreign)}") from error

@@ -1,4 +1,4 @@
-"""From a fitted model and some rows to an ONNX model."""
+"""Conversion of a fitted model to an ONNX model by skl2onnx, with checked inputs and outputs."""
 
 from __future__ import annotations
 
@@ -39,16 +39,17 @@ def export(model: Any, X: Any, missing_string: str) -> ModelProto:
     register()
     register_columns()
     values, rows, method = values_of_inputs(X), first_rows(X), last_method(model)
-    expected = getattr(model, method)(rows)  # which refuses another table than fit's
+    expected = getattr(model, method)(rows)  # refuses a table unlike that of fit
     steps, types = Steps(), input_types(values)
     onnx_model = _converted(model, types, missing_string, steps)
     _name_inputs(onnx_model.graph, list(types))
     onnx_model.producer_name = "sklearn_deepfm"
     notes = json.dumps(steps.notes | units(values, types))
     set_model_props(onnx_model, {"missing_string": missing_string, "columns": notes})
-    if steps.of_others and (method == "predict_proba" or is_regressor(model)):
+    # Tests compare this library's own nodes; not all converters of skl2onnx are exact.
+    if steps.foreign_steps and (method == "predict_proba" or is_regressor(model)):
         feed = tensors(values_of_inputs(rows), types, missing_string)
-        check_file(onnx_model, feed, expected, method == "predict_proba", steps.of_others)
+        check_file(onnx_model, feed, expected, method == "predict_proba", steps.foreign_steps)
     return onnx_model
 
 
@@ -56,7 +57,7 @@ def _converted(model: Any, types: dict[str, Any], missing_string: str, steps: St
     options: dict[Any, dict[str, Any]] = {
         type_: {"missing_string": missing_string} for type_ in OWN
     }
-    options[DeepFMClassifier]["zipmap"] = False
+    options[DeepFMClassifier]["zipmap"] = False  # a matrix instead of a dict per row
     try:
         return skl2onnx.convert_sklearn(
             model,
@@ -68,15 +69,15 @@ def _converted(model: Any, types: dict[str, Any], missing_string: str, steps: St
             custom_conversion_functions={SimpleImputer: convert_imputer},
         )
     except (RuntimeError, NotImplementedError) as error:
-        if not steps.of_others:
+        if not steps.foreign_steps:
             raise
-        raise ValueError(f"skl2onnx: {error}. {remedy(steps.of_others)}") from error
+        raise ValueError(f"skl2onnx: {error}. {remedy(steps.foreign_steps)}") from error
 
 
 def _name_inputs(graph: GraphProto, names: list[str]) -> None:
-    """Give the inputs the very names of the columns, which skl2onnx makes identifiers of.
+    """Give the inputs the exact names of the columns, which skl2onnx has made identifiers of.
 
-    Anything else in the graph that has such a name gets an underscore behind it.
+    Any other tensor of the graph that has such a name gets an underscore behind it.
     """
     new = {entry.name: name for entry, name in zip(graph.input, names, strict=True)}
     others = {name for node in graph.node for name in node.output}

@@ -1,4 +1,4 @@
-"""The converters by which skl2onnx makes nodes of this library's steps."""
+"""Converters of the estimators and the encoder, which are registered with skl2onnx."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ from sklearn_deepfm._onnx.graph import (
 from sklearn_deepfm._onnx.network import logits_of
 from sklearn_deepfm._targets.classification import MultiLabelTarget
 
-MOST_BYTES = 2**31 - 2**24  # of a file's arrays: protocol buffers end at 2 GiB
+# Of the table: a protocol buffer ends at 2 GiB, and 16 MiB are left for the rest of the file.
+MOST_BYTES = 2**31 - 2**24
 
 
 def register() -> None:
-    """Tell skl2onnx of the estimators and the encoder."""
+    """Register the converters of the estimators and the encoder with skl2onnx."""
     options = {
         "zipmap": [True, False, "columns"],
         "nocl": [True, False],
@@ -115,8 +116,9 @@ def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
         graph.assign(label, graph("Cast", is_label, to=INT64))
         return
     if target.n_outputs == 1:
+        # The sigmoid of -logit, as in predict_proba: 1 - p would lose the digits of a small one.
         both = graph("Concat", graph("Neg", logits), logits, axis=1)
-        graph.assign(proba, graph("Sigmoid", both))
+        graph.assign(proba, graph("Sigmoid", both))  # equation 1
         # A logit of 0 is the first class, as in predict.
         number = graph("Cast", graph("Greater", logits, np.zeros(1, np.float32)), to=INT64)
         number = graph("Reshape", number, np.array([-1]))
@@ -132,7 +134,7 @@ def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
-    """float64, as `predict` has it: a float32 would round a large mean."""
+    """Logits to numbers in float64, as in `predict`: float32 would round a large mean."""
     graph, target = Graph(scope, container), operator.raw_operator._target
     logits = graph("Cast", _logits(graph, operator, container), to=DOUBLE)
     scale, mean = (
@@ -154,7 +156,7 @@ def _logits(graph: Graph, operator: Any, container: Any) -> str:
     missing = container.get_options(model, {"missing_string": MISSING_STRING})["missing_string"]
     nodes = FieldNodes(graph, model._fields, table, missing)
     is_matrix = len(inputs) == 1 and width_of(inputs[0]) == len(model._fields)
-    if is_matrix and element_type(inputs[0].type) == INT64 and model._fields.maps is not None:
+    if is_matrix and element_type(inputs[0].type) == INT64 and model._fields.lookups is not None:
         rows = nodes.rows_of_matrix(inputs[0].full_name)
     else:
         rows = nodes.rows(columns_of(graph, inputs))

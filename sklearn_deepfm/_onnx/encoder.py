@@ -37,7 +37,7 @@ _DATES = ("datetimes", "datetimes with a time zone", "durations", "times")
 
 
 def parse_encoder(scope: Any, model: Any, inputs: list, custom_parsers: Any = None) -> list:
-    """Declare what the encoder gives: a matrix of codes, or a tensor for each field."""
+    """Declare the encoder's outputs: one matrix of codes, or a tensor for each field."""
     operator = scope.declare_local_operator("SklearnDeepFMOrdinalFieldEncoder", model)
     operator.inputs = inputs
     of_fields = [type_of_output(field) for field in model._fields]
@@ -47,7 +47,7 @@ def parse_encoder(scope: Any, model: Any, inputs: list, custom_parsers: Any = No
         types = {}
         for type_, spec in zip(of_fields, model._column_specs, strict=True):
             types[f"codes_{spec.position}"] = type_
-            if spec.weights is not None:
+            if spec.weights is not None:  # passed on to the estimator beside the codes
                 types[f"weights_{spec.position}"] = DoubleTensorType([None, None])
     for name, type_ in types.items():
         operator.outputs.append(scope.declare_local_variable(name, type_))
@@ -55,7 +55,7 @@ def parse_encoder(scope: Any, model: Any, inputs: list, custom_parsers: Any = No
 
 
 def shape_of_codes(operator: Any) -> None:
-    """The types of the outputs, which are declared already."""
+    """Do nothing: `parse_encoder` has declared the types of the outputs."""
 
 
 def convert_encoder(scope: Any, operator: Any, container: Any) -> None:
@@ -93,7 +93,7 @@ class Cells:
     tensor : Tensor
         The cells, (n, 1), or (n, any number) where they are lists.
     missing_string : str
-        What is sent for a missing string.
+        Sent in place of a missing string.
     """
 
     def __init__(self, graph: Graph, name: Any, tensor: Tensor, missing_string: str) -> None:
@@ -103,6 +103,7 @@ class Cells:
     def check_form(self, held_lists: bool, spec: Any) -> None:
         """Refuse lists where fit saw single values, and the reverse."""
         is_list, forms = self._tensor.is_list, ("single values", "lists")
+        # Separated strings were lists in fit, and are sent as single strings.
         if is_list != held_lists and (is_list or spec.separator is None):
             raise ValueError(
                 f"Column {self.name!r} held {forms[held_lists]} when the encoder was fitted, and "
@@ -110,7 +111,7 @@ class Cells:
             )
 
     def members(self, spec: Any) -> Cells:
-        """The members of lists, (n, length of the longest), of strings taken apart if need be."""
+        """Members of lists, (n, length of the longest); separated strings are split first."""
         tensor = self._tensor
         if tensor.type in (FLOAT, DOUBLE):
             raise ValueError(
@@ -124,6 +125,7 @@ class Cells:
                     f"Column {self.name!r} holds separated strings whose parts have weights "
                     f"(member_weights), which an ONNX file cannot pair. Fit on lists instead."
                 )
+            # StringSplit adds a dimension to its input.
             flat = self.graph("Reshape", tensor.name, np.array([-1]))
             parts, _ = self.graph.outputs("StringSplit", 2, flat, delimiter=spec.separator)
             tensor = Tensor(parts, STRING, is_list=True)
@@ -138,6 +140,7 @@ class Cells:
             )
 
     def check_kind(self, kind: str | None) -> None:
+        """Refuse an input of another kind than fit saw."""
         kinds = ["strings"] if self._tensor.type == STRING else ["numbers", "booleans", *_DATES]
         if kind is not None and kind not in kinds:
             raise ValueError(
@@ -146,6 +149,7 @@ class Cells:
             )
 
     def codes(self, vocabulary: Vocabulary) -> str:
+        """Codes of the cells by a vocabulary, int64; the filler of lists stays."""
         known = self._as_numbers(vocabulary.categories)
         codes = FIRST_KNOWN_CODE + np.arange(len(known))
         if self._tensor.type == STRING:
@@ -154,6 +158,8 @@ class Cells:
         if pa.types.is_floating(known.type):
             return self._codes_of_fractions(known.to_numpy(), codes)
         numbers = known.cast(pa.int64()).to_numpy()
+        # Numbers that stand for something else: NaT for a missing date; in lists, the filler and
+        # a missing member.
         special = {NAT: MISSING_CODE} if vocabulary.kind in _DATES else {}
         if self._tensor.is_list:
             special = {NAT: NAT, MISSING_MEMBER: MISSING_CODE}
@@ -174,7 +180,7 @@ class Cells:
         return known.cast(pa.int64()) if is_number else known
 
     def _check_no_category(self, values: pa.Array) -> None:
-        """What is sent for something else is none, not even a rare one, which is unknown."""
+        """Refuse a category, even a rare one, that in a file means a missing cell or a filler."""
         if pc.any(pc.equal(values, self._missing_string)).as_py():
             raise missing_string_is_category(self._missing_string, self.name)
         if self._tensor.is_list and pc.any(pc.equal(values, "")).as_py():
@@ -190,11 +196,11 @@ class Cells:
         return self.graph.look_up(self._tensor.name, keys, values, UNKNOWN_CODE)
 
     def _codes_of_fractions(self, known: np.ndarray, codes: np.ndarray) -> str:
-        """By searching, since LabelEncoder knows no float64."""
+        """Codes by a search in the sorted categories: LabelEncoder takes no float64 as keys."""
         graph, order = self.graph, np.argsort(known)
         x, is_missing = self.quantities("numbers")
         place = graph("Sub", graph.count_not_above(x, known[order]), np.array(1))
-        place = graph("Max", place, np.array(0))
+        place = graph("Max", place, np.array(0))  # for numbers below all categories
         is_known = graph("Equal", graph("Gather", known[order], place), x)
         found = graph(
             "Where", is_known, graph("Gather", codes[order], place), np.array(UNKNOWN_CODE)
@@ -202,7 +208,7 @@ class Cells:
         return graph("Where", is_missing, np.array(MISSING_CODE), found)
 
     def quantities(self, kind: str | None) -> tuple[str, str]:
-        """Cells as float64, dates as microseconds, and where they are missing."""
+        """Cells as float64, dates in microseconds, and a mask of the missing ones."""
         graph, cells = self.graph, self.graph.cast(self._tensor, DOUBLE)
         if kind in _DATES and self._tensor.type == INT64:
             return cells, graph("Equal", self._tensor.name, np.array(NAT))
@@ -211,7 +217,7 @@ class Cells:
 
 @singledispatch
 def type_of_output(field: Any) -> Any:
-    """Type of what a kind of field gives: codes, unless it is registered as another."""
+    """Type of the output of one kind of field: a code per cell, unless registered otherwise."""
     return Int64TensorType([None, 1])
 
 
@@ -238,8 +244,8 @@ def encode_cells(field: Any, cells: Cells, spec: Any) -> str:
     Returns
     -------
     codes : str
-        Codes, int64; the numbers of a field that passes them on, float64. The lists of a batch
-        are filled up by NAT to the length of the longest.
+        Codes, int64; of a field that passes numbers on, these numbers, float64. Lists are filled
+        up with NAT to the length of the longest in the batch.
     """
     raise NotImplementedError(f"an encoder's field of type {type(field).__name__}")
 
@@ -274,6 +280,7 @@ def _(field: Numbers, cells: Cells, spec: Any) -> str:
 def _(field: Bins, cells: Cells, spec: Any) -> str:
     cells.check_kind(field.kind)
     x, is_missing = cells.quantities(field.kind)
+    # Without the outer edges: numbers beyond them belong to the first and the last bin.
     bins = cells.graph.count_not_above(x, field.edges[1:-1])
     codes = cells.graph("Add", bins, np.array(FIRST_KNOWN_CODE))
     return cells.graph("Where", is_missing, np.array(MISSING_CODE), codes)

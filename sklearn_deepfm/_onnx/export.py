@@ -1,4 +1,4 @@
-"""ONNX files of fitted models."""
+"""to_onnx and register_onnx_converters, the public functions of the ONNX export."""
 
 from __future__ import annotations
 
@@ -82,6 +82,7 @@ def to_onnx(model: Any, X: Any, *, missing_string: str = "<NA>") -> ModelProto:
     ['label', 'probabilities']
     """
     _check_installed()
+    # Imported here, since skl2onnx is an extra that all others do without.
     from sklearn_deepfm._onnx.conversion import export
 
     return export(model, X, missing_string)

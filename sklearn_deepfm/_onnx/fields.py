@@ -35,15 +35,15 @@ class FieldNodes:
     fields : Fields
     table : ndarray of shape (n_features, width)
     missing_string : str
-        What is sent for a missing category that is a string.
+        Sent in place of a missing string.
     """
 
     def __init__(self, graph: Graph, fields: Fields, table: np.ndarray, missing_string: str):
         self._graph, self._fields, self._missing_string = graph, fields, missing_string
         self._values, self._table = table, graph.constant(table)
-        self.cells: list[str] = []  # of each field of one code, rows of the table
-        self.scores: dict[int, str] = {}  # of numeric fields, by their position in `cells`
-        self.lists: list[str] = []  # of each list field, the pooled rows
+        self.cells: list[str] = []  # table rows of each index and numeric field
+        self.scores: dict[int, str] = {}  # scores of numeric fields, by their position in `cells`
+        self.lists: list[str] = []  # pooled table rows of each list field
 
     def rows(self, columns: list[Tensor]) -> str:
         """First-order weights and embeddings of each field, (n, n_fields, width)."""
@@ -52,14 +52,16 @@ class FieldNodes:
             column = next(parts, None)
             if column is None:
                 raise _wrong_number(columns, self._fields)
+            # A list field takes a further column from `parts`, that of its weights.
             add_field(field, self, int(offset), column, parts)
         if next(parts, None) is not None:
             raise _wrong_number(columns, self._fields)
         return self._beside_lists()
 
     def rows_of_matrix(self, codes: str) -> str:
-        """The same for a matrix of int64 codes, all fields of which have dense codes."""
-        graph, maps = self._graph, self._fields.maps
+        """The same as `rows`, for a matrix of int64 codes whose fields all have dense codes."""
+        graph, maps = self._graph, self._fields.lookups
+        # A code outside of a field's range goes to the first or last entry, that of unseen codes.
         place = graph("Add", codes, maps.shift[np.newaxis])
         place = graph("Max", place, maps.first[np.newaxis])
         place = graph("Min", place, maps.last[np.newaxis])
@@ -67,9 +69,11 @@ class FieldNodes:
         return graph("Gather", self._table, index)
 
     def shifted(self, rows: str, offset: int) -> str:
+        """Rows of the table, from local rows of a field that begins at `offset`."""
         return self._graph("Add", rows, np.array(offset, np.int64)) if offset else rows
 
     def _beside_lists(self) -> str:
+        """Rows of all fields in the order of the network, where list fields come last."""
         graph, parts = self._graph, []
         if self.cells:
             index = graph("Concat", *self.cells, axis=1) if len(self.cells) > 1 else self.cells[0]
@@ -79,8 +83,9 @@ class FieldNodes:
         return graph("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
 
     def _with_slopes(self, rows: str) -> str:
-        """Rows of bins plus the score of each numeric field times its slope."""
+        """Rows of bins plus, for numeric fields, score times slope: u_k + z * v."""
         graph, n_cells = self._graph, len(self.cells)
+        # Zeros for the other fields, so that one product and one sum serve all of them.
         slopes = np.zeros((n_cells, self._values.shape[1]), self._values.dtype)
         place = np.zeros((len(self.scores), n_cells), np.float32)
         for k, (cell, row) in enumerate(self._fields.slopes.items()):
@@ -90,7 +95,7 @@ class FieldNodes:
         return graph("Add", rows, graph("Mul", of_cells, slopes[np.newaxis]))
 
     def local_rows(self, field: IndexField, column: Tensor) -> str:
-        """Local row of each cell, int64."""
+        """Table row of each cell, counted from the first of the field, int64."""
         if field.categories is not None:
             return self._rows_of_categories(field, column)
         if column.type == STRING or (column.is_list and column.type != INT64):
@@ -102,6 +107,7 @@ class FieldNodes:
         return self._rows_of_numbers(field, column, field.codes, field.rows)
 
     def _rows_of_categories(self, field: Any, column: Tensor) -> str:
+        # A categorical dtype may name categories that fit saw in no row.
         rows = field.rows_of_index(field.categories)
         categories = field.categories[rows != UNSEEN_ROW]
         rows = rows[rows != UNSEEN_ROW]
@@ -128,13 +134,14 @@ class FieldNodes:
         return self._graph.look_up(column.name, keys, [*rows, field.missing_row], UNSEEN_ROW)
 
     def _rows_of_numbers(self, field: Any, column: Tensor, codes: np.ndarray, rows: Any) -> str:
+        # In lists two numbers stand for the filler, whose weight is 0, and for a missing member.
         special = {NAT: UNSEEN_ROW, MISSING_MEMBER: field.missing_row} if column.is_list else {}
         return self._graph.look_up_numbers(
             field.name, column, codes, rows, UNSEEN_ROW, field.missing_row, special
         )
 
     def bin_and_score(self, field: NumericField, column: Tensor) -> tuple[str, str]:
-        """Local row of each cell, int64, and its normal score, float32."""
+        """Table row of each cell, counted from the first of the field, and its normal score."""
         graph = self._graph
         if column.type == STRING:
             raise ValueError(
@@ -149,12 +156,14 @@ class FieldNodes:
         return rows, graph("Cast", scores, to=FLOAT)
 
     def _interpolated(self, field: NumericField, x: str) -> str:
+        """Normal scores, interpolated between the knots as by np.interp."""
         graph, knots, scores = self._graph, field.knots, field.scores
         if len(knots) < 2:
-            constant = scores[0] if len(scores) else 0.0
+            constant = scores[0] if len(scores) else 0.0  # in the shape of x, by adding 0 * x
             return graph("Add", graph("Mul", x, np.array(0.0)), np.array(constant))
         slopes = np.diff(scores) / np.diff(knots)
         piece = graph.count_not_above(x, knots[1:-1])
+        # Beyond the knots numbers count as the ends: products of outliers have no bound.
         x = graph("Max", graph("Min", x, knots[-1:]), knots[:1])
         beyond = graph("Sub", x, graph("Gather", knots, piece))
         return graph(
@@ -164,7 +173,7 @@ class FieldNodes:
         )
 
     def pooled(self, field: ListField, offset: int, codes: Tensor, parts: Iterator[Tensor]) -> str:
-        """Weighted sum of the rows of the members of each list, (n, 1, width)."""
+        """Weighted sum, or mean, of the table rows of each list's members, (n, 1, width)."""
         graph = self._graph
         rows = self.shifted(self.local_rows(field, codes), offset)
         is_member = graph("Not", graph("Equal", graph.cast(codes, INT64), np.array(NAT)))
@@ -177,9 +186,10 @@ class FieldNodes:
         else:
             weights, total = ones, n_members
         if field.pooling == "mean":
-            if field.has_weights:  # which predict refuses if they are negative
+            if field.has_weights:  # predict refuses negative ones; a file can only give NaN
                 is_negative = graph("Less", weights, np.zeros((), np.float32))
                 weights = graph("Where", is_negative, np.array(np.nan, np.float32), weights)
+            # A list whose weights are all 0 contributes nothing.
             is_some = graph("Greater", total, np.zeros(1, np.float32))
             total = graph("Where", is_some, total, np.ones(1, np.float32))
             weights = graph("Div", weights, total)
@@ -187,6 +197,7 @@ class FieldNodes:
         rows = graph("Mul", rows, graph("Unsqueeze", weights, np.array([2])))
         pooled = graph("ReduceSum", rows, np.array([1]), keepdims=1)
         is_empty = graph("Equal", n_members, np.zeros(1, np.float32))
+        # Empty lists have a table row of their own.
         empty = self._values[[[offset + field.empty_row]]]  # (1, 1, width)
         return graph("Where", graph("Unsqueeze", is_empty, np.array([2])), empty, pooled)
 
@@ -201,12 +212,12 @@ def add_field(
     ----------
     field : IndexField, NumericField or ListField
     nodes : FieldNodes
-        Gets what becomes of the column.
+        Receives the outputs of the nodes.
     offset : int
         First row of the field in the table.
     column : Tensor
     others : iterator of Tensor
-        The columns after it, the first of which may hold weights of members.
+        The columns after it; a list field takes its weights from the first of them.
     """
     raise NotImplementedError(f"an estimator's field of type {type(field).__name__}")
 

@@ -8,10 +8,10 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 
 ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
-OPSET = 20  # the first that splits strings
-LARGEST_WHOLE = 2.0**53  # up to which each whole number is a float64 of its own
-NAT = int(np.iinfo(np.int64).min)  # a missing date, as NumPy has it; fills up shorter lists
-MISSING_MEMBER = NAT + 1  # of a list of whole numbers
+OPSET = 20  # the first with StringSplit
+LARGEST_WHOLE = 2.0**53  # up to here float64 holds each whole number exactly
+NAT = int(np.iinfo(np.int64).min)  # NumPy's NaT, a missing date; also fills up shorter lists
+MISSING_MEMBER = NAT + 1  # a missing member of a list of whole numbers
 
 STRING, INT64, DOUBLE, FLOAT, BOOL = (
     TensorProto.STRING,
@@ -31,7 +31,7 @@ class Tensor(NamedTuple):
 
 
 class Graph:
-    """Adds nodes to a graph; constants are arrays, everything else goes by name.
+    """Adds nodes to a graph; inputs of a node are arrays, its constants, or names of tensors.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class Graph:
         return outputs
 
     def constant(self, array: np.ndarray) -> str:
-        """An array in the file."""
+        """Store an array in the file, and return its name."""
         array, name = np.asarray(array), self._scope.get_unique_variable_name("constant")
         if array.dtype.kind in "UO":
             values = [str(value).encode() for value in array.ravel()]
@@ -69,7 +69,7 @@ class Graph:
         return name
 
     def assign(self, output: Any, name: str) -> None:
-        """Give a result the name of an output of the converter."""
+        """Make a tensor the converter's output, whose name is given."""
         self._container.add_node(
             "Identity",
             [name],
@@ -83,7 +83,7 @@ class Graph:
         return tensor.name if tensor.type == to else self("Cast", tensor.name, to=to)
 
     def look_up(self, cells: str, keys: list, values: Any, default: int) -> str:
-        """The whole number that each string or int64 stands for."""
+        """Value of each string or int64 among the keys; `default` for any other."""
         kind = "strings" if isinstance(keys[0], str) else "int64s"
         return self(
             "LabelEncoder",
@@ -103,32 +103,32 @@ class Graph:
         missing: int,
         special: dict[int, int] | None = None,
     ) -> str:
-        """What each of some whole numbers stands for.
+        """Value of each whole number among the keys.
 
         Parameters
         ----------
         column : str or int
-            Its name, for messages.
+            The column's name, for messages.
         tensor : Tensor
             The cells.
         keys, values : ndarray of shape (n_keys,), int64
-            The numbers, and what each stands for.
+            The numbers, and the value of each.
         default, missing : int
-            What any other number stands for, and NaN in a tensor of floats.
+            Value of any other number, and of NaN in a tensor of floats.
         special : dict, default=None
-            What numbers that are sent in place of something else stand for, in a tensor
-            of integers.
+            Values of numbers that in a tensor of integers are sent in place of something
+            else, such as a missing cell.
 
         Raises
         ------
         ValueError
-            If the tensor cannot hold one of the numbers, or it is a special one.
+            If the tensor cannot hold one of the keys exactly, or one is a special number.
         """
         if tensor.type in (FLOAT, DOUBLE):
             _refuse_beyond_floats(column, keys)
-            whole, is_no_code, is_missing = self.whole_numbers(self.cast(tensor, DOUBLE))
+            whole, is_not_whole, is_missing = self.whole_numbers(self.cast(tensor, DOUBLE))
             found = self._look_up_any(whole, keys, values, default)
-            found = self("Where", is_no_code, np.array(default), found)
+            found = self("Where", is_not_whole, np.array(default), found)
             return self("Where", is_missing, np.array(missing), found)
         special = special or {}
         _refuse_special(column, keys, special)
@@ -137,20 +137,21 @@ class Graph:
         return self._look_up_any(self.cast(tensor, INT64), keys, values, default)
 
     def _look_up_any(self, cells: str, keys: np.ndarray, values: np.ndarray, default: int) -> str:
-        if not len(keys):  # LabelEncoder has one at least
+        if not len(keys):  # LabelEncoder needs a key at least
             keys, values = np.zeros(1, np.int64), np.array([default])
         return self.look_up(cells, keys.tolist(), values, default)
 
     def count_not_above(self, cells: str, ascending: np.ndarray) -> str:
-        """How many of some float64 are not above each cell of a float64 column, int64 (n, 1)."""
+        """``np.searchsorted(ascending, cells, side="right")`` of float64 cells (n, 1), as int64."""
         if not len(ascending):
+            # Zeros in the shape of the cells, whose number is known only when the file runs.
             return self("Cast", self("Mul", cells, np.zeros((1, 1))), to=INT64)
         reached = self("GreaterOrEqual", cells, np.asarray(ascending, np.float64)[np.newaxis])
-        reached = self("Cast", reached, to=FLOAT)
+        reached = self("Cast", reached, to=FLOAT)  # ReduceSum takes no booleans
         return self("Cast", self("ReduceSum", reached, np.array([1]), keepdims=1), to=INT64)
 
     def weights(self, tensor: Tensor) -> str:
-        """Weights of the members of lists as float64; a missing one, of a missing cell, is 1."""
+        """Weights of members as float64; a missing weight, that of a missing list, is 1."""
         weights = self.cast(tensor, DOUBLE)
         if tensor.type == INT64:
             is_missing = self("Equal", tensor.name, np.array(MISSING_MEMBER))
@@ -159,13 +160,14 @@ class Graph:
         return self("Where", is_missing, np.array(1.0), weights)
 
     def finite(self, cells: str) -> tuple[str, str]:
-        """Float64 with 0 in place of NaN, and where NaN was."""
+        """Float64 cells with 0 in place of NaN, and a mask of the NaN."""
         is_missing = self("IsNaN", cells)
         return self("Where", is_missing, np.zeros(()), cells), is_missing
 
     def whole_numbers(self, cells: str) -> tuple[str, str, str]:
-        """Float64 as int64; where that is impossible, which is 0, and where a cell is NaN."""
+        """Float64 as int64, a mask of those not whole, which become 0, and a mask of NaN."""
         numbers, is_missing = self.finite(cells)
+        # Beyond int64 the result of Cast is undefined, so such numbers count as not whole.
         is_small = self("LessOrEqual", self("Abs", numbers), np.array(LARGEST_WHOLE))
         is_whole = self("And", self("Equal", self("Floor", numbers), numbers), is_small)
         whole = self("Cast", self("Where", is_whole, numbers, np.zeros(())), to=INT64)
@@ -207,7 +209,7 @@ def element_type(type_: Any) -> int:
 
 
 def missing_string_is_category(missing_string: str, column: Any) -> ValueError:
-    """The error for a string that would mean two things."""
+    """Error for a `missing_string` that is a category too."""
     return ValueError(
         f"missing_string must be a string that is no category, and {missing_string!r} is one of "
         f"column {column!r}. Choose another."

@@ -1,4 +1,4 @@
-"""The inputs of an ONNX file: their names, types and values, by a table such as fit saw."""
+"""Inputs of an ONNX file: their names, types and values, from a table like that of fit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sklearn_deepfm._tables.table import (
 )
 
 Values: TypeAlias = Column | ListColumn | np.ndarray
-LIST_WIDTH = None  # as long as the longest list of a batch
+LIST_WIDTH = None  # free: the length of the longest list of a batch
 _NUMPY_TYPES: dict[Any, Any] = {
     BooleanTensorType: bool,
     DoubleTensorType: np.float64,
@@ -47,7 +47,7 @@ def values_of_inputs(X: Any) -> dict[str, Values]:
     Raises
     ------
     TypeError
-        If a column holds what no column of an encoder or an estimator can.
+        If a column holds values that neither an encoder nor an estimator takes.
     """
     table = read_table(X)
     if isinstance(table, np.ndarray) and table.dtype.kind in "iubfU":
@@ -67,7 +67,7 @@ def values_of_inputs(X: Any) -> dict[str, Values]:
 
 
 def _names(names: list) -> list[str]:
-    """The names of the columns; "x" and the position where there is none to give."""
+    """Names of the columns; "x" and the position for a column without a name."""
     return [
         name if isinstance(name, str) and name else f"x{position}"
         for position, name in enumerate(names)
@@ -75,7 +75,7 @@ def _names(names: list) -> list[str]:
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """The name, with underscores behind it until it is none of those taken."""
+    """The name, with underscores behind it until it is not taken."""
     while name in taken:
         name += "_"
     return name
@@ -87,7 +87,7 @@ def input_types(values: dict[str, Values]) -> dict[str, Any]:
     Raises
     ------
     TypeError
-        If a column holds lists that no input can.
+        If a column holds lists of a type that no input can hold.
     """
     return {name: _type_of(name, cells) for name, cells in values.items()}
 
@@ -102,7 +102,7 @@ def _type_of(name: str, values: Values) -> Any:
 
 
 def _type_of_cells(cells: pa.Array) -> Any:
-    """Numbers with missing ones among them are float64, where NaN can say so."""
+    """Type of single cells; numbers are float64 if some are missing, which NaN stands for."""
     if pa.types.is_large_string(cells.type):
         return StringTensorType
     if pa.types.is_temporal(cells.type):
@@ -124,7 +124,7 @@ def _type_of_members(name: str, type_: pa.DataType) -> Any:
 
 
 def units(values: dict[str, Values], types: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """What the numbers of some inputs are: dates in "microseconds", or "booleans"."""
+    """Units of inputs whose numbers stand for dates, "microseconds", or for "booleans"."""
     notes = {}
     for name, column in values.items():
         if isinstance(column, np.ndarray) or isinstance(types[name], BooleanTensorType):
@@ -140,7 +140,7 @@ def units(values: dict[str, Values], types: dict[str, Any]) -> dict[str, dict[st
 def tensors(
     values: dict[str, Values], types: dict[str, Any], missing_string: str
 ) -> dict[str, np.ndarray]:
-    """Rows as the inputs of a file take them, by their types."""
+    """Rows as the tensors that the inputs of a file take."""
     return {name: _tensor(cells, types[name], missing_string) for name, cells in values.items()}
 
 
@@ -152,6 +152,7 @@ def _tensor(values: Values, type_: Any, missing_string: str) -> np.ndarray:
     column = ListColumn.of(values, None)
     lengths = np.diff(column.starts)
     is_member = np.arange(lengths.max(initial=0)) < lengths[:, np.newaxis]
+    # Fills up shorter lists: what no member is, and for weights 0.
     filler: Any = {StringTensorType: "", Int64TensorType: NAT}.get(type(type_), 0.0)
     lists = np.full(is_member.shape, filler, _NUMPY_TYPES[type(type_)])
     lists[is_member] = _cells(column.members, type_, missing_string, MISSING_MEMBER)

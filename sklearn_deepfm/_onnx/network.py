@@ -37,16 +37,17 @@ def logits_of(graph: Graph, module: DeepFM, rows: str) -> str:
 
 
 def _member_logits(graph: Graph, module: DeepFM, member: int, rows: str) -> str:
-    """Equations 1 to 4 of the paper, as `DeepFM.member_logits` has them."""
+    """Logits of one member by equations 1 to 4 of the paper, as in `DeepFM.member_logits`."""
     first, embedding = _parts(graph, module, rows)
     terms = [
         _TERMS[component](graph, module, member, first if component == "linear" else embedding)
         for component in module.components
     ]
+    # Paper: no global bias in equation 2, and a sigmoid inside of y_DNN, which is dropped here.
     bias = module.bias.detach().cpu().numpy().reshape(module.n_members, -1)[member]
     logits = graph("Add", terms[0], bias[np.newaxis])
     for term in terms[1:]:
-        logits = graph("Add", logits, term)
+        logits = graph("Add", logits, term)  # y_FM + y_DNN (equation 1)
     return logits
 
 
@@ -67,7 +68,7 @@ def _first_order(graph: Graph, module: DeepFM, member: int, first: str) -> str:
 
 
 def _second_order(graph: Graph, module: DeepFM, member: int, embedding: str) -> str:
-    """Sum of <v_i, v_j> over the pairs i < j: half of square of the sum less sum of squares."""
+    """Sum of <v_i, v_j> over i < j (equation 2): half of (sum of v)^2 - sum of v^2."""
     total = graph("ReduceSum", embedding, np.array([1]), keepdims=0)
     own_squares = graph("ReduceSum", graph("Mul", embedding, embedding), np.array([1]), keepdims=0)
     squares = graph("Sub", graph("Mul", total, total), own_squares)
@@ -75,17 +76,18 @@ def _second_order(graph: Graph, module: DeepFM, member: int, embedding: str) -> 
     if n_outputs == 1:
         half = np.full((1, 1), 0.5, np.float32)
         return graph("Mul", graph("ReduceSum", squares, np.array([1]), keepdims=1), half)
+    # Paper: one output. Several share v, and each weighs its coordinates.
     scale = module.fm_scale.detach().cpu().numpy().reshape(module.n_members, n_outputs, -1)
     return graph("MatMul", squares, 0.5 * scale[member].T)
 
 
 def _deep(graph: Graph, module: DeepFM, member: int, embedding: str) -> str:
-    """The layers of an MLP, each with the BatchNorm behind it in one product (equation 4)."""
+    """Logits of an MLP, with each BatchNorm folded into the layer before it (equation 4)."""
     weights = [_folded(layer, behind) for layer, behind in _linear_layers(module.mlps[member])]
-    hidden = graph("Reshape", embedding, np.array([-1, weights[0][0].shape[1]]))
+    hidden = graph("Reshape", embedding, np.array([-1, weights[0][0].shape[1]]))  # equation 3
     for weight, bias in weights[:-1]:
         hidden = graph("Relu", graph("Gemm", hidden, weight, bias, transB=1))
-    return graph("MatMul", hidden, weights[-1][0].T)
+    return graph("MatMul", hidden, weights[-1][0].T)  # without a bias: the global one serves
 
 
 _TERMS: dict[str, Callable[[Graph, DeepFM, int, str], str]] = {
@@ -96,6 +98,7 @@ _TERMS: dict[str, Callable[[Graph, DeepFM, int, str], str]] = {
 
 
 def _linear_layers(mlp: Any) -> list[tuple[nn.Linear, nn.Module | None]]:
+    """Each linear layer with the module behind it, None behind the last one."""
     layers = list(mlp)
     return [
         (layer, layers[i + 1] if i + 1 < len(layers) else None)
@@ -105,7 +108,8 @@ def _linear_layers(mlp: Any) -> list[tuple[nn.Linear, nn.Module | None]]:
 
 
 def _folded(layer: nn.Linear, behind: nn.Module | None) -> tuple[np.ndarray, np.ndarray]:
-    """Weight and bias of a layer, as they are after the BatchNorm behind it."""
+    """Weight and bias of a layer with the BatchNorm behind it folded in."""
+    # In float64, so that the folded weights are rounded once.
     weight = layer.weight.detach().cpu().double().numpy()
     bias = np.zeros(1) if layer.bias is None else layer.bias.detach().cpu().double().numpy()
     if isinstance(behind, nn.BatchNorm1d):

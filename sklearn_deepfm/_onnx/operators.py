@@ -1,4 +1,4 @@
-"""What stands between two steps in an ONNX graph: columns put together, or taken out."""
+"""Operators between the steps of an ONNX graph: join columns, pick one, fill gaps."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sklearn_deepfm._onnx.graph import DOUBLE, STRING, Graph, tensor_of, width_o
 
 
 class ConcatColumns:
-    """Makes one matrix of columns: of float64, times a weight, or of strings.
+    """Joins columns into one matrix: of float64, times a weight, or of strings.
 
-    `of_step` is what gives them, where skl2onnx may not know how many they are.
+    `of_step` is the step that gives them; it knows their number where skl2onnx does not.
     """
 
     alias = "SklearnDeepFMMatrix"
@@ -24,10 +24,11 @@ class ConcatColumns:
         self.weight, self.of_step = weight, of_step
 
     def width(self, inputs: list) -> int | None:
-        """The number of columns, if anyone knows."""
+        """Number of columns; None if neither the inputs nor `of_step` tell."""
         widths = [width for variable in inputs if (width := width_of(variable)) is not None]
         if len(widths) == len(inputs):
             return sum(widths)
+        # Lists, or a converter that does not declare its number of outputs: ask the step itself.
         names_out = getattr(self.of_step, "get_feature_names_out", None)
         return None if names_out is None else len(names_out())
 
@@ -57,7 +58,7 @@ class PickColumn:
 
 
 def register_columns() -> None:
-    """Tell skl2onnx of what stands between the steps."""
+    """Register both operators with skl2onnx."""
     skl2onnx.update_registered_converter(
         ConcatColumns, ConcatColumns.alias, _shape_of_matrix, _convert_matrix, overwrite=True
     )
@@ -67,11 +68,11 @@ def register_columns() -> None:
 
 
 def declare(scope: Any, step: ConcatColumns | PickColumn, inputs: list) -> Any:
-    """Declare the step in a scope, and return its output."""
+    """Declare one of the two operators in a scope, and return its output."""
     operator = scope.declare_local_operator(step.alias, step)
     operator.inputs = inputs
     is_string = isinstance(inputs[0].type, StringTensorType)
-    type_ = StringTensorType if is_string else DoubleTensorType
+    type_ = StringTensorType if is_string else DoubleTensorType  # float64, as in scikit-learn
     operator.outputs.append(scope.declare_local_variable("columns", type_([None, None])))
     return operator.outputs[0]
 
@@ -104,7 +105,7 @@ def _convert_column(scope: Any, operator: Any, container: Any) -> None:
 
 
 def shape_of_imputer(operator: Any) -> None:
-    """The columns of which fit saw any number."""
+    """Set the number of columns: as SimpleImputer does, without those that were all missing."""
     operator.outputs[0].type = DoubleTensorType([None, len(_kept(operator.raw_operator))])
 
 
@@ -125,4 +126,5 @@ def convert_imputer(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _kept(imputer: Any) -> np.ndarray:
+    """Columns in which fit saw any number; a SimpleImputer drops the others."""
     return np.flatnonzero(~pd.isna(imputer.statistics_))

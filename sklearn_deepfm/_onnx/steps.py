@@ -1,4 +1,4 @@
-"""How the columns of a table pass through the steps of a model, for skl2onnx."""
+"""Parser for skl2onnx: how the columns of a table pass through the steps of a model."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ OWN = DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
 
 
 class Steps:
-    """Takes a model apart into its steps, and says what each of them gets.
+    """Takes a model apart into its steps, and declares the inputs of each of them.
 
-    skl2onnx would do it as well, but joins columns as float32, takes one output of a
-    step alone, and keeps a ColumnTransformer's columns in their old order.
+    The parser of skl2onnx joins columns as float32, passes on only one output of a step, and
+    keeps a ColumnTransformer's columns in their original order.
 
     Attributes
     ----------
-    of_others : list of str
-        Names of the steps so far that skl2onnx converts.
+    foreign_steps : list of str
+        Names of the steps of other libraries so far, which skl2onnx converts.
     notes : dict
-        What is to be known of an input beyond its type, by its name: "weights_of" names
-        that of the members, "separator" is what stands between them.
+        What the type of an input does not tell, by the input's name: "weights_of" names the
+        input whose members it weighs, "separator" separates the members in a string.
     """
 
     def __init__(self) -> None:
-        self.of_others: list[str] = []
+        self.foreign_steps: list[str] = []
         self.notes: dict[str, dict[str, str]] = {}
 
     def parse(self, scope: Any, model: Any, inputs: list, custom_parsers: Any = None) -> list:
@@ -58,6 +58,7 @@ class Steps:
             return self._parse_beside(scope, model, steps)
         if not isinstance(model, OWN):
             return self._parse_other(scope, model, inputs)
+        # Notes go by the names of inputs of the file, which only a first step reads.
         if all(variable.is_root for variable in inputs):
             self.notes |= _notes(model, [variable.raw_name for variable in inputs])
         outputs: list = _parse._parse_sklearn(scope, model, inputs)
@@ -71,13 +72,13 @@ class Steps:
                 continue
             if len(inputs) == model.n_features_in_:
                 columns = [inputs[position] for position in positions]
-            else:
+            else:  # an earlier step gives matrices of several columns each
                 columns = [declare(scope, PickColumn(position), inputs) for position in positions]
             steps.append((name, step, columns))
         return self._parse_beside(scope, model, steps)
 
     def _parse_beside(self, scope: Any, model: Any, steps: list) -> list:
-        """The outputs of steps that stand side by side, one after the other."""
+        """Outputs of parallel steps, in the order of the steps."""
         weights, outputs = model.transformer_weights or {}, []
         for name, step, inputs in steps:
             if isinstance(step, str) and step == "drop":
@@ -92,12 +93,13 @@ class Steps:
         outputs: list = _parse._parse_sklearn(
             scope, model, self._inputs_of_other(scope, model, inputs)
         )
+        # The next step gets float64, and learns the number of columns from this one.
         if hasattr(model, "transform") and len(outputs) == 1:
             return [declare(scope, ConcatColumns(of_step=model), outputs)]
         return outputs
 
     def _inputs_of_other(self, scope: Any, model: Any, inputs: list) -> list:
-        """One matrix of float64, as scikit-learn makes of a table of numbers; or of strings."""
+        """One matrix of float64, as scikit-learn makes it of a table of numbers, or of strings."""
         name = type(model).__name__
         if any(isinstance(unwrap_search(part), OWN) for part in model.get_params().values()):
             raise ValueError(
@@ -105,10 +107,11 @@ class Steps:
                 f"fitted model inside of it, and do in front of or behind the file what the "
                 f"{name} does."
             )
-        self.of_others.append(name)
+        self.foreign_steps.append(name)
         if is_classifier(model):
             scope.add_options(id(model), {"zipmap": False})
         is_string = [isinstance(variable.type, StringTensorType) for variable in inputs]
+        # skl2onnx's converters of these, such as OneHotEncoder, take columns one by one.
         if isinstance(model, _parse.do_not_merge_columns) and any(is_string):
             return inputs
         if all(is_string) or not any(is_string):
@@ -120,19 +123,19 @@ class Steps:
 
 
 def unwrap_search(model: Any) -> Any:
-    """The fitted model within a search or a frozen one."""
+    """The fitted model inside of a search or a FrozenEstimator."""
     while isinstance(model, FrozenEstimator) or hasattr(model, "best_estimator_"):
         model = model.estimator if isinstance(model, FrozenEstimator) else model.best_estimator_
     return model
 
 
 def _notes(model: Any, names: list[str]) -> dict[str, dict[str, str]]:
-    """What an encoder or an estimator says of the lists in inputs of these names."""
+    """Notes on those inputs that hold lists or their weights."""
     if isinstance(model, OrdinalFieldEncoder):
         return _notes_of_encoder(model, names) if len(names) == model.n_features_in_ else {}
     notes, left = {}, iter(names)
     for field, name in zip(model._fields, left, strict=False):
-        if isinstance(field, ListField) and field.has_weights:
+        if isinstance(field, ListField) and field.has_weights:  # they are in the next input
             notes[next(left, name)] = {"weights_of": name}
     return notes
 
@@ -148,6 +151,7 @@ def _notes_of_encoder(encoder: Any, names: list[str]) -> dict[str, dict[str, str
 
 
 def _passes_on(step: Any) -> bool:
+    """Whether a step leaves the columns as they are."""
     is_nothing = step is None or (isinstance(step, str) and step == "passthrough")
     return is_nothing or (isinstance(step, FunctionTransformer) and step.func is None)
 
@@ -155,6 +159,8 @@ def _passes_on(step: Any) -> bool:
 def _chosen_columns(model: Any, chosen: Any) -> list[int]:
     """Positions of the columns that a step of a fitted ColumnTransformer gets."""
     names = getattr(model, "feature_names_in_", None)
+    # pandas takes names, positions, masks and slices, and includes the end of a slice of names,
+    # as scikit-learn does.
     positions = pd.Series(range(model.n_features_in_), index=names)
     ends = [chosen.start, chosen.stop] if isinstance(chosen, slice) else np.ravel(chosen)
     is_by_name = any(isinstance(end, str) for end in ends)

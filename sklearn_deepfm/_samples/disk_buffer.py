@@ -1,4 +1,4 @@
-"""Samples kept in a temporary file, and batches of them in random order."""
+"""Disk buffer: samples in a temporary file, and batches of them in random order."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch import Tensor
 from sklearn_deepfm._fields.fields import FieldOffsets
 from sklearn_deepfm._samples.samples import Batch, Batches, Samples
 
-ROWS_OF_A_CHUNK = 2**12  # that stand together in the file
-ROWS_OF_A_BLOCK = 2**20  # that are in memory, in random order among each other
-FEW_ROWS, FEW_CHUNKS = 2**13, 2**6  # to look at, always in memory
+ROWS_OF_A_CHUNK = 2**12  # neighbours in the file, read at once
+ROWS_OF_A_BLOCK = 2**20  # in memory at a time, shuffled among each other
+FEW_ROWS, FEW_CHUNKS = 2**13, 2**6  # a sample that stays in memory, and chunks to take it from
 
 
 class _Chunk(NamedTuple):
-    """Some rows in the file: where, the type and shape of each tensor, and the rows' layout."""
+    """A place in the file, type and shape of each tensor, and the table's layout at writing."""
 
     start: int
     tensors: dict[str, tuple[np.dtype, tuple[int, ...]]]
@@ -30,8 +30,9 @@ class _Chunk(NamedTuple):
 class DiskBuffer:
     """Samples in a file without a name, which vanishes with the process.
 
-    They come in chunks of neighbours. An epoch reads the chunks in random order into a
-    buffer, whose rows it gives in random order.
+    Rows are written in chunks of neighbours. An epoch reads the chunks in random order, a
+    block of them at a time, and gives the rows of a block in random order, so that
+    neighbours end up in different batches.
 
     Parameters
     ----------
@@ -44,9 +45,10 @@ class DiskBuffer:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115, closed by __exit__
         self._chunks: list[_Chunk] = []
         self._n_rows = 0
-        self._weight: Any = 0.0  # sum over the rows, of each member if they have their own
+        self._weight: Any = 0.0  # sum over the rows, per member if members have their own
         self._mean_weight: Any = 1.0
-        self._rows: Tensor | None = None  # of the table that processes share, for each of this one
+        # Row in the table that processes share, for each row of this process's table.
+        self._rows: Tensor | None = None
         self.rows_of_processes: list[int] = []
 
     def __enter__(self) -> DiskBuffer:
@@ -69,6 +71,7 @@ class DiskBuffer:
         for start in range(0, len(samples), ROWS_OF_A_CHUNK):
             part = samples.rows(slice(start, min(start + ROWS_OF_A_CHUNK, len(samples))))
             arrays = {name: tensor.numpy() for name, tensor in part.named_tensors().items()}
+            # The table may grow later: the layout tells how far to move the rows then.
             self._chunks.append(_Chunk(self._file.tell(), _shapes(arrays), offsets))
             try:
                 for array in arrays.values():
@@ -87,7 +90,7 @@ class DiskBuffer:
 
     @property
     def total(self) -> tuple[int, Any]:
-        """Number of the rows that were added, and the sum of their weights."""
+        """Number of rows added, and the sum of their weights."""
         return self._n_rows, self._weight
 
     def finish(
@@ -96,16 +99,16 @@ class DiskBuffer:
         totals: list[tuple[int, Any]] | None = None,
         rows: np.ndarray | None = None,
     ) -> None:
-        """Say what the table has become in the end, when all are added.
+        """Set the final layout of the table, after all samples have been added.
 
         Parameters
         ----------
         offsets : FieldOffsets
         totals : list of tuple, default=None
-            As `total`, of the spools of all processes; None if there is but this one.
+            `total` of the disk buffer of each process; None if there is only this process.
         rows : ndarray of shape (n_rows_of_the_layout,), int32, default=None
-            Where each row of the table is in the one that all processes share; None if it
-            is the same one.
+            Row in the table that all processes share, for each row of this process's table;
+            None if both are the same.
         """
         self._offsets = offsets
         self._rows = None if rows is None else torch.from_numpy(rows)
@@ -120,17 +123,17 @@ class DiskBuffer:
         self._few = Samples.concatenate([part.rows(_spread(n, len(part))) for part in parts])
 
     @property
-    def n_in_all(self) -> int:
-        """Number of the rows of all processes."""
+    def n_rows_in_all(self) -> int:
+        """Number of rows of all processes together."""
         return sum(self.rows_of_processes)
 
     def few(self, n: int) -> Batch:
-        """Inputs and targets of up to `n` rows, and at most 8,192, spread over all."""
+        """Inputs and targets of up to `n` rows, at most 8,192, spread over all."""
         few = self._few.to(self._device)
         return few.take(_spread(n, len(few)).to(self._device))
 
     def chunks(self) -> Iterator[Samples]:
-        """All samples in their order, some at a time."""
+        """All samples in their order, chunk by chunk."""
         return map(self._read, self._chunks)
 
     def batches(self, batch_size: int, generator: torch.Generator | None = None) -> DiskBatches:
@@ -138,7 +141,7 @@ class DiskBuffer:
         return DiskBatches(self, batch_size, generator)
 
     def blocks(self, generator: torch.Generator | None) -> Iterator[Samples]:
-        """Chunks in random order, so many at a time that they fill a buffer."""
+        """All samples, block by block; each block is made of chunks drawn at random."""
         n, at_once = len(self._chunks), max(ROWS_OF_A_BLOCK // ROWS_OF_A_CHUNK, 1)
         order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
         for numbers in order.split(at_once):
@@ -153,9 +156,11 @@ class DiskBuffer:
             self._file.readinto(array.data)  # type: ignore[attr-defined]
             tensors[name] = torch.from_numpy(array)
         samples = Samples.of_named_tensors(tensors)
+        # Fields may have grown since the chunk was written: those after them begin later now.
         samples.index.add_(torch.from_numpy(self._offsets.cells - chunk.offsets.cells))
         if samples.bags is not None:
             shift = torch.from_numpy(self._offsets.lists - chunk.offsets.lists)
+            # Bags lie sample by sample: the number of a bag tells its field.
             of_members = samples.bags.bag_of_members().remainder(len(shift))
             samples.bags.members.add_(shift.index_select(0, of_members))
         if self._rows is not None:
@@ -173,17 +178,17 @@ class DiskBuffer:
 
 
 class DiskBatches(Batches):
-    """Batches of a spool, in random order as :class:`DiskBuffer` has it.
+    """Batches of a disk buffer, in the random order that :class:`DiskBuffer` describes.
 
-    Where processes have spools of their own, as many batches as all rows need: one has this
-    spool's part of it, which may be empty.
+    Where each process has a disk buffer of its own, there are as many batches as the rows of
+    all processes need, and each batch holds the part of this process, which may be empty.
     """
 
     def __len__(self) -> int:
-        return -(-self.samples.n_in_all // self._batch_size)
+        return -(-self.samples.n_rows_in_all // self._batch_size)
 
     def sizes_in_all(self) -> list[int]:
-        """Number of rows of each batch, of all processes together."""
+        """Number of rows of each batch over all processes."""
         of_shares = [_sizes(n, len(self)) for n in self.samples.rows_of_processes]
         return np.sum(of_shares, axis=0).tolist()
 
@@ -196,6 +201,7 @@ class DiskBatches(Batches):
                 size = sizes.pop()
                 yield samples.take(order[:size])
                 order = order[size:]
+            # Rows too few for a batch wait for the next block, so that batches keep their sizes.
             rest = samples.rows(order)
 
     def _order(self, n: int) -> Tensor:
@@ -205,7 +211,7 @@ class DiskBatches(Batches):
 
 
 def _sizes(n_rows: int, n_batches: int) -> list[int]:
-    """Sizes of so many batches of nearly equal size."""
+    """Sizes of `n_batches` batches, which differ by at most one row."""
     ends = np.arange(n_batches + 1) * n_rows // n_batches
     return np.diff(ends).tolist()
 
@@ -215,6 +221,6 @@ def _shapes(arrays: dict[str, np.ndarray]) -> dict[str, tuple[np.dtype, tuple[in
 
 
 def _spread(n: int, n_rows: int) -> Tensor:
-    """Positions of up to `n` of so many rows, at equal distances."""
+    """Positions of up to `n` of `n_rows` rows, evenly spaced."""
     n = min(n, n_rows)
     return torch.arange(n) * n_rows // n

@@ -18,8 +18,8 @@ def to_samples(rows, fields, target, net, *, validates=False):
 def samples_of(rows, fields, target, n_members, *, validates=False):
     """Tensors of the rows, on the host.
 
-    Rows that members hold out are given by `rows.held_by`: in training these weigh
-    nothing for that member, in validation it is the one that is asked.
+    `rows.held_by` names the member that holds a row out: in training the row has weight 0
+    for this member, in validation this member alone predicts it.
     """
     index, value, lists = fields.encode(rows.columns)
     weight, member = rows.weight, None
@@ -39,12 +39,12 @@ def samples_of(rows, fields, target, n_members, *, validates=False):
 
 
 def bags_of_arrays(arrays):
-    """Bags out of the arrays that `Fields.encode` gives."""
+    """Bags from the arrays that `Fields.encode` gives."""
     return Bags(*map(torch.from_numpy, arrays))
 
 
 def with_mean_weight(samples):
-    """The same with weights of mean 1, in the precision of the network."""
+    """Samples with weights of mean 1, for each member if it has its own, as float32."""
     if samples.weight is None:
         return samples
     weight = samples.weight / samples.weight.mean(0)

@@ -1,4 +1,4 @@
-"""The rows an estimator trains on: target and weights, repeats merged, a part held out."""
+"""Rows of data with target and weights: checked, merged where equal, split for validation."""
 
 import copy
 from dataclasses import dataclass, replace
@@ -10,9 +10,8 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from sklearn_deepfm._common.user_warning import warn_user
 
-SMALL = 4096
-
-USUAL_WEIGHTS = 1e-100, 1e100
+SMALL = 4096  # distinct rows up to which a data set is small
+USUAL_WEIGHTS = 1e-100, 1e100  # others are scaled
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Rows:
         return replace(self, y=y)
 
     def weighed(self, factors):
-        """The same with weights multiplied by factors for classes or labels, if there are any."""
+        """The rows, their weights multiplied by the factors of their classes or labels, if any."""
         if factors is None:
             return self
         weight = 1.0 if self.weight is None else self.weight
@@ -81,12 +80,12 @@ def check_target(estimator, y, columns):
 
 
 def check_validation(X_val, y_val, weight_val):
-    """Rows to validate on come with their target, and nothing else comes without them.
+    """Check that validation rows come with a target, and that nothing comes without rows.
 
     Raises
     ------
     ValueError
-        If they do not.
+        If one is missing.
     """
     if X_val is None and (y_val is not None or weight_val is not None):
         raise ValueError("y_val and sample_weight_val need X_val, got X_val=None.")
@@ -110,13 +109,13 @@ def check_weight(weight, y, name="sample_weight"):
             f"{name} is zero for every sample, which leaves nothing to learn from: at least one "
             f"weight must be positive."
         )
-    # Their sums and means shall be finite, and not 0; the scale has no effect.
+    # Sums and means of weights must be finite and not 0; the scale has no effect.
     is_extreme = not USUAL_WEIGHTS[0] < weight.max() < USUAL_WEIGHTS[1]
     return weight / weight.max() if is_extreme else weight
 
 
 def weights_of_rows(weight, y, name):
-    """Weights of some of the rows, which may all be 0, as float64.
+    """Weights of one part of the rows as float64, which may all be 0.
 
     Raises
     ------
@@ -141,7 +140,7 @@ def weights_of_rows(weight, y, name):
 
 
 def without_zero_weights(rows):
-    """Drop what weighs nothing, before anything is learned from it."""
+    """Drop rows of weight 0, so that nothing is learned from them."""
     if rows.weight is None or rows.weight.all():
         return rows
     return rows.take(np.flatnonzero(rows.weight))
@@ -178,18 +177,19 @@ def _distinct(columns, *others):
 
 
 def split_by(splitter, rows, seed):
-    """Training and validation rows that weigh something, by the last split of a splitter.
+    """Training and validation rows of the last split of a splitter, without weights of 0.
 
-    A splitter without a seed of its own gets `seed`; its state stays as it is.
+    A splitter without a seed of its own gets `seed`; the caller's object stays as it is.
 
     Raises
     ------
     ValueError
-        If it makes no split, or leaves one of the parts empty.
+        If there is no split, or one of its parts is empty.
     """
     splitter = copy.deepcopy(splitter)
     if getattr(splitter, "random_state", 0) is None:
         splitter.random_state = seed
+    # The last split, since in order of time it validates on the latest rows.
     splits = list(splitter.split(np.zeros((len(rows), 1)), rows.y, rows.groups))
     parts = [without_zero_weights(rows.take(np.asarray(p))) for p in (splits or [[]])[-1]]
     if not parts or not all(map(len, parts)):
@@ -201,33 +201,33 @@ def split_by(splitter, rows, seed):
 
 
 def hold_out(rows, fraction, random_state, *, stratify, n_members=1, least=0):
-    """Split off validation rows at random, other ones for each of several members.
+    """Split off validation rows at random, different ones for each of several members.
 
-    Of a small data set, whose equal rows are merged, all rows of equal columns go to
-    the same side: the rows of one label alone would teach that the others never occur.
+    In a small data set, whose equal rows are merged, all rows of equal columns go to the
+    same side: training that saw them with one label only would learn that others never occur.
 
     Parameters
     ----------
     rows : Rows
     fraction : float
-        Share of the rows that each member holds out, at least one; of more than one
-        member at most so many that no row is held out twice.
+        Share of the rows that each member holds out, at least one row. Several members
+        hold out at most 1 / n_members each, so that no row is held out twice.
     random_state : RandomState
     stratify : bool
         Whether `rows.y` holds classes to be split in equal proportion. Each class
         keeps at least one training row.
-
     n_members : int, default=1
         Number of models that each hold out rows of their own.
     least : int, default=0
-        Groups of rows, held out together or not at all, below which nothing is held out.
+        Nothing is held out if there are fewer groups of rows, where the rows of a group are
+        held out together or not at all.
 
     Returns
     -------
     train, valid : Rows
-        Of one member two parts; of several the training rows are all rows, which say
-        what is held out by whom. `valid` is None if nothing is held out, because there
-        are few rows or each is needed for training.
+        With one member, two parts of the rows. With several, `train` is all rows, whose
+        `held_by` tells which member holds them out. `valid` is None if nothing is held out,
+        because there are few rows or each is needed for training.
     """
     group = _distinct(rows.columns)[1] if len(rows) <= SMALL else np.arange(len(rows))
     n_groups = group.max() + 1
@@ -248,9 +248,11 @@ def hold_out(rows, fraction, random_state, *, stratify, n_members=1, least=0):
             _warn_of_small_classes()
         else:
             part = by_class
+    # `part` follows the random order, whose argsort leads back to the groups.
     held_by = part[np.argsort(order)][group]
     for member in range(n_members if stratify else 0):
         is_held = held_by == member
+        # A class that has lost all its training rows gets them back, with those of their groups.
         lost = np.setdiff1d(rows.y, rows.y[~is_held])
         held_by[is_held & np.isin(group, group[np.isin(rows.y, lost)])] = -1
     is_held = held_by >= 0
@@ -263,7 +265,7 @@ def hold_out(rows, fraction, random_state, *, stratify, n_members=1, least=0):
 
 
 def _heaviest_label(rows, group):
-    """Of each group the label of its heaviest row."""
+    """Label of the heaviest row of each group."""
     by_weight = np.arange(len(rows))
     if rows.weight is not None:
         by_weight = np.argsort(rows.weight, kind="stable")
@@ -280,14 +282,15 @@ def _warn_of_small_classes():
 
 
 def _parts(rank, count, fraction, n_parts):
-    """Number of the part of each rank out of `count`, -1 for ranks that are in none."""
+    """Part into which each rank out of `count` falls, -1 if into none."""
+    # At least one rank, and never all of them.
     size = np.clip(np.round(fraction * count), 1, np.maximum(count - 1, 1)).astype(np.int64)
     part = rank // size
     return np.where(part < n_parts, part, -1)
 
 
 def _parts_of_classes(y, fraction, n_parts):
-    """The same within each class; a class too small to be held out is in no part."""
+    """Parts within each class, as `_parts` makes them; a class too small to split is in none."""
     by_class = np.argsort(y, kind="stable")
     counts = np.bincount(y)
     count = np.repeat(counts, counts)

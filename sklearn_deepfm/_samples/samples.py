@@ -24,11 +24,11 @@ class Samples:
     value : Tensor of shape (n_samples, n_numeric_fields) or None
     y : Tensor of shape (n_samples,) or (n_samples, n_outputs) or None
     weight : Tensor of shape (n_samples,) or (n_samples, n_members) or None
-        Weights of mean 1, or those that each member gives; None where all are 1.
+        Weights of mean 1, one per sample or one per member; None where all are 1.
     member : Tensor of shape (n_samples,), int64, or None
         The member that validates with each sample; None: all members together.
     bags : Bags or None
-        The multi-valued fields.
+        The list fields.
     device : str or None
         Where rows go when they are taken; None leaves them where the tensors are.
     """
@@ -45,12 +45,12 @@ class Samples:
         return len(self.index)
 
     @property
-    def n_in_all(self) -> int:
-        """Number of the rows of all processes, which have the same ones."""
+    def n_rows_in_all(self) -> int:
+        """Number of rows over all processes, each of which has the same rows."""
         return len(self)
 
     def to(self, device: str) -> "Samples":
-        """The samples on a device; a GPU that has no room for them gets each batch anew."""
+        """The samples on a device; to a GPU without room for them each batch is sent when taken."""
         parts = {name: getattr(self, name) for name in (*_TENSORS, "bags")}
         parts = {name: part for name, part in parts.items() if part is not None}
         if device.startswith("cuda") and sum(p.nbytes for p in parts.values()) > _room(device):
@@ -58,7 +58,7 @@ class Samples:
         return Samples(**{name: part.to(device) for name, part in parts.items()})
 
     def named_tensors(self) -> dict[str, Tensor]:
-        """All that there are, those of the bags under names of their own."""
+        """The tensors by name, those of the bags as "bags.members" and so on."""
         parts = {name: getattr(self, name) for name in _TENSORS}
         if self.bags is not None:
             parts |= {f"bags.{name}": part for name, part in self.bags._asdict().items()}
@@ -66,7 +66,7 @@ class Samples:
 
     @classmethod
     def of_named_tensors(cls, tensors: dict[str, Tensor]) -> "Samples":
-        """Samples of what `named_tensors` gives."""
+        """Samples from the tensors that `named_tensors` gives."""
         of_bags = {name: tensors.get(f"bags.{name}") for name in Bags._fields}
         bags = None if of_bags["starts"] is None else Bags(**of_bags)  # type: ignore[arg-type]
         return cls(**{name: tensors.get(name) for name in _TENSORS}, bags=bags)  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ class Samples:
         return x, None if self.y is None else self._sent(_rows(self.y, rows))
 
     def _sent(self, part: Any) -> Any:
-        """What was taken, on its way to the device if it is not there."""
+        """A part on its way to the device; pinned memory lets the copy run in the background."""
         return part if self.device is None else part.pin_memory().to(self.device, non_blocking=True)
 
 
@@ -174,9 +174,9 @@ class Batches:
         return -(-len(self.samples) // self._batch_size)
 
     @property
-    def have_pairs(self) -> bool:
+    def has_two_rows_per_batch(self) -> bool:
         """Whether each batch has two rows at least, so that hidden units have a variance."""
-        return bool(self.samples.n_in_all >= 2 * len(self))
+        return bool(self.samples.n_rows_in_all >= 2 * len(self))
 
     def few(self, n: int) -> dict[str, Any]:
         """Inputs of up to `n` rows, spread over all."""
@@ -191,6 +191,7 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         order = None
         if self._generator is not None:
+            # Drawn on the CPU, so that batches are the same on each device.
             order = torch.randperm(len(self.samples), generator=self._generator)
             order = order.to(self.samples.index.device)
         for part in self._parts():

@@ -1,6 +1,7 @@
-"""A file of plain data: JSON and the bytes of arrays in a zip archive; to read it runs no code.
+"""Files of plain data: JSON and arrays in a zip archive, which is read without running code.
 
-Written whole or not at all: to a file beside it, which takes its place in one step.
+A file is written under another name and renamed when it is complete, so that a write that fails
+leaves the old file as it was.
 """
 
 from __future__ import annotations
@@ -24,18 +25,21 @@ _TREE = "content.json"
 _SCALARS = str, int, float, bool, type(None)
 _KEY = "sklearn_deepfm"
 _NUMBERS = "i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8"
+# Little-endian only, so that a file means the same on every machine; no objects, which would need
+# pickle.
 _DTYPES = {"|b1", "|i1", "|u1"} | {f"<{kind}" for kind in _NUMBERS}
 
 
 def write(path: str | os.PathLike, content: Any, beside: str | None = None) -> None:
-    """Write plain data, in place of what the file held.
+    """Write plain data to a file, in place of what it held.
 
     Parameters
     ----------
     path : str or path-like
     content : plain data
     beside : str, default=None
-        The file that is written first; one with a name of its own if None.
+        Temporary file, which is renamed to `path` at the end. None: a new file in the same
+        folder, of a random name.
 
     Raises
     ------
@@ -47,6 +51,7 @@ def write(path: str | os.PathLike, content: Any, beside: str | None = None) -> N
     with replacing(path, beside) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(_TREE, tree)
         for number, array in enumerate(arrays):
+            # The size is unknown while the entry is opened, and may exceed 2 GiB.
             with archive.open(str(number), "w", force_zip64=True) as entry:
                 entry.write(array.data.cast("B") if array.size else b"")
 
@@ -57,13 +62,13 @@ def read(path: str | os.PathLike) -> Any:
     Raises
     ------
     ValueError
-        If it is no such file, cut short, or changed since it was written.
+        If it is another kind of file, is cut short, or has changed since it was written.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(archive, os.path.getsize(path))
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a place in the file that there cannot be
+        if error.errno != errno.EINVAL:  # a seek to an impossible offset, of a damaged file
             raise
         raise _damaged(path, error) from error
     except (
@@ -72,7 +77,7 @@ def read(path: str | os.PathLike) -> Any:
         LookupError,
         MemoryError,
         OverflowError,
-        RuntimeError,
+        RuntimeError,  # RecursionError among them: lists nested too deeply
         TypeError,
         ValueError,
         zipfile.BadZipFile,
@@ -90,16 +95,19 @@ def _damaged(path: str | os.PathLike, error: Exception) -> Damaged:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike, beside: str | None) -> Iterator[Any]:
-    """A file to write to that takes the place of `path` when it is complete."""
+    """A file to write to, which replaces `path` when the block ends without an error."""
     folder, name = os.path.split(os.path.abspath(path))
     flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    # In the same folder: only within one file system does a rename replace a file in one step.
     if beside is None:
         beside = os.path.join(folder, f".{name}.{secrets.token_hex(8)}")
         flags |= os.O_EXCL
+    # Not by tempfile, whose files are for their owner alone.
     handle = os.open(beside, flags | os.O_TRUNC, _mode(path))
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
+            # On disk before the rename, or a power cut could leave the name with half the content.
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
@@ -110,7 +118,7 @@ def replacing(path: str | os.PathLike, beside: str | None) -> Iterator[Any]:
 
 
 def _mode(path: str | os.PathLike) -> int:
-    """Permissions of the file that is replaced, or those that any new file gets."""
+    """Permissions of the file to replace, or those of any new file."""
     try:
         return os.stat(path).st_mode & 0o777
     except FileNotFoundError:
@@ -118,7 +126,7 @@ def _mode(path: str | os.PathLike) -> int:
 
 
 def _sync(folder: str) -> None:
-    """Have the new name on disk too, where the system can say so."""
+    """Write the new name to disk as well, where the system allows it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -128,7 +136,11 @@ def _sync(folder: str) -> None:
 
 
 def _encoded(value: Any, where: str, arrays: list[np.ndarray]) -> Any:
-    """Lists and scalars as JSON has them, all else as an object of one entry that says what."""
+    """A value for JSON: lists and scalars as they are, others as an object that names their kind.
+
+    Arrays are appended to `arrays` and stand in the JSON as their number there; `where` is the path
+    to the value, for the error message.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if type(value) in _SCALARS:
@@ -162,6 +174,7 @@ def _at(where: str, key: Any) -> str:
 
 
 def _read(archive: zipfile.ZipFile, size: int) -> Any:
+    # Compressed or overlapping parts could take far more memory than the file has bytes.
     entries = archive.infolist()
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise Damaged("its parts are compressed")
@@ -174,17 +187,19 @@ def _read(archive: zipfile.ZipFile, size: int) -> Any:
 
 
 def _array(archive: zipfile.ZipFile, taken: set, number: Any, dtype: Any, shape: Any) -> np.ndarray:
-    """An array, which nothing has taken before, whose bytes are as many as it needs."""
+    """Read array `number`, which must not be in `taken`, if its entry has the size of its shape."""
+    # Each array once: a tree that names one a thousand times would take its memory as often.
     if type(number) is not int or number in taken:
         raise Damaged(f"array {number} stands in two places")
     taken.add(number)
     if dtype not in _DTYPES or not all(type(n) is int and n >= 0 for n in shape):
         raise Damaged("it holds an array of another type")
     n_bytes = np.dtype(dtype).itemsize * math.prod(shape)
+    # Compared before anything is read, for the shape may ask for any amount of memory.
     entry = archive.getinfo(str(number))
     if entry.file_size != n_bytes or entry.compress_size != n_bytes:
         raise Damaged(f"array {number} has another size than it says")
-    content = bytearray()
+    content = bytearray()  # not bytes, which would make the array read-only
     with archive.open(entry) as file:
         while part := file.read(2**24):
             content += part
@@ -192,7 +207,7 @@ def _array(archive: zipfile.ZipFile, taken: set, number: Any, dtype: Any, shape:
 
 
 def _decoded(value: Any, archive: zipfile.ZipFile, taken: set) -> Any:
-    """Data of a tree, with the arrays that it names; `taken` is those taken already."""
+    """Inverse of `_encoded`; `taken` holds the numbers of the arrays that were read already."""
     if isinstance(value, list):
         return [_decoded(item, archive, taken) for item in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Fitted objects as plain data, which any format can hold: scalars, strings, lists, arrays."""
+"""The state of fitted objects as plain data: scalars, strings, lists and arrays."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _Self = TypeVar("_Self", bound="Plain")
 
 
 class LaterFormat(ValueError):
-    """What is loaded was saved by a later version."""
+    """Raised for a state in a later format than this version reads."""
 
 
 class Plain:
-    """An object whose state is that of a few attributes.
+    """Base of objects that are saved as a few of their attributes.
 
-    A subclass says in `_saved` which these are and of what type: of NumPy's for an array
-    of one dimension, ndarray for one of any scalars, None for what is plain already.
-    None is a value of each type.
+    A subclass lists these attributes in `_saved`, each with its kind: a scalar type of NumPy for an
+    array of one dimension, ndarray for an array of any scalars, another type for a value of it,
+    None for plain data. An attribute of any kind may be None.
     """
 
     _saved: dict[str, Any] = {}
@@ -48,38 +48,38 @@ class Plain:
 
     @classmethod
     def of_plain(cls: type[_Self], state: Any) -> _Self:
-        """An object with these attributes.
+        """An object with the attributes of a state.
 
         Raises
         ------
         Damaged
-            If they are not of their types.
+            If some are missing, or are not of their kinds.
         """
         if not isinstance(state, dict) or set(state) != {n.strip("_") for n in cls._saved}:
             raise Damaged(f"{cls.__name__} must have the entries {[*cls._saved]}")
         new = cls.__new__(cls)
         for name, kind in cls._saved.items():
-            # A dataclass that is frozen lets nobody set what it has.
+            # Plain assignment fails for frozen dataclasses.
             object.__setattr__(new, name, of_plain(state[name.strip("_")], kind, name))
         new._check_loaded()
         return new
 
     def _check_loaded(self) -> None:
-        """Make what follows from the attributes; raise Damaged if they contradict each other."""
+        """Compute what follows from the attributes; raise Damaged if they contradict each other."""
 
 
 def wrap_state(attributes: dict[str, Any], learned: dict[str, Any] | None) -> dict[str, Any]:
-    """The state of an estimator: attributes, what was learned as plain data, and the format."""
+    """The state of an estimator: attributes, learned plain data, and the number of the format."""
     return {**attributes, **({} if learned is None else {"learned": learned}), "format": FORMAT}
 
 
 def unwrap_state(estimator: Any, state: Any) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Attributes, and what was learned, None if nothing.
+    """Split a state into attributes and learned plain data, which is None before fit.
 
     Raises
     ------
     ValueError
-        If the state is of a later format, or none of this library's.
+        If the state is of a later format, or was not saved by this library.
     """
     number = state.get("format") if isinstance(state, dict) else None
     if not isinstance(number, int) or number < 1:
@@ -91,19 +91,19 @@ def unwrap_state(estimator: Any, state: Any) -> tuple[dict[str, Any], dict[str, 
         )
     attributes = {name: v for name, v in state.items() if name not in ("format", "learned")}
     for name in attributes:
-        # Nothing may take the place of a method.
+        # A file must not replace a method or a property.
         expect(isinstance(name, str) and not hasattr(type(estimator), name), name)
-    # A parameter that came after the file was written has its default.
+    # Parameters that were added since the file was written get their defaults.
     return {**type(estimator)().get_params(deep=False), **attributes}, state.get("learned")
 
 
 def check_names(attributes: dict[str, Any], n_features: int) -> None:
-    """Compare what is said of the columns with their number.
+    """Check the number and the names of columns among the attributes.
 
     Raises
     ------
     Damaged
-        If they contradict each other.
+        If they contradict `n_features`, the number of columns in the learned state.
     """
     n_features_in = attributes.get("n_features_in_")
     expect(type(n_features_in) is int and n_features_in == n_features, "n_features_in_")
@@ -133,7 +133,7 @@ def to_plain(value: Any, kind: Any) -> Any:
 
 
 def of_plain(value: Any, kind: Any, name: str) -> Any:
-    """The value that plain data was made of."""
+    """Inverse of `to_plain`; raises Damaged, naming the entry, if the value is not of its kind."""
     if value is None:
         return None
     if kind is pa.Array:
@@ -148,6 +148,7 @@ def of_plain(value: Any, kind: Any, name: str) -> Any:
         expect(isinstance(value, np.ndarray) and value.dtype == kind and value.ndim <= 1, name)
         return value
     if isinstance(kind, type):
+        # A bool is an int to isinstance.
         is_bool = isinstance(value, bool)
         expect(isinstance(value, kind) and is_bool == (kind is bool), name)
     return value

@@ -1,4 +1,4 @@
-"""Arrays, columns of Arrow and indexes of pandas as plain data, and back."""
+"""Conversion of NumPy arrays, Arrow arrays and pandas indexes to plain data and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-# Types of Arrow that a file may name.
+# The types of Arrow that a file may name: those in which columns of any table are kept.
 _ARROW = {
     str(type_): type_
     for type_ in (
@@ -27,21 +27,23 @@ _ARROW = {
 }
 _STRINGS_OF_ARROW = pd.ArrowDtype(pa.string())
 _SCALARS = {str, int, float, bool}
+# A file may claim a width for its strings that is far beyond them. Memory is limited to so many
+# bytes, and so many more for each value and each of its characters.
 _MOST_FOR_SHORT_STRINGS, _MOST_BYTES_PER_CHARACTER = 2**20, 64
 
 
 class Damaged(ValueError):
-    """What is loaded is not what was saved."""
+    """Raised for a file or a state that is not as it was saved."""
 
 
 def expect(is_right: Any, name: str) -> None:
-    """Raise Damaged unless something is as it must be."""
+    """Raise Damaged, naming an entry of the state, unless its check holds."""
     if not is_right:
         raise Damaged(f"the entry {name!r} is not what it must be")
 
 
 def scalars_to_plain(array: np.ndarray) -> Any:
-    """An array of numbers as it is; one of strings or objects as a list of its values."""
+    """Numbers as an array, dates and durations as integers, strings and objects as a list."""
     array = np.asarray(array)
     if array.dtype.kind in "biuf":
         return np.asarray(array, order="C")
@@ -67,12 +69,12 @@ def scalars_of_plain(value: Any, name: str) -> np.ndarray:
 
 
 def objects(values: list, dtype: Any, name: str) -> np.ndarray:
-    """An array of strings or of anything.
+    """An array of strings, or of any objects, from a list.
 
     Raises
     ------
     Damaged
-        If the type is another, or takes far more memory than the values.
+        If `dtype` is of another kind, or would take far more memory than the values.
     """
     expect(isinstance(dtype, str) and re.fullmatch(r"[<>|]?[OSU]\d*", dtype), name)
     kind = np.dtype(dtype)
@@ -85,16 +87,16 @@ def objects(values: list, dtype: Any, name: str) -> np.ndarray:
 
 
 def index_to_plain(index: pd.Index) -> Any:
-    """Type and values; the index itself where they would not make the same one again."""
+    """Dtype and values of an index; the index itself if these would not restore it exactly."""
     dtype, values = str(index.dtype), index
     if isinstance(index.dtype, pd.StringDtype) and index.dtype.na_value is pd.NA:
         dtype = f"string[{index.dtype.storage}]"
-    if index.dtype == _STRINGS_OF_ARROW:  # whose name is that of another type
+    if index.dtype == _STRINGS_OF_ARROW:  # pandas would read its name as a StringDtype
         dtype = "ArrowDtype(string)"
     if isinstance(index.dtype, pd.DatetimeTZDtype):
         values = index.tz_convert(None)
     plain = {"dtype": dtype, "values": scalars_to_plain(values.to_numpy())}
-    if isinstance(index.dtype, pd.api.extensions.ExtensionDtype):  # periods and intervals are some
+    if isinstance(index.dtype, pd.api.extensions.ExtensionDtype):  # also periods and intervals
         try:
             again = index_of_plain(plain, "index")
         except (TypeError, ValueError):
@@ -110,12 +112,12 @@ def _are_scalars(plain: Any) -> bool:
 
 
 def arrow_to_plain(array: pa.Array) -> dict[str, Any]:
-    """Strings as their bytes and where each begins, numbers as an array; no value is missing."""
+    """Strings as UTF-8 with the start of each, other types as an array; no value is missing."""
     type_ = array.type
     if pa.types.is_null(type_):
         return {"type": str(type_), "length": len(array)}
     if pa.types.is_large_string(type_):
-        array = pa.concat_arrays([array])  # which does not begin in the middle of a buffer
+        array = pa.concat_arrays([array])  # a slice begins in the middle of its buffers
         _, ends, text = array.buffers()
         starts = np.frombuffer(ends, np.int64)[: len(array) + 1] if ends else np.zeros(1, np.int64)
         text = np.frombuffer(text, np.uint8) if text else np.empty(0, np.uint8)
@@ -149,6 +151,7 @@ def arrow_of_plain(state: Any, name: str) -> pa.Array:
 def _strings(starts: Any, text: Any, name: str) -> pa.Array:
     expect(isinstance(starts, np.ndarray) and starts.dtype == np.int64 and starts.ndim == 1, name)
     expect(isinstance(text, np.ndarray) and text.dtype == np.uint8 and text.ndim == 1, name)
+    # `from_buffers` checks nothing: wrong starts would let Arrow read beyond the text.
     expect(len(starts) and starts[0] == 0 and starts[-1] == len(text), name)
     expect((np.diff(starts) >= 0).all(), name)
     buffers = [None, pa.py_buffer(starts.tobytes()), pa.py_buffer(text.tobytes())]
@@ -161,7 +164,7 @@ def _strings(starts: Any, text: Any, name: str) -> pa.Array:
 
 
 def arrow_type(type_: Any, name: str) -> pa.DataType:
-    """A type of Arrow by its name, one of a few."""
+    """A type of Arrow by its name, one of those in `_ARROW`."""
     expect(isinstance(type_, str) and type_ in _ARROW, name)
     return _ARROW[type_]
 
@@ -184,6 +187,8 @@ def index_of_plain(state: Any, name: str) -> pd.Index:
 def _dtype_of_index(name: Any) -> Any:
     if name == "ArrowDtype(string)":
         return _STRINGS_OF_ARROW
+    # A time zone may be looked up as a file, by dateutil anywhere on disk: a name that is a path to
+    # some other file is refused.
     if not re.fullmatch(r"[\w\[\]]+|datetime64\[\w+, (?!dateutil)[\w+:-]+(/[\w+-]+)*\]", name):
         raise ValueError(f"{name!r} is no type of values")
     return pd.api.types.pandas_dtype(name)

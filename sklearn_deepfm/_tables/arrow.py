@@ -1,4 +1,4 @@
-"""One column of a table of any library as an array of Arrow."""
+"""Conversion of a column of any table library to an Arrow array of one of few types."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_KINDS_OF_OBJECTS: dict[str, tuple[type, ...]] = {  # the first one holds
+_KINDS_OF_OBJECTS: dict[str, tuple[type, ...]] = {  # the first match counts
     "booleans": (bool, np.bool_),
     "datetimes": (dt.datetime, np.datetime64),
     "dates": (dt.date,),
     "times": (dt.time,),
     "durations": (dt.timedelta, np.timedelta64),
-    "numbers": (Number, np.number),
+    "numbers": (Number, np.number),  # last: bool and timedelta64 are numbers too
 }
 
 
@@ -29,7 +29,7 @@ def is_list(type_: pa.DataType) -> bool:
 
 
 def to_arrow(native: pd.Series | nw.Series | np.ndarray) -> pa.Array:
-    """The values as one array of Arrow.
+    """The values of a column as one Arrow array.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def to_arrow(native: pd.Series | nw.Series | np.ndarray) -> pa.Array:
 
 
 def _refuse_mixtures(objects: np.ndarray) -> None:
-    """Refuse numbers among dates or booleans, which Arrow would take for such."""
+    """Refuse objects of several kinds: Arrow would take numbers for dates or booleans."""
     kinds = {_kind_of_object(type_) for type_ in set(map(type, objects[~pd.isna(objects)]))}
     if len(kinds) > 1:
         raise TypeError(f"these are {' and '.join(sorted(kinds))}")
@@ -73,25 +73,27 @@ def _is_text_or_list(type_: pa.DataType) -> bool:
 def _from_numpy(values: np.ndarray) -> pa.Array:
     if values.dtype.kind in "mM":
         values = _in_units_of_arrow(values)
+    # Arrow takes neither extended floats nor a byte order other than the machine's.
     type_ = np.float64 if values.dtype.kind == "f" else values.dtype.newbyteorder("=")
     return pa.array(values.astype(type_, copy=False), from_pandas=True)
 
 
 def _in_units_of_arrow(times: np.ndarray) -> np.ndarray:
-    """Dates or durations that are counted in hours or years, say, in seconds."""
+    """Dates or durations in a unit that Arrow has; hours or years, for example, become seconds."""
     unit, step = np.datetime_data(times.dtype)
     if unit in ("s", "ms", "us", "ns") and step == 1:
         return times
     if unit in ("ps", "fs", "as"):
         return times.astype(f"{times.dtype.kind}8[ns]")
     converted = times.astype(f"{times.dtype.kind}8[s]")
+    # `astype` wraps around silently where the seconds overflow.
     if ((converted.astype(times.dtype) != times) & ~np.isnat(times)).any():
         raise ValueError("dates are of the years 1 to 9999")
     return converted
 
 
 def _from_pandas(values: pd.Series) -> pa.Array | pa.ChunkedArray:
-    """What pyarrow makes of a series, but not as slowly where its type is a usual one."""
+    """Convert a series as pyarrow does, but faster where its dtype is a usual one."""
     if isinstance(values.dtype, np.dtype):
         array = values.values
         is_usual = array.dtype.isnative and array.dtype != np.longdouble
@@ -133,16 +135,17 @@ def _type_hint(type_: pa.DataType) -> str:
 
 
 def as_arrow_type(name: Any, values: pa.Array, target: pa.DataType) -> pa.Array:
-    """The values in the type of their kind; NaN is null, and -0.0 the same as 0.0.
+    """Cast values to the type of their kind; NaN becomes null, and -0.0 becomes 0.0.
 
     Raises
     ------
     ValueError
-        If a date is none that Python can hold, or a duration too long; `name` is the column's.
+        If a date is out of Python's range, or a duration too long; `name` is the column's.
     """
     if pa.types.is_dictionary(values.type):
         dictionary = as_arrow_type(name, values.dictionary, target)
         if dictionary.null_count:
+            # A category that became null: what points to it must be null as well.
             return dictionary.take(values.indices)
         return pa.DictionaryArray.from_arrays(values.indices, dictionary)
     if pa.types.is_temporal(target):
@@ -153,11 +156,11 @@ def as_arrow_type(name: Any, values: pa.Array, target: pa.DataType) -> pa.Array:
     is_nan = pc.is_nan(values)
     if pc.any(is_nan).as_py():
         values = pc.if_else(is_nan, None, values)
-    return pc.add(values, 0.0)  # which turns -0.0 into 0.0
+    return pc.add(values, 0.0)  # turns -0.0 into 0.0, so that both are one category
 
 
 def _in_microseconds(name: Any, values: pa.Array, target: pa.DataType) -> pa.Array:
-    """Time without nanoseconds, which a float64 can hold."""
+    """Dates, times or durations in microseconds; nanoseconds are cut off."""
     try:
         values = pc.cast(values, options=pc.CastOptions(target, allow_time_truncate=True))
         is_within = not pa.types.is_timestamp(target) or _are_dates_of_python(values)
@@ -183,5 +186,5 @@ def _are_dates_of_python(values: pa.Array) -> bool:
 
 
 def _since_1970(date: dt.datetime) -> int:
-    """Microseconds, as Arrow counts them."""
+    """Microseconds since 1970, as Arrow counts them."""
     return (date - dt.datetime(1970, 1, 1)) // dt.timedelta(microseconds=1)

@@ -1,4 +1,4 @@
-"""Arrow lists, taken apart into members and where each list begins, and put together again."""
+"""Conversion of Arrow lists to members and the start of each list, and back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def flattened(lists: pa.Array) -> tuple[pa.Array, np.ndarray]:
     starts = np.concatenate([[0], np.cumsum(lengths)])
     members = lists.flatten()
     if lists.null_count:
-        if pa.types.is_string_view(members.type):  # which take does not know
+        if pa.types.is_string_view(members.type):  # not supported by `take`
             members = members.cast(pa.large_string())
         is_real = np.ones(starts[-1], dtype=bool)
         is_real[starts[:-1][lists.is_null().to_numpy(False)]] = False
@@ -29,20 +29,20 @@ def flattened(lists: pa.Array) -> tuple[pa.Array, np.ndarray]:
 
 
 def places(first: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Positions of the members of some lists, by where each list begins and how long it is."""
+    """Positions of the members of lists, from the start and the length of each list."""
     ends = np.cumsum(lengths)
     return np.repeat(first - (ends - lengths), lengths) + np.arange(lengths.sum())
 
 
 def lists_of(members: pa.Array, starts: np.ndarray) -> pa.Array:
-    """Lists of the members, of 64-bit offsets only where they must be."""
+    """Lists of the members; offsets take 64 bits only if 32 are not enough."""
     is_large = starts[-1] > np.iinfo(np.int32).max
     kind = pa.LargeListArray if is_large else pa.ListArray
     return kind.from_arrays(pa.array(starts.astype(np.int64 if is_large else np.int32)), members)
 
 
 def split(strings: pa.Array, separator: str) -> pa.Array:
-    """Lists of the parts of strings that are not empty; null where a string is."""
+    """Split strings into lists of their non-empty parts; a null string gives a null list."""
     parts, starts = flattened(pc.split_pattern(strings, separator))
     kept = pc.not_equal(parts, "").fill_null(True)
     ends = np.concatenate([[0], np.cumsum(kept.to_numpy(zero_copy_only=False))])
@@ -51,7 +51,7 @@ def split(strings: pa.Array, separator: str) -> pa.Array:
 
 
 def checked_weights(name: object, weights: pa.Array) -> np.ndarray:
-    """Weights of the members of lists as float64.
+    """Weights of the members of lists as float64, checked to be finite.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tables that need not fit in memory: data sets of Arrow, read part by part."""
+"""Streams: data sets of Arrow that need not fit in memory and are read part by part."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 ROWS_OF_A_PART = 2**17
 
+# Features of some rows, and further columns of the same rows.
 Part: TypeAlias = tuple[Any, list[Any]]
 
 
@@ -25,7 +26,7 @@ class Stream:
     names : list of str
         The columns that are features.
     encode : callable, default=None
-        What is done with each part of the rows.
+        Applied to each part of the rows, such as the `transform` of an encoder.
     """
 
     def __init__(
@@ -43,12 +44,12 @@ class Stream:
         return n
 
     def parts(self, *others: Any) -> Iterator[Part]:
-        """Features of some rows after the other, and further columns of the same rows.
+        """Iterate over parts of the rows: their features, and further columns.
 
         Parameters
         ----------
         *others : str, list of str or None
-            Names of columns; of several, which make a matrix; or of none.
+            For each further array a column, several columns, which make a matrix, or None.
 
         Yields
         ------
@@ -62,35 +63,36 @@ class Stream:
             yield self.features(table), arrays
 
     def features(self, table: pa.Table) -> Any:
-        """The features of some rows, encoded if that is asked for."""
+        """The features of a part, encoded if the stream has an encoder."""
         X = table.select(self.names)
         return X if self.encode is None else self.encode(X)
 
     def tables(self, wanted: Sequence[str]) -> Iterator[pa.Table]:
-        """Columns of some rows after the other."""
+        """Iterate over parts of the rows, each with the wanted columns."""
         batches = self.dataset.to_batches(
             columns=list(dict.fromkeys(wanted)),
             batch_size=ROWS_OF_A_PART,
-            # Arrow would read far ahead, and hold whole groups of rows of several files.
+            # By default Arrow reads far ahead, and holds whole row groups of several files.
             batch_readahead=2,
             fragment_readahead=1,
         )
         yield from _rebatched(batches)
 
     def column(self, other: Any) -> np.ndarray | None:
-        """Some columns of all rows, as `parts` gives them."""
+        """One of the further arrays of `parts`, of all rows."""
         if other is None:
             return None
+        # A stream without features: nothing but these columns is read from the files.
         return np.concatenate([array for _, (array,) in Stream(self.dataset, []).parts(other)])
 
     def whole(self, *others: Any) -> tuple[Any, list[np.ndarray | None]]:
-        """All rows at once, as `parts` gives some."""
+        """All rows at once, in the form of `parts`."""
         parts, arrays = zip(*self.parts(*others), strict=True)
         columns = [None if a[0] is None else np.concatenate(a) for a in zip(*arrays, strict=True)]
         return concat_parts(parts), columns
 
     def encoded(self, encode: Callable[[pa.Table], Any]) -> Stream:
-        """The same rows, encoded."""
+        """A stream of the same rows, encoded."""
         return Stream(self.dataset, self.names, encode)
 
 
@@ -102,7 +104,7 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
 
 
 def concat_parts(parts: Sequence[Any]) -> Any:
-    """Parts one after the other."""
+    """Join parts in their order."""
     if isinstance(parts[0], pa.Table):
         return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
     if isinstance(parts[0], np.ndarray):
@@ -111,25 +113,26 @@ def concat_parts(parts: Sequence[Any]) -> Any:
 
 
 def is_stream(X: Any) -> bool:
-    """Whether X is a data set of Arrow, or one that an encoder encodes on its way."""
-    arrow = sys.modules.get("pyarrow.dataset")  # without which there can be none
+    """Whether X is a data set of Arrow, or a Stream that encodes one."""
+    # Not imported for this check: before the user imports it, there is no data set.
+    arrow = sys.modules.get("pyarrow.dataset")
     return isinstance(X, Stream) or (arrow is not None and isinstance(X, arrow.Dataset))
 
 
 def stream_to_fit(X: Any, *others: Any) -> Stream:
-    """A stream of all columns but those that are no features.
+    """A stream of the features of a data set: all columns except those that `others` name.
 
     Parameters
     ----------
     X : pyarrow.dataset.Dataset or Stream
     *others : tuple of (str, value)
-        Parameters and the columns that they name: a name, a list of names, or None.
+        Names of parameters, each with the columns it names: a name, a list of names, or None.
 
     Raises
     ------
     ValueError
-        If one of them names no column, or one that an encoder took for a feature, or no column
-        is left, or two are of one name.
+        If a parameter names a column that does not exist or that an encoder took for a feature,
+        if no column is left, or if two columns have the same name.
     """
     names = (X.dataset if isinstance(X, Stream) else X).schema.names
     taken = {name for parameter, value in others for name in named_columns(parameter, value, names)}
@@ -146,7 +149,7 @@ def stream_to_fit(X: Any, *others: Any) -> Stream:
 
 
 def _refuse_features(stream: Stream, others: Sequence[tuple[str, Any]]) -> None:
-    """Target or weights must not have been encoded as features: the model would be told them."""
+    """Refuse a target or weights that were encoded as features: the model would see them."""
     for parameter, value in others:
         if told := [name for name in as_list(value) if name in stream.names]:
             raise ValueError(
@@ -156,13 +159,13 @@ def _refuse_features(stream: Stream, others: Sequence[tuple[str, Any]]) -> None:
 
 
 def stream_like_fitted(estimator: Any, X: Any, *others: tuple[str, Any]) -> Stream:
-    """A stream of the columns that fit saw; others are left alone.
+    """A stream of the columns that fit saw; further columns are ignored.
 
     Raises
     ------
     ValueError
-        If the data set lacks some of them, or what `others` name, which is as in
-        `stream_to_fit`, or fit saw a table without names.
+        If the data set lacks columns that fit saw or that `others` name (as in `stream_to_fit`),
+        or if fit saw a table without names.
     """
     for parameter, value in others:
         named_columns(parameter, value, (X.dataset if isinstance(X, Stream) else X).schema.names)
@@ -183,7 +186,7 @@ def stream_like_fitted(estimator: Any, X: Any, *others: tuple[str, Any]) -> Stre
 
 
 def _rebatched(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Tables of at least so many rows, but for the last one, out of smaller batches."""
+    """Join batches, which filters may leave small, into tables of ROWS_OF_A_PART rows or more."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         waiting.append(batch)
@@ -200,11 +203,11 @@ def named_columns(parameter: str, value: Any, names: list[str]) -> list[str]:
     Raises
     ------
     ValueError
-        If one of them is none of `names`.
+        If one of them is not in `names`.
     """
     try:
         wanted = as_list(value)
-    except TypeError:
+    except TypeError:  # not iterable: refused below, with the message for wrong names
         wanted = [value]
     for name in wanted:
         if not isinstance(name, str) or name not in names:
@@ -217,7 +220,7 @@ def named_columns(parameter: str, value: Any, names: list[str]) -> list[str]:
 
 
 def as_list(other: Any) -> list[Any]:
-    """Names as a list, of one or of none too."""
+    """One name, several names or None as a list of names."""
     if other is None:
         return []
     return [other] if isinstance(other, str) else list(other)

@@ -1,4 +1,4 @@
-"""Any table scikit-learn users hold, as one Arrow array per column, with the kind of its values."""
+"""Tables of any library as one Arrow array per column, with the kind of its values."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from sklearn_deepfm._tables.arrow import as_arrow_type, is_list, kind_and_type, 
 from sklearn_deepfm._tables.lists import flattened, split
 from sklearn_deepfm._tables.stream import is_stream
 
-# pandas itself, since narwhals would take most of the time that a table of one row needs.
+# Frames of pandas are used directly: narwhals would take most of the time that a table of one row
+# needs.
 Table: TypeAlias = pd.DataFrame | nw.DataFrame | np.ndarray
 
-# The largest range in which a float names each whole number exactly.
+# Up to this size a float64 holds each whole number exactly.
 EXACT_FLOAT = 2**53
 
 
@@ -29,9 +30,9 @@ EXACT_FLOAT = 2**53
 class Column:
     """One column of a table.
 
-    `kind` says in words what the values are, None when all are missing. `values` has one of few
-    types, whatever library the table came from, and null wherever a value is missing; a column
-    of category dtype stays dictionary encoded.
+    `kind` describes the values in words, and is None when all are missing. `values` has one of few
+    types, whatever library the table came from, and null for each missing value; a column of
+    category dtype stays dictionary encoded.
     """
 
     name: Any
@@ -43,7 +44,7 @@ class Column:
         return pa.types.is_dictionary(self.values.type)
 
     def is_categorical(self) -> bool:
-        """Whether the values are names of things, by their kind and type alone."""
+        """Whether the values are categories by their kind and type alone."""
         if self.is_encoded() or self.kind in ("strings", "booleans"):
             return True
         return self.kind == "numbers" and _are_whole(self.values)
@@ -53,6 +54,7 @@ class Column:
         values = self.values
         if self.is_encoded():
             dictionary = _without_fractions(values.dictionary)
+            # After a cast, entries of a dictionary may be equal, such as 0.0 and -0.0.
             if len(dictionary.unique()) == len(dictionary):
                 return Column(self.name, self.kind, _dictionary(values.indices, dictionary))
             values = dictionary.take(values.indices)
@@ -68,9 +70,9 @@ class Column:
 class ListColumn:
     """A column of lists: the members of all cells, one cell after the other.
 
-    A missing cell, for which `is_missing` is true, has one missing member. `starts` is where
-    each cell's members begin, and where those of the last one end; `weights` their weights, None
-    where they have none.
+    A missing cell, for which `is_missing` is true, has one missing member. `starts` holds the
+    position of the first member of each cell and, at the end, the number of members. `weights` are
+    those of the members, None if there are none.
     """
 
     name: Any
@@ -81,17 +83,17 @@ class ListColumn:
 
     @property
     def kind(self) -> str | None:
-        """The kind of the members in words; None if there is none but missing ones."""
+        """The kind of the members in words; None if all are missing."""
         return None if self.members.kind is None else f"lists of {self.members.kind}"
 
     @classmethod
     def of(cls, column: Column | ListColumn, separator: str | None) -> ListColumn:
-        """A column of strings taken apart at a separator, or one of missing values as lists.
+        """Make a list column of strings, split at a separator, or of missing values.
 
         Raises
         ------
         ValueError
-            If it holds anything else.
+            If the column holds anything else.
         """
         if isinstance(column, ListColumn):
             return column
@@ -116,7 +118,7 @@ class ListColumn:
 
 
 def read_table(X: Any) -> Table:
-    """Open a data frame with narwhals unless pandas'; make anything else a 2-D array of its values.
+    """Open a data frame, by narwhals unless it is pandas'; make anything else a 2-D array.
 
     Raises
     ------
@@ -145,19 +147,19 @@ def read_table(X: Any) -> Table:
 
 
 def refuse_other_containers(X: Any) -> None:
-    """Refuse what holds columns and is neither a data frame nor a matrix.
+    """Refuse containers of columns that are neither a data frame nor a matrix.
 
     Raises
     ------
     TypeError
-        If X is a dict, a data set, or has still to be computed.
+        If X is a dict, a data set, or a lazy frame, which has still to be computed.
     """
     if is_stream(X):
         raise TypeError(
             "X must be a data frame or a matrix here, got a data set, which fit, transform and "
             "the predictions alone take. Give its parts, one by one."
         )
-    is_dict = isinstance(X, dict) and not issparse(X)  # a matrix of SciPy's is one too
+    is_dict = isinstance(X, dict) and not issparse(X)  # SciPy's dok_matrix is a dict
     if is_dict or hasattr(X, "collect"):
         need = "collect() it first" if hasattr(X, "collect") else "make it a data frame"
         raise TypeError(f"X must be a data frame or a matrix, got a {type(X).__name__}: {need}.")
@@ -166,16 +168,16 @@ def refuse_other_containers(X: Any) -> None:
 def validate_names(estimator: Any, table: Table, *, reset: bool) -> None:
     """Let scikit-learn learn the names and the number of columns, or compare them with fit's."""
     if not reset and has_columns_of_fit(estimator, table):
-        return  # which takes scikit-learn a fifth of a millisecond to find
+        return  # scikit-learn takes a fifth of a millisecond for this comparison
     native = nw.to_native(table, pass_through=True)
     if not isinstance(native, (np.ndarray, pd.DataFrame)):
-        # Older scikit-learn finds no names in newer polars; it does in an empty pandas frame.
+        # An older scikit-learn finds no names in frames of a newer polars, but does in pandas'.
         native = pd.DataFrame(columns=column_names(table))
     validate_data(estimator, native, reset=reset, skip_check_array=True)
 
 
 def has_columns_of_fit(estimator: Any, table: Table) -> bool:
-    """Whether names and number of the columns are those of fit, so that nothing is to be said."""
+    """Whether names and number of the columns are those that fit saw."""
     names = getattr(estimator, "feature_names_in_", None)
     if isinstance(table, np.ndarray):
         return names is None and table.shape[1] == getattr(estimator, "n_features_in_", None)
@@ -190,7 +192,7 @@ def column_names(table: Table) -> list:
 
 
 class Columns:
-    """The columns of a table by position; one at a time is converted, so none is held twice."""
+    """The columns of a table by position, each converted only when it is read, to save memory."""
 
     def __init__(self, table: Table) -> None:
         if isinstance(table, np.ndarray):
@@ -210,7 +212,7 @@ class Columns:
         Raises
         ------
         TypeError
-            If they have several.
+            If they are of several types.
         """
         native = self._natives[position]
         try:
@@ -224,12 +226,12 @@ class Columns:
 
 
 def column_of_arrow(name: Any, values: pa.Array) -> Column | ListColumn:
-    """A column of these values, in one of few types.
+    """A column of these values, cast to the type of their kind.
 
     Raises
     ------
     TypeError
-        If they are of a kind that no column holds.
+        If no kind of column can hold them.
     """
     if is_list(values.type):
         return ListColumn._of_arrow(name, values)

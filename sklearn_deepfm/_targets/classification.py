@@ -1,4 +1,4 @@
-"""Labels: from what a user calls y to what a network learns, and back from its logits."""
+"""Targets of classification: y encoded for the network, and predictions from its logits."""
 
 import numpy as np
 from scipy.special import entr, expit, log_expit, log_softmax, softmax
@@ -10,7 +10,7 @@ from sklearn_deepfm._targets.fixed_predictions import FixedClassifier
 
 
 class ClassTarget(Plain):
-    """Classes, numbered in sorted order.
+    """Target of one class per row; classes are numbered in sorted order.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class ClassTarget(Plain):
     """
 
     is_class = True
-    mean, scale = 0.0, 1.0  # of what the logits stand for
+    mean, scale = 0.0, 1.0  # logits are in their own unit, unlike those of a regression
     _saved = {
         "classes": np.ndarray,
         "_total": np.float64,
@@ -43,7 +43,8 @@ class ClassTarget(Plain):
                 f"{name} must hold at least 2 classes, got 1 class: {self.classes.tolist()[0]!r} "
                 f"(rows of weight 0 do not count). Check how the rows were selected."
             )
-        self._total = np.zeros(len(self.classes))  # weight of the rows seen of each class
+        # Weight of each class over all calls of `factors` that add up, before class weights.
+        self._total = np.zeros(len(self.classes))
 
     def _check_loaded(self):
         expect(self.classes.ndim == 1 and len(self.classes) >= 2, "classes")
@@ -54,7 +55,7 @@ class ClassTarget(Plain):
         return 1 if len(self.classes) == 2 else len(self.classes)
 
     def encode(self, y):
-        """Number of each label; a label that is no class is an error."""
+        """Position of each label among the classes; an unknown label is an error."""
         if y.ndim != 1:
             raise ValueError(
                 f"y must be a single column of labels, as in the first fit, got the shape "
@@ -70,11 +71,12 @@ class ClassTarget(Plain):
         return position
 
     def fit(self, rows):
-        """Base rate of each class as logits to start from."""
+        """Learn the initial bias: the base rate of each class, as logits."""
         share = np.bincount(rows.y, weights=rows.weight, minlength=len(self.classes))
         # A class yet to come counts as half a row, so that training can still reach it.
         share = share / share.sum()
         share = np.where(share > 0, share, 0.5 / len(rows))
+        # One logit stands for the second of two classes; a softmax ignores what all logits share.
         logits = np.log(share)
         is_binary = self.n_outputs == 1
         self.initial_bias = logits[1:] - logits[:1] if is_binary else logits - logits.mean()
@@ -87,13 +89,13 @@ class ClassTarget(Plain):
 
     @property
     def base_loss(self):
-        """Mean loss of a model that knows the shares of the classes alone."""
+        """Mean loss of a model that predicts the base rate of each class."""
         return entr(self._seen / self._seen.sum()).sum()
 
     def factors(self, class_weight, rows, adds_up=False):
-        """Factor of each class's weights, None where there are none.
+        """Factor of the weights of each class; None without `class_weight`.
 
-        With `adds_up`, "balanced" goes by the rows of all such calls together.
+        With `adds_up`, "balanced" counts the rows of all such calls together.
         """
         labels = self.classes.tolist()
         if class_weight is None:
@@ -140,7 +142,7 @@ class ClassTarget(Plain):
 
 
 class MultiLabelTarget(Plain):
-    """Several labels at once, each of which a row has or has not.
+    """Target of several labels, of which a row may have any number.
 
     Parameters
     ----------
@@ -148,7 +150,7 @@ class MultiLabelTarget(Plain):
         1 where a row has a label, else 0.
     """
 
-    is_class = False  # rows of equal sets are too few to be held out in proportion
+    is_class = False  # rows with the same labels may be too few to hold out in proportion
     mean, scale = 0.0, 1.0
     _saved = {
         "classes": np.int64,
@@ -172,7 +174,7 @@ class MultiLabelTarget(Plain):
         expect(len(self._seen) == self.n_outputs + 1, "seen")
 
     def encode(self, y):
-        """The same as numbers; another number of labels is an error."""
+        """Convert y to integers; another number of labels is an error."""
         if y.ndim != 2 or y.shape[1] != self.n_outputs:
             raise ValueError(
                 f"y must have a column for each of the {self.n_outputs} labels of the first fit, "
@@ -182,12 +184,13 @@ class MultiLabelTarget(Plain):
         return y.astype(np.int64)
 
     def fit(self, rows):
-        """Share of the rows that have each label, as log-odds to start from."""
+        """Learn the initial bias: the share of rows with each label, as log-odds."""
         share = np.average(rows.y, axis=0, weights=rows.weight)
+        # A label of no row, or of all, would start at infinity and never move.
         half_a_row = 0.5 / len(rows)
         share = share.clip(half_a_row, 1 - half_a_row)
         self.initial_bias = np.log(share) - np.log1p(-share)
-        self._seen = np.zeros(self.n_outputs + 1)
+        self._seen = np.zeros(self.n_outputs + 1)  # weight of each label's rows, and of all
         self.see(rows)
 
     def see(self, rows):
@@ -197,14 +200,14 @@ class MultiLabelTarget(Plain):
 
     @property
     def base_loss(self):
-        """Mean loss of a model that knows the share of each label alone."""
+        """Mean loss, summed over labels, of a model that predicts the share of each label."""
         share = self._seen[:-1] / self._seen[-1]
         return (entr(share) + entr(1 - share)).sum()
 
     def factors(self, class_weight, rows, adds_up=False):
-        """Factors of the rows without and with each label, of shape (n_labels, 2), or None.
+        """Factors for rows without and with each label, of shape (n_labels, 2), or None.
 
-        Each row's weight is multiplied by those of all labels, as scikit-learn does.
+        The weight of a row is multiplied by the factors of all labels, as in scikit-learn.
         """
         if class_weight is None:
             return None
@@ -240,7 +243,7 @@ class MultiLabelTarget(Plain):
 
 
 def classification_target(y, classes=None):
-    """The target of a classifier: labels, or sets of them where y has several columns.
+    """Target of a classifier: classes, or several labels where y has several columns.
 
     Parameters
     ----------

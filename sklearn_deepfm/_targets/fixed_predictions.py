@@ -1,10 +1,10 @@
-"""Logits of validation rows in the form of a fitted estimator, for scorers to ask."""
+"""Estimators with fixed logits, so that scikit-learn's scorers can score validation rows."""
 
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 
 class _FixedPredictions(BaseEstimator):
-    """An estimator that knows its fixed_predictions already, for scorers to ask."""
+    """A fitted estimator that predicts from given logits, whatever X is."""
 
     def __init__(self, target, logits):
         self.target = target

@@ -1,4 +1,4 @@
-"""Amounts: from the numbers a user calls y to what a network learns, and back from its logits."""
+"""Targets of regression: y standardised for the network, and predictions from its logits."""
 
 import numpy as np
 from sklearn.utils.validation import check_array
@@ -7,12 +7,12 @@ from sklearn_deepfm._serialization.plain import Plain
 from sklearn_deepfm._serialization.plain_values import expect
 from sklearn_deepfm._targets.fixed_predictions import FixedRegressor
 
-LARGEST_AMOUNT, SMALLEST_AMOUNT = 1e300, 1e-300
-LARGEST_SCORE = 1e6  # deviations from the mean; of n rows of equal weight none exceeds sqrt(n)
+LARGEST_TARGET, SMALLEST_TARGET = 1e300, 1e-300  # float64 ends at 1.8e308 and 2.2e-308
+LARGEST_SCORE = 1e6  # in standard deviations; of n rows of equal weight none exceeds sqrt(n)
 
 
 class RegressionTarget(Plain):
-    """A number, or several, learned after standardisation.
+    """Target of one number, or several, each of which is standardised.
 
     Parameters
     ----------
@@ -34,14 +34,14 @@ class RegressionTarget(Plain):
         self.n_outputs = y.shape[1] if y.ndim == 2 else 1
         self.mean, self.scale = np.zeros(self._shape), np.ones(self._shape)
         self.initial_bias = np.zeros(self.n_outputs)
-        self.base_loss = float(self.n_outputs)  # variances of standardised numbers
+        self.base_loss = float(self.n_outputs)  # sum of the variances of standardised targets
 
     def _check_loaded(self):
         expect(self._shape in ((), (self.n_outputs,)), "shape")
         expect(np.shape(self.mean) == np.shape(self.scale) == self._shape, "mean")
 
     def encode(self, y):
-        """The same as float64; another number of columns, or what is no number, is an error."""
+        """Convert y to float64; other columns than in fit, and what is no number, are errors."""
         if y.dtype.kind not in "biufO":
             raise ValueError(
                 f"y must hold numbers, got {y.flat[0]!r}, of type {y.dtype}. Convert it."
@@ -52,28 +52,29 @@ class RegressionTarget(Plain):
                 f"{y.shape}."
             )
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-        if np.abs(y).max() > LARGEST_AMOUNT:
+        if np.abs(y).max() > LARGEST_TARGET:
             raise ValueError(
-                f"y must hold numbers of at most {LARGEST_AMOUNT:g} in size, got "
+                f"y must hold numbers of at most {LARGEST_TARGET:g} in size, got "
                 f"{y.flat[np.abs(y).argmax()]:g}. Drop the row, or take logarithms."
             )
         return y
 
     def fit(self, rows):
-        """Mean and standard deviation of the training rows."""
+        """Learn the mean and standard deviation of the training rows."""
         largest = np.abs(rows.y).max(axis=0)
-        unit = np.where(largest > SMALLEST_AMOUNT, largest, 1.0)  # whose squares are finite
+        # In this unit squares neither overflow nor vanish, whatever the size of y.
+        unit = np.where(largest > SMALLEST_TARGET, largest, 1.0)
         y = rows.y / unit
         mean = np.average(y, axis=0, weights=rows.weight)
         scale = np.sqrt(np.average(np.square(y - mean), axis=0, weights=rows.weight))
-        # Weights can make it as small as they like, and float32 ends.
+        # Weights can make the deviation so small that scores overflow float32.
         scale = np.maximum(scale, np.abs(y - mean).max(axis=0) / LARGEST_SCORE)
-        # Constant up to rounding: left as it is.
+        # A target that is constant up to rounding is not scaled: its deviation is noise.
         scale = np.where(scale > 1e-12 * np.abs(mean), scale, 1.0 / unit)
         self.mean, self.scale = mean * unit, scale * unit
 
     def see(self, rows):
-        """Mean and deviation stay those of the first rows of a stream."""
+        """Change nothing: mean and deviation stay those of the first rows of a stream."""
 
     def to_network(self, y):
         return ((y - self.mean) / self.scale).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What the skorch net of a DeepFM is built of, and what a pickle holds of it."""
+"""Base of the skorch net: its parameters, module, optimizer and pickle state."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,7 +19,7 @@ from sklearn_deepfm._training.weight_average import WeightAverage
 
 
 class BaseNet(NeuralNet):
-    """The parameters of a net, its module, optimizer and generator, before and after training.
+    """Net without training steps: builds module and optimizer, grows the table, pickles.
 
     Parameters
     ----------
@@ -30,33 +30,33 @@ class BaseNet(NeuralNet):
     weight_decay : float
         The same for the weights of the MLP's layers.
     table_optimizer : {"adam", "adagrad"}
-        Rule of the table's rows, where only those of a batch are updated.
+        Update rule of the table where a step updates only the table rows of its batch.
     ema_epochs : float
-        Horizon of the moving average of the weights, in epochs; 0: the last weights.
+        Horizon of the moving average of the weights, in epochs; 0 takes the last weights.
     precision : {"float32", "bfloat16"}
-        Of the matrix products while training.
+        Precision of the matrix products in training.
     initial_bias : sequence of float
-        Global bias to start from.
+        Global bias at the start of training, one number for each output.
     pretrained : tuple of ndarray (rows, embeddings), or None
-        Embeddings to put into rows of the table before it is trained.
+        Table rows, and the embeddings to write into them before training.
     frequencies : list of (int, ndarray)
-        For each index field, its first row, which stands for unseen codes, and the
-        weight of each of its rows.
+        For each index field, its first table row, which stands for unseen codes, and
+        the weight of each of its table rows.
     unseen : list of Tensor
-        For each member, the rows of codes of which it has seen no row of data; another
-        member has. Empty if there are none.
+        For each member, the table rows of codes that occur only in rows of data that it
+        holds out. Empty if no member holds anything out.
     seed : int
-        Seed of the order of the rows.
+        Seed of the order of the rows of data.
     keep_optimizer : bool
         Whether a pickle carries the optimizer's state, to go on training.
     """
 
-    diverged_: str | None = None  # what to say of it
+    diverged_: str | None = None  # message for the user if training diverged
 
-    # Held during a fit alone.
-    group: TrainingGroup = ALONE  # processes that train it together
+    # Set during a fit only, and left out of pickles.
+    group: TrainingGroup = ALONE  # processes that train the net together
     n_steps = 0
-    is_broken_off = False  # by an error of a callback
+    callback_failed = False  # whether an error in a callback has ended training
     average: WeightAverage | None = None
     _trained_on: Any = None
     _samples: Samples | DiskBuffer | None = None
@@ -94,15 +94,16 @@ class BaseNet(NeuralNet):
         super().__init__(module, train_split=None, criterion__reduction="none", verbose=0, **kwargs)
 
     def get_default_callbacks(self) -> list[Any]:
-        """Timer and losses; what is printed is for the estimator to say."""
+        """Timer and loss scoring of skorch, without its printing, which `verbose` replaces."""
         return [(name, cb) for name, cb in self._default_callbacks if name != "print_log"]
 
     # Building
 
     def initialize_module(self) -> "BaseNet":
-        """Build the module, its bias at the base rate, and the generator of the rows' order."""
+        """Build the module, and the generator that shuffles the rows of data."""
         super().initialize_module()
         with torch.no_grad():
+            # Embeddings start small: with this bias the first predictions are the base rate.
             bias = torch.tensor(list(self.initial_bias))
             self.module_.bias.copy_(bias.repeat(self.module_.n_members))
         if self.pretrained is not None:
@@ -112,18 +113,18 @@ class BaseNet(NeuralNet):
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> "BaseNet":
-        """Build the optimizer, which asks the module for the rows that a batch touched."""
+        """Build the optimizer, which asks the module which table rows a batch touched."""
         module = self.module_
         self.optimizer_ = RowSparseAdam(
             self._parameter_groups(),
-            touched=lambda: module.touched,
+            touched=lambda: module.touched,  # another object after each forward pass
             fused=True,
             lr=self.lr,
         )
         return self
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """The table, the MLP's weights, and what has no penalty; few, since each takes time."""
+        """The table, the MLP's weight matrices, and the parameters without a penalty."""
         module = self.module_
         weights = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
         known = {id(module.table), *map(id, weights)}
@@ -134,39 +135,43 @@ class BaseNet(NeuralNet):
         table["frozen"] = module.frozen
         if module.n_members > 1:
             table |= {"n_members": module.n_members, "member": module.member_of_columns()}
+        # The table stands first: the optimizer's state is loaded, and the table grows, by that
+        # position. Few groups, since each takes time in every step.
         if self.weight_decay == 0:
             return [table, {"params": weights + others}]
         return [table, {"params": weights, "weight_decay": self.weight_decay}, {"params": others}]
 
     def _restart_optimizer(self) -> None:
-        """Set learning rate and penalties as they are now; the moments stay."""
+        """Give the optimizer the present learning rate and penalties; its moments stay."""
         optimizer = self.optimizer_
         groups, optimizer.param_groups = self._parameter_groups(), []
         for group in groups:
             optimizer.add_param_group({"lr": self.lr, **group})
 
     def grow_table(self, source: np.ndarray, is_new: np.ndarray, slopes: dict[int, int]) -> None:
-        """Replace the table by ``table[source]``, where `is_new` rows have not been trained."""
+        """Replace the table by ``table[source]``, whose `is_new` rows are those of new codes."""
         module, old = self.module_, self.module_.table
         rows = torch.from_numpy(source).to(old.device)
         module.table = nn.Parameter(old.detach()[rows])
         module.set_slopes(slopes)
         if module.frozen is not None:
+            # A new row starts as a copy of its field's first one, but has to learn.
             frozen = module.frozen.cpu().numpy()[source] & ~is_new
             module.set_frozen(frozen)
             self.__dict__["module__frozen"] = frozen
         self.optimizer_.param_groups[0]["params"] = [module.table]
         resize_rows(self.optimizer_, old, module.table, rows, torch.from_numpy(is_new))
+        # A pickle rebuilds the module from these parameters.
         self.__dict__.update(module__n_features=len(source), module__slopes=slopes)
 
     # Pickling: arrays instead of tensors, so that any device can load them
 
     def __getstate__(self) -> dict[str, Any]:
-        built = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
-        of_a_fit = ("group", "average", "_trained_on", "_samples", "n_steps", "is_broken_off")
-        left_out = {*built, *of_a_fit}
+        rebuilt = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
+        of_a_fit = ("group", "average", "_trained_on", "_samples", "n_steps", "callback_failed")
+        left_out = {*rebuilt, *of_a_fit}
         state = {name: value for name, value in vars(self).items() if name not in left_out}
-        state["unseen"] = []
+        state["unseen"] = []  # every fit sets it anew
         state["history_"] = History({**epoch, "batches": []} for epoch in self.history_)
         state["weights"] = {
             name: tensor.cpu().numpy() for name, tensor in self.module_.state_dict().items()
@@ -183,6 +188,7 @@ class BaseNet(NeuralNet):
         optimizer_state, dropout = state.pop("optimizer_state", None), state.pop("dropout", None)
         history = state["history_"]
         state["device"] = _available(state["device"])
+        # Without a history for now: `initialize` would clear the one of the state.
         self.__dict__.update(state, history_=None, initialized_=False, callbacks_=[])
         self.initialize()
         self.history_ = history

@@ -1,4 +1,4 @@
-"""What happens between the epochs of a fit, as skorch callbacks."""
+"""skorch callbacks of a fit: validation scores, best weights, learning rate, early stopping."""
 
 import copy
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from sklearn_deepfm._training.rollback import LastEpochWeights
 from sklearn_deepfm._training.weight_snapshot import WeightSnapshot
 
 MONITOR = "valid_score"
-# Callbacks of skorch that write files, print, or send what they see elsewhere.
+# Callbacks of skorch that write files, print or send: of several processes one runs them.
 _WRITERS = (
     skorch_callbacks.Checkpoint,
     skorch_callbacks.MlflowLogger,
@@ -33,14 +33,14 @@ _WRITERS = (
 
 
 def is_callback(value: Any) -> bool:
-    """Whether skorch takes it: a callback, its class, or a pair of a name and one of them."""
+    """Whether skorch accepts a value as callback: an object, its class, or (name, either)."""
     if isinstance(value, tuple):
         return len(value) == 2 and isinstance(value[0], str) and is_callback(value[1])
     return hasattr(value, "on_epoch_end")
 
 
 def copy_callback(callback):
-    """A callback for one fit, which refers to the same objects, such as a trial of Optuna."""
+    """Copy of a callback for one fit; what it refers to, such as a trial of Optuna, is shared."""
     if isinstance(callback, tuple):
         name, instance = callback
         return name, copy_callback(instance)
@@ -60,11 +60,12 @@ def training_callbacks(
     tasks: list[Any],
     writes: bool = True,
 ) -> list[Any]:
-    """All callbacks of a fit, in order: scores, the user's, then what ends an epoch.
+    """All callbacks of a fit, in order: scores, the user's, then those that end an epoch.
 
     Parameters
     ----------
     users : list of callback or (name, callback)
+        The user's callbacks.
     scorer : callable or None
         From the logits of the validation rows to a score, greater is better; None
         for the negative validation loss.
@@ -73,7 +74,7 @@ def training_callbacks(
     patience : int
         Epochs without improvement after which training stops.
     stops : bool
-        Whether it does.
+        Whether training stops early at all.
     tol : float
         Least improvement that counts for `patience` and the plateau.
     plateau : bool
@@ -82,13 +83,14 @@ def training_callbacks(
     verbose : int
         1 prints a line per epoch, 2 draws a bar where there is a terminal or a notebook.
     tasks : list of (name, callback)
-        What tells scikit-learn's callbacks of the epochs.
+        Callbacks that report the epochs to scikit-learn's callbacks.
     writes : bool, default=True
-        Whether this process writes files, prints and tells scikit-learn's callbacks; of
-        those that train together one does.
+        Whether this process writes files, prints and runs scikit-learn's callbacks; of
+        processes that train together only one does.
     """
     if not writes:
         users, verbose, tasks = [user for user in users if not _is_a(user, _WRITERS)], 0, []
+    # Scores first: callbacks of the user may monitor `valid_score`.
     scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights())]
     callbacks = [*(scores if has_valid else [("deepfm_last", LastEpochWeights())]), *users]
     is_scheduled = any(_is_a(user, LRScheduler) for user in users)
@@ -96,7 +98,7 @@ def training_callbacks(
         callbacks.append(("deepfm_plateau", _plateau(patience, tol)))
     callbacks += [("deepfm_log", EpochLog()), *progress_callbacks(verbose), *tasks]
     if has_valid and stops:
-        # Last, since it ends an epoch by an exception that later callbacks would miss.
+        # Last: it ends training by an exception, after which no other callback is called.
         stop = EarlyStopping(
             MONITOR,
             patience=patience,
@@ -110,6 +112,7 @@ def training_callbacks(
 
 
 def _is_a(callback: Any, classes: Any) -> bool:
+    """Whether a callback, in any form that skorch accepts, is of one of the classes."""
     callback = callback[1] if isinstance(callback, tuple) else callback
     kind = callback if isinstance(callback, type) else type(callback)
     return issubclass(kind, classes)
@@ -121,10 +124,10 @@ def _plateau(patience: int, tol: float) -> LRScheduler:
         monitor=MONITOR,
         mode="max",
         factor=0.1,
-        patience=max(patience // 2, 1) - 1,  # torch counts from 0
+        patience=max(patience // 2, 1) - 1,  # torch acts one epoch after its patience
         threshold=tol,
         threshold_mode="abs",
-        event_name=None,
+        event_name=None,  # EpochLog records the rate, whoever schedules it
     )
 
 
@@ -149,6 +152,7 @@ class ValidationScore(Callback):
         if self.scorer is None:
             score = -net.history[-1, "valid_loss"]
         else:
+            # The net tells an error of the scorer from one of a user's callback by this flag.
             self.in_scorer_ = True
             score = float(self.scorer(torch.cat(self._logits).cpu().numpy()))
             self.in_scorer_ = False
@@ -164,14 +168,14 @@ class BestWeights(Callback):
         self._is_last = False
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
-        if self._is_last:  # only now are the best weights about to change
+        if self._is_last:  # copied only now, when the next epoch is about to change them
             self._drop()
             self._copy = WeightSnapshot(net.module_.state_dict())
         self._is_last = False
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         score = net.history[-1, MONITOR]
-        # While no score says anything, as NaN does not, the last epoch counts as the best.
+        # As long as every score is NaN, the last epoch counts as the best.
         if score > self.best_score_ or self.best_score_ == -np.inf:
             self.best_score_, self._is_last = float(np.fmax(score, self.best_score_)), True
             self._drop()
@@ -182,7 +186,7 @@ class BestWeights(Callback):
         self._drop()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_copy": None}  # which may be open files
+        return {**vars(self), "_copy": None}  # which may hold open files
 
     def _drop(self) -> None:
         if self._copy is not None:

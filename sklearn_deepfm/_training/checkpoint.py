@@ -1,4 +1,4 @@
-"""A file from which a fit that was killed goes on, to the very same model."""
+"""Checkpoints: a file from which a killed fit resumes, and ends with the very same model."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
 from sklearn_deepfm._training.weight_average import make_weight_average
 from sklearn_deepfm._training.weight_snapshot import WeightSnapshot, to_numpy, to_torch
 
-TIME_BETWEEN = 9  # times what it takes to write: at most a tenth of the time goes into it
+TIME_BETWEEN = 9  # times the time of a write: at most a tenth of a fit goes into writing
 _KEY = "checkpoint"
 _ENTRIES = {_KEY, "key", "random", "history", "module", "is_trained", "dropout", "order"}
 _ENTRIES |= {"optimizer", "lr", "average", "callbacks"}
-# What starts afresh with each epoch, or tells of progress.
+# Callbacks that are not saved: they start afresh with each epoch, or show progress.
 _PASSING = (
     "epoch_timer",
     "deepfm_score",
@@ -41,39 +41,41 @@ _PASSING = (
     "deepfm_progress",
     "sklearn_callbacks",
 )
-_OF_AN_EPOCH = "y_trues_", "y_preds_"  # what EpochScoring gathers
+_OF_AN_EPOCH = "y_trues_", "y_preds_"  # targets and predictions that EpochScoring gathers
 
 
 class Checkpoint(Callback):
-    """Write all that training goes on with at the begin of an epoch; go on from it once.
+    """Callback that writes the state of training between epochs, and once resumes from it.
 
-    To be used in a `with` statement, within which no other fit may name the file.
+    Used in a `with` statement, which locks the file: no other fit can use it meanwhile.
 
     Parameters
     ----------
     path : str or path-like
+        The file. If it exists, the fit resumes from it.
     random : RandomState
-        From which all seeds of the fit are drawn; set to where it was if the file exists.
+        Source of all seeds of the fit; set to the state in the file if that exists.
     group : TrainingGroup
-        Of processes that train together the first one reads and writes the file.
+        Processes that train together, the first of which reads and writes the file.
 
     Raises
     ------
     ValueError
-        If the file exists and is no checkpoint, if another fit writes it, or none can be
-        written there.
+        If the file exists and is no checkpoint, if another fit uses it, or if no file can
+        be written there.
     """
 
     def __init__(
         self, path: Any, random: np.random.RandomState, group: TrainingGroup = ALONE
     ) -> None:
         self._given = os.fsdecode(path)
-        # Where it is, whichever folder is the current one later, and whatever links lead there.
+        # Absolute, since the current folder may change; without links, since the lock lies
+        # beside the file itself, and a write would replace a link.
         self.path = os.path.realpath(self._given)
         self._writes = group.rank == 0
         self._lock = FileLock(_beside(self.path, "checkpoint-lock"), timeout=0)
         if self._writes:
-            self._hold()
+            self._lock_file()
         try:
             is_there = self._writes and os.path.exists(self.path)
             self._saved = group.of_first("checkpoint", self._read() if is_there else None)
@@ -81,8 +83,9 @@ class Checkpoint(Callback):
                 with self._saying_damaged():
                     random.set_state(_checked(self._saved["random"]))
         except BaseException:
-            self.__exit__()
+            self.__exit__()  # `with` does so only for an object that has been made
             raise
+        # Before anything is drawn, so that a resumed fit draws the same seeds again.
         self._random = random.get_state(legacy=True)
         self._next_write = 0.0
 
@@ -96,8 +99,8 @@ class Checkpoint(Callback):
             )
         return content
 
-    def _hold(self) -> None:
-        """Keep other fits from the file, also where a kill leaves no time to give it back."""
+    def _lock_file(self) -> None:
+        """Lock the file against other fits; the system frees the lock if this process is killed."""
         is_folder = os.path.isdir(self.path) or not os.path.basename(self._given)
         if is_folder:
             raise ValueError(
@@ -136,14 +139,14 @@ class Checkpoint(Callback):
         self._lock.release()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_lock": None}  # a copy holds nothing
+        return {**vars(self), "_lock": None}  # a copy does not hold the lock
 
     @contextlib.contextmanager
     def _saying_damaged(self) -> Iterator[None]:
-        """Say that the file is damaged if something in it cannot be used."""
+        """Turn errors from content that cannot be used into one that calls the file damaged."""
         try:
             yield
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError:  # a RuntimeError too, but no fault of the file
             raise
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             said = " ".join(str(error).split())
@@ -154,7 +157,7 @@ class Checkpoint(Callback):
     def begin(
         self, estimator: Any, train: Samples, valid: Samples | None, group: TrainingGroup
     ) -> int:
-        """Compare the rows and parameters with those of the file.
+        """Compare rows and parameters with those of the fit that wrote the file, if there is one.
 
         Parameters
         ----------
@@ -162,17 +165,17 @@ class Checkpoint(Callback):
         train : Samples or DiskBuffer
         valid : Samples or None
         group : TrainingGroup
-            Of processes, each of which may have rows of its own.
+            Processes that train together, each perhaps with rows of its own.
 
         Returns
         -------
         n_epochs : int
-            Number of epochs that the file has behind it.
+            Number of epochs after which the file was written; 0 without a file.
 
         Raises
         ------
         ValueError
-            If they are others.
+            If rows or parameters differ, or the history in the file cannot be used.
         """
         own = _fingerprint(estimator, train, valid)
         self._key = " ".join(group.of_shards("fingerprints", own))
@@ -198,7 +201,7 @@ class Checkpoint(Callback):
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         if self._saved is not None:
             with self._saying_damaged():
-                self._go_on(net, self._saved, kwargs["dataset_train"])
+                self._resume(net, self._saved, kwargs["dataset_train"])
             self._saved = None
         elif self._writes and len(net.history) > 1 and time.monotonic() >= self._next_write:
             start = time.monotonic()
@@ -216,12 +219,12 @@ class Checkpoint(Callback):
                 f"{len(net.history) - 1}: {error}. Training goes on; the one before is kept.",
             )
 
-    def _go_on(self, net: NeuralNet, saved: dict[str, Any], train: Samples) -> None:
-        """Put everything where it was when the next epoch was about to begin."""
+    def _resume(self, net: NeuralNet, saved: dict[str, Any], train: Samples) -> None:
+        """Restore the state of training that was saved before the next epoch began."""
         epochs = [{**epoch, "batches": []} for epoch in saved["history"]]
         begun = {**net.history[-1], "epoch": len(epochs) + 1}
         net.history_ = History([*epochs, begun])
-        net.module_.load_state_dict(_each(to_torch, saved["module"]))
+        net.module_.load_state_dict(_map_values(to_torch, saved["module"]))
         for name, parameter in net.module_.named_parameters():
             parameter.requires_grad_(saved["is_trained"][name])
         net.module_.set_random_state(saved["dropout"])
@@ -230,6 +233,7 @@ class Checkpoint(Callback):
         for group, lr in zip(net.optimizer_.param_groups, saved["lr"], strict=True):
             group["lr"] = lr
         if saved["average"] is not None:
+            # The net has none yet at its first epoch, and would begin an empty one.
             n_batches = len(net.get_iterator(train, training=True))
             net.average = make_weight_average(net.module_, net.ema_epochs, n_batches)
             net.average.load_plain(saved["average"])
@@ -239,7 +243,7 @@ class Checkpoint(Callback):
 
 
 def _checked(state: Any) -> Any:
-    """A state of a RandomState, which NumPy 1 reads without looking."""
+    """The state of a RandomState, checked, since NumPy 1 reads any without a check."""
     expect(isinstance(state, tuple) and len(state) == 5, "random")
     name, key, position, has_gauss, gauss = state
     expect(name == "MT19937" and isinstance(key, np.ndarray), "random")
@@ -250,18 +254,19 @@ def _checked(state: Any) -> Any:
 
 
 def _beside(path: str, what: str) -> str:
+    """Path of a hidden file in the same folder, named after the checkpoint."""
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.join(folder, f".{name}.{what}")
 
 
 def _fingerprint(estimator: Any, train: Samples, valid: Samples | None) -> str:
-    """A hash of all that a fit is made of."""
+    """Hash of the parameters and rows of a fit."""
     digest = hashlib.blake2b(digest_size=16)
     params = estimator.get_params()
-    others = {"checkpoint", "verbose"}
+    ignored = {"checkpoint", "verbose"}  # which do not change the model
     if not isinstance(params["random_state"], int | np.integer | None):
-        others.add("random_state")  # the file says where it was
-    for name in sorted(set(params) - others):
+        ignored.add("random_state")  # a generator moves on; the file holds its state
+    for name in sorted(set(params) - ignored):
         digest.update(f"{name}={describe(params[name])};".encode())
     for samples in (train, valid):
         chunks = () if samples is None else samples.chunks()
@@ -272,12 +277,13 @@ def _fingerprint(estimator: Any, train: Samples, valid: Samples | None) -> str:
 
 
 def _state(net: NeuralNet, own: Checkpoint) -> dict[str, Any]:
+    """State of training as plain data, all but the fit's own generator."""
     return {
         "history": [
             {name: value for name, value in epoch.items() if name != "batches"}
             for epoch in net.history[:-1]  # the last one is about to begin
         ],
-        "module": _each(to_numpy, net.module_.state_dict()),
+        "module": _map_values(to_numpy, net.module_.state_dict()),
         "is_trained": {name: p.requires_grad for name, p in net.module_.named_parameters()},
         "dropout": net.module_.random_state(),
         "order": net.order_.get_state().numpy(),
@@ -293,7 +299,10 @@ def _state(net: NeuralNet, own: Checkpoint) -> dict[str, Any]:
 
 
 def _callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
-    """What a callback has learned; classes and functions it finds again by itself."""
+    """Attributes that a callback has set on itself, without its parameters.
+
+    Parameters, classes and functions come back with the callback when the program runs again.
+    """
     learned = set(vars(callback)) - set(inspect.signature(type(callback)).parameters)
     state = {}
     for attribute in sorted(learned - set(_OF_AN_EPOCH)):
@@ -301,7 +310,9 @@ def _callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
         if isinstance(value, type):
             continue
         if isinstance(value, WeightSnapshot):
-            state[attribute] = {"weights": _each(to_numpy, value.tensors(net.module_.state_dict()))}
+            state[attribute] = {
+                "weights": _map_values(to_numpy, value.tensors(net.module_.state_dict()))
+            }
         elif hasattr(value, "load_state_dict"):
             state[attribute] = {"state": dict(value.state_dict())}
         elif not callable(value):
@@ -310,9 +321,11 @@ def _callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
 
 
 def _load_callback(callback: Any, state: dict[str, Any], net: NeuralNet) -> None:
+    """Give a callback the attributes that `_callback_state` has returned."""
     for attribute, kept in state.items():
         if "weights" in kept:
-            weights, own = _each(to_torch, kept["weights"]), net.module_.state_dict()
+            weights, own = _map_values(to_torch, kept["weights"]), net.module_.state_dict()
+            # Checked here: the weights are copied into the net only when training ends.
             shapes = [{n: tensor.shape for n, tensor in each.items()} for each in (weights, own)]
             expect(shapes[0] == shapes[1], attribute)
             setattr(callback, attribute, WeightSnapshot(weights))
@@ -322,5 +335,5 @@ def _load_callback(callback: Any, state: dict[str, Any], net: NeuralNet) -> None
             setattr(callback, attribute, kept["value"])
 
 
-def _each(change: Callable[[Any], Any], values: dict[str, Any]) -> dict[str, Any]:
+def _map_values(change: Callable[[Any], Any], values: dict[str, Any]) -> dict[str, Any]:
     return {name: change(value) for name, value in values.items()}

@@ -1,30 +1,34 @@
-"""Rules behind "auto": size of a batch, strength of the penalties, which rows a step updates."""
+"""Rules for parameters set to "auto": batch size, strength of the penalties, sparse updates."""
 
 import numpy as np
 
 STOPS_FROM = 200  # distinct rows from which on early_stopping="auto" holds rows out
-EMBEDDING_L2_OF_ONE_ROW = 4_000
+EMBEDDING_L2_OF_ONE_ROW = 4_000  # divided by the rows of data, times the loss of the base rate
 MOST_EMBEDDING_L2 = 0.5
-WITHOUT_MLP = 1 / 64
-LINEAR_SHARE = 0.02
+WITHOUT_MLP = 1 / 64  # of the penalty of embeddings
+LINEAR_SHARE = 0.02  # of the penalty of embeddings
 AUTO_BATCH_SIZES = 32, 4096
-SPARSE_ABOVE = 2**16  # rows of a table, from which a step on those of a batch is faster than on all
+# Table rows above which a step is faster on the rows of its batch than on all of them, by
+# docs/benchmarks/bench_sparse_updates.txt.
+SPARSE_ABOVE = 2**16
 
 
 def batch_size(model, n_rows):
-    """The size asked for; "auto" is a power of 2 that follows the rows, within limits."""
+    """Rows per batch; "auto" is a power of 2 that grows with the number of rows, within limits."""
     if model.batch_size != "auto":
         return int(model.batch_size)
+    # Smaller batches often predict better and train slower.
     wanted = max(n_rows / 256, min(n_rows / 128, 64), 1)
     return int(np.clip(2 ** int(np.log2(wanted)), *AUTO_BATCH_SIZES))
 
 
 def penalties(model, n_rows, base_loss):
-    """L2 of embeddings and of first-order weights.
+    """L2 factors of the embeddings and of the first-order weights.
 
-    "auto" is a prior of fixed strength, which many rows outweigh: its factor falls like
-    1 / n_rows, and grows with the loss of the base rate, as the gradients of the data do.
-    An MLP scales up what the penalty has made small; without one it has to be weak.
+    "auto" acts as a prior of fixed strength, which many rows outweigh: its factor falls
+    like 1 / n_rows. It grows with the loss of the base rate, as the gradients of the data
+    do. An MLP scales embeddings up again that the penalty has made small; without an MLP
+    the penalty has to be weak.
     """
     embedding_l2, linear_l2 = model.embedding_l2, model.linear_l2
     if embedding_l2 == "auto":

@@ -1,4 +1,4 @@
-"""Devices: the one that a parameter names, and whether it is fast at what it is asked for."""
+"""Choice of the device, and a warning where a CPU is slow at bfloat16."""
 
 import torch
 
@@ -6,7 +6,7 @@ from sklearn_deepfm._common.user_warning import warn_user
 
 
 def device_of(name):
-    """The device that a parameter names, one that torch can use; "auto" is the fastest."""
+    """Name of the device to use, after a check that torch can; "auto" is the fastest one."""
     if name != "auto":
         return _usable(name)
     if torch.cuda.is_available():
@@ -15,6 +15,7 @@ def device_of(name):
 
 
 def _usable(device):
+    """The device; ValueError if torch cannot use it, which only an allocation shows."""
     try:
         torch.empty(0, device=device)
     except (AssertionError, NotImplementedError, RuntimeError) as error:
@@ -26,7 +27,7 @@ def _usable(device):
 
 
 def warn_of_slow_bfloat16(precision, device):
-    """Say so where the CPU has no instructions for products of bfloat16."""
+    """Warn if products are to be in bfloat16 and the CPU has no instructions for them."""
     if precision == "bfloat16" and device.startswith("cpu") and _cpu_capability() == "AVX2":
         warn_user(
             "precision='bfloat16' is many times slower than 'float32' on this CPU, which has no "

@@ -1,4 +1,4 @@
-"""When the loss is no number any more: what to tell the user."""
+"""Divergence of training: the exception for it, and messages for the user."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ class Diverged(ArithmeticError):
 
 
 def divergence_message(net: Any, error: Diverged) -> str:
-    """Where training diverged, and what to do about it.
+    """Message that says in which epoch training diverged, and what to do about it.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def divergence_message(net: Any, error: Diverged) -> str:
         f"The training loss became {error.loss} in epoch {len(net.history)}, "
         f"with learning_rate={net.lr:g}"
     )
-    if error.n_steps == 0:
+    if error.n_steps == 0:  # no step, so that the learning rate cannot be the cause
         return (
             f"{where}, before a step was taken: a number that comes in is extreme. Look at y, "
             f"sample_weight, and the embeddings given as pretrained or learned before."
@@ -45,17 +45,17 @@ def divergence_message(net: Any, error: Diverged) -> str:
 
 
 def epoch_of_weights_left(history: Sequence[dict[str, Any]], n_before: int) -> str:
-    """Which epoch's weights are left where training diverges.
+    """Name of the epoch whose weights the model keeps after training has diverged.
 
     Parameters
     ----------
     history : list of dict
-        One for each epoch, the one that diverged not among them.
+        One for each epoch, without the one that diverged.
     n_before : int
-        Number of the epochs of earlier fits; fewer than there are.
+        Number of epochs of earlier fits, less than ``len(history)``.
     """
     scores = np.array([epoch.get("valid_score", np.nan) for epoch in history[n_before:]])
     scores = np.where(np.isnan(scores), -np.inf, scores)
-    if scores.max() == -np.inf:  # none of them says anything
+    if scores.max() == -np.inf:  # no score says which one is best
         return f"epoch {len(history)}, the last one before"
     return f"epoch {n_before + int(scores.argmax()) + 1}, the best one before"

@@ -1,19 +1,19 @@
-"""Epochs of a fit as tasks of scikit-learn's callbacks, told by a callback of skorch."""
+"""A callback of skorch that reports the epochs of a fit to scikit-learn's callbacks."""
 
 from skorch.callbacks import Callback
 
 
 class EpochTasks(Callback):
-    """Tell the callbacks of an estimator of its epochs, and stop when one of them asks for it.
+    """Report epochs to the callbacks of an estimator, and stop when one of them asks for it.
 
     Parameters
     ----------
     root : CallbackContext
         The task of the fit, as :func:`task_of_fit` gives it.
     estimator : estimator
-        The one that the callbacks were set on.
+        The estimator that the callbacks were set on.
     model : estimator
-        The one that is being trained, which may be a copy of it.
+        The estimator that is trained, which may be a copy of the other.
     X, y : as passed to fit
     metadata : dict
         Further arguments of fit for a scorer, such as `sample_weight`.
@@ -34,7 +34,7 @@ class EpochTasks(Callback):
         self._task.call_on_fit_task_begin(estimator=self._estimator, **self._of_fit)
 
     def on_epoch_end(self, net, *args, **kwargs):
-        """End it; a callback that wants no more ends training as skorch's own do."""
+        """End the task of an epoch; if a callback asks for it, end training as skorch's own do."""
         if self._end(self._task):
             self.stopped_ = True
             raise KeyboardInterrupt
@@ -44,20 +44,21 @@ class EpochTasks(Callback):
         self._end(self._root)
 
     def _end(self, task):
+        """End a task, and return whether a callback asks to stop."""
         return task.call_on_fit_task_end(
             estimator=self._estimator, reconstruction_attributes=self._state, **self._of_fit
         )
 
     def _state(self):
-        """Attributes of an estimator that predicts with the weights of now."""
+        """Attributes of an estimator that predicts with the present weights."""
         self._model.net_.prepare_to_predict()
-        of_callbacks = ("_skl_", "_callback_", "_parent_callback_")
+        prefixes = ("_skl_", "_callback_", "_parent_callback_")
         attributes = vars(self._model).items()
-        return {name: value for name, value in attributes if not name.startswith(of_callbacks)}
+        return {name: value for name, value in attributes if not name.startswith(prefixes)}
 
 
 def epoch_tasks(root, estimator, model, X, y, sample_weight):
-    """Callbacks of the net that tell those of the estimator; none without a task."""
+    """Callbacks for the net that report to those of the estimator; none without a task."""
     if root is None:
         return []
     metadata = {} if sample_weight is None else {"sample_weight": sample_weight}

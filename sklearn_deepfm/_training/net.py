@@ -1,4 +1,4 @@
-"""The skorch net that trains a DeepFM: steps, losses, epochs, and how they end."""
+"""The skorch net that trains a DeepFM: steps, losses, epochs, and the end of training."""
 
 import math
 from typing import Any
@@ -25,8 +25,8 @@ from sklearn_deepfm._training.weight_average import (
 )
 
 VALID_BATCH_SIZE = 4096
-N_TRIED = 64  # rows that are predicted after an epoch
-MOST_ROWS_OF_STATISTICS = 8192  # of the units' mean and variance under averaged weights
+N_TRIED = 64  # rows predicted after an epoch, to see whether the weights are finite
+MOST_ROWS_OF_STATISTICS = 8192  # rows that give BatchNorm's statistics for averaged weights
 
 
 class DeepFMNet(BaseNet):
@@ -35,7 +35,7 @@ class DeepFMNet(BaseNet):
     def train(
         self, train: Samples | DiskBuffer, valid: Samples | None, callbacks: list[Any]
     ) -> None:
-        """Run up to `max_epochs` epochs, on from where the last call ended."""
+        """Train for up to `max_epochs` epochs, from where the last call ended."""
         users: list[Any] = self.callbacks
         self.callbacks: list[Any] = callbacks
         if self.initialized_:
@@ -43,24 +43,27 @@ class DeepFMNet(BaseNet):
         else:
             self.initialize()
         self._restart_optimizer()
-        if self.group.has_shards:  # which may differ from each other
-            normalise_together(self.module_, self.group.of_joint_batch)
+        # Shards may differ, and then so do the means and variances of their parts of a batch.
+        if self.group.has_shards:
+            normalise_together(self.module_, self.group.sum_over_batch)
         try:
             self.partial_fit((train, valid))
             self.group.end_training(self.module_)
         finally:
-            # What callbacks gathered holds rows of the data.
+            # Callbacks may hold rows of the data, which are not to stay in the model.
             self.callbacks = users
             self.callbacks_: list[Any] = []
             self.average = self._trained_on = self._samples = None
             self._leave_group()
             self.unseen = []
             self.optimizer_.zero_grad()
+            # Adam's moments are twice as large as the weights, and only a net that goes on
+            # needs them; those of a diverged one may not be finite.
             if not self.keep_optimizer or self.diverged_ is not None:
                 self.optimizer_.state.clear()
 
     def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
-        """Training and validation samples, which come as a pair."""
+        """The pair of training and validation samples, which `train` passes as X."""
         return X
 
     def get_dataset(self, X: Any, y: Any = None) -> Samples | DiskBuffer:
@@ -71,19 +74,20 @@ class DeepFMNet(BaseNet):
     def get_iterator(self, dataset: Samples | DiskBuffer, training: bool = False) -> Any:
         if training:
             return self.group.shares_of(dataset.batches(self.batch_size, self.order_))
+        # Each process predicts its part of a validation batch.
         return dataset.batches(max(self.batch_size, VALID_BATCH_SIZE) * self.group.size)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Compute output, loss and gradient of a batch.
 
-        The loss that is minimised is the sum of the members' losses, what is recorded
-        their mean.
+        Training minimises the sum of the members' losses; their mean is recorded.
         """
-        if not self.module_.training:  # to say so to every layer in every step takes time
+        if not self.module_.training:  # to set the mode of every layer in every step takes time
             self.module_.train()
         x, y = batch
         logits = self._member_logits(x)
         loss = self.get_loss(logits, y, X=x, training=True)
+        # Several processes sum their losses before the check, so that all stop at the same step.
         if self.group.size > 1:
             loss.backward()
             loss = self.group.merge(self.module_, loss)
@@ -94,7 +98,7 @@ class DeepFMNet(BaseNet):
         return {"loss": loss / logits.shape[1], "y_pred": logits.detach().mean(1)}
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
-        """Compute output and loss of a batch, of which each process predicts a part."""
+        """Compute output and loss of a batch; each process predicts a part of it."""
         x, y = batch
         part, _ = self.group.part_of(batch)
         self.module_.eval()
@@ -103,13 +107,17 @@ class DeepFMNet(BaseNet):
             return {"loss": self.get_loss(logits, y, X=x), "y_pred": logits}
 
     def infer(self, x: dict[str, Any], **fit_params: Any) -> Tensor:
-        """Logits (batch, n_outputs): of the member that has not seen a row, else their mean."""
+        """Logits (batch, n_outputs): the mean of the members.
+
+        Where `x` has a "member" for each row, the logits of that one, which has not seen it.
+        """
         logits = self._member_logits(x)
         if "member" in x:
             return logits[torch.arange(len(logits), device=logits.device), x["member"]]
         return logits.mean(1)
 
     def _member_logits(self, x: dict[str, Any]) -> Tensor:
+        """Logits (batch, n_members, n_outputs) in float32, whatever the precision."""
         inputs = {name: part for name, part in x.items() if name in ("index", "value", "bags")}
         low = self.precision == "bfloat16" and self.module_.training
         with torch.autocast(x["index"].device.type, torch.bfloat16, enabled=low):
@@ -119,11 +127,11 @@ class DeepFMNet(BaseNet):
     def get_loss(
         self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
     ) -> Tensor:
-        """Mean over the batch of weight times loss; the weights have mean 1 over the set.
+        """Mean over the batch of weight times loss; the weights have mean 1 over all rows.
 
-        Of a process's part of a batch it is the part of that mean.
-        The loss of several labels or numbers is the sum of theirs, and so is that of
-        several members, whose logits are of shape (batch, n_members, n_outputs).
+        For one process's part of a batch, it is the share of that part in the mean. The losses
+        of several labels or target columns are summed, and so are those of several members,
+        whose logits have the shape (batch, n_members, n_outputs).
         """
         n_members = y_pred.shape[1] if y_pred.ndim == 3 else 1
         logits = y_pred.reshape(-1, y_pred.shape[-1])
@@ -134,11 +142,15 @@ class DeepFMNet(BaseNet):
         if "weight" in X:
             weight = X["weight"]
             losses = losses * (weight.unsqueeze(1) if weight.ndim == 1 else weight)
+        # "n_rows" counts the rows of a batch in all processes.
         mean: Tensor = losses.sum(0) / X["n_rows"] if "n_rows" in X else losses.mean(0)
         return mean.sum()
 
     def get_all_learnable_params(self) -> Any:
-        """Parameters by name; in a row-sparse step the table's touched rows stand for it."""
+        """Parameters by name; in a sparse step the touched rows stand in for the table.
+
+        The table itself has no gradient then, which callbacks such as clipping look for.
+        """
         for name, parameter in super().get_all_learnable_params():
             if name == "table" and self.module_.touched is not None:
                 yield name, self.module_.touched.rows
@@ -150,14 +162,14 @@ class DeepFMNet(BaseNet):
     ) -> None:
         """One pass over the batches, without waiting for a GPU after each of them.
 
-        There the losses of the batches are tensors until the epoch ends.
+        On a GPU the losses stay tensors until the epoch ends, and are then read at once.
         """
         if training:
             self._begin_epoch(iterator)
         else:
             self.group.average(statistics_of(self.module_))
             self._apply_average()
-            if iterator is not None:
+            if iterator is not None:  # in an epoch, only validation reads these rows
                 self.refresh_unseen()
         name, recorded = f"{prefix}_loss", []
         for batch in iterator or ():
@@ -177,17 +189,17 @@ class DeepFMNet(BaseNet):
             losses = torch.stack([row[name] for row in on_device]).tolist()
             for row, loss in zip(on_device, losses, strict=True):
                 row[name] = loss
-            strange = [n for n, loss in enumerate(losses) if not math.isfinite(loss)]
-            if training and strange:
-                n_steps = self.n_steps - len(losses) + strange[0]
-                raise Diverged(losses[strange[0]], n_steps)
+            not_finite = [n for n, loss in enumerate(losses) if not math.isfinite(loss)]
+            if training and not_finite:
+                n_steps = self.n_steps - len(losses) + not_finite[0]
+                raise Diverged(losses[not_finite[0]], n_steps)
         if iterator is not None:
             self.history.record(f"{prefix}_batch_count", len(recorded))
         if not training:
             self._check_weights()
 
     def _check_weights(self) -> None:
-        """The last step of an epoch has no loss after it that would tell: predict some rows."""
+        """Raise Diverged if the weights are not finite: no loss follows an epoch's last step."""
         samples: Any = self._samples
         x, _ = samples.few(N_TRIED)
         self.module_.eval()
@@ -195,15 +207,16 @@ class DeepFMNet(BaseNet):
             logits = self._member_logits(x)
         weights = [parameter.detach().square().sum() for parameter in self.module_.parameters()]
         is_well = all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights))
-        if not self.group.agrees(is_well, logits.device):
+        # All processes have to stop together; with shards, each has predicted rows of its own.
+        if not self.group.all_true(is_well, logits.device):
             raise Diverged(math.nan, self.n_steps)
 
     def _begin_epoch(self, batches: Any) -> None:
-        """Go on with the weights in training, which the average has replaced for validation."""
+        """Put back the weights in training, which their average has replaced for validation."""
         self._samples = batches.samples
         self.group.reseed(self)
-        # Batches of one row have no statistics: they are normalised as predictions are.
-        has_pairs = batches.have_pairs and has_statistics(self.module_)
+        # Statistics need two rows: BatchNorm takes its running ones for a batch of one row.
+        has_pairs = batches.has_two_rows_per_batch and has_statistics(self.module_)
         self._trained_on = batches if has_pairs else None
         if self.average is not None:
             self.average.restore()
@@ -211,7 +224,7 @@ class DeepFMNet(BaseNet):
             self.average = make_weight_average(self.module_, self.ema_epochs, len(batches))
 
     def _apply_average(self) -> None:
-        """Put the averaged weights into the module, with the statistics of their hidden units."""
+        """Put the averaged weights into the module, with BatchNorm statistics that fit them."""
         batches = self._trained_on
         if self.average is None or not self.average.apply() or batches is None:
             return
@@ -220,7 +233,7 @@ class DeepFMNet(BaseNet):
         with statistics_of_one_batch(self.module_):
             self._member_logits(x)
         self.group.average(statistics_of(self.module_))
-        self.module_.set_random_state(random)  # training goes on as if nothing had been drawn
+        self.module_.set_random_state(random)  # as if this pass had drawn no dropout
 
     def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
         self._apply_average()
@@ -228,19 +241,19 @@ class DeepFMNet(BaseNet):
         self.module_.release()
 
     def prepare_to_predict(self) -> None:
-        """Make the module predict as it would if training ended with the epoch."""
+        """Make the module predict as it would if training ended now."""
         self.refresh_unseen()
         self.module_.eval()
 
     def refresh_unseen(self) -> None:
-        """Set the rows that stand for unseen codes, now that those of the others have changed."""
+        """Recompute the table rows for unseen codes from those of the codes that were trained."""
         fill_unseen_rows(self.module_, self.frequencies, list(self.unseen))
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
-        """Call net and callbacks, and remember whether one of the user's has raised an error.
+        """Call net and callbacks, and remember whether an error in one has ended training.
 
-        Processes that train together end an epoch, or training, alike, and such an error of
-        one of them is a failure of all.
+        Processes that train together end epochs, and training, at the same places: an error
+        in a callback of one of them makes the fit fail in all.
         """
         stops, is_shared = False, method_name == "on_epoch_end" and self.group.size > 1
         try:
@@ -251,14 +264,15 @@ class DeepFMNet(BaseNet):
             stops = True
         except Exception:
             scores = (getattr(callback, "in_scorer_", False) for _, callback in self.callbacks_)
-            # Processes that train together all go back, since the others do not learn so far.
-            self.is_broken_off = self.group.size == 1 and not any(scores)
+            # A net that goes on keeps what it has learned before a callback's error, but not
+            # if the scorer fails. Several processes roll back: not all have come as far.
+            self.callback_failed = self.group.size == 1 and not any(scores)
             raise
         if is_shared:
             self.group.agree(self, stops)
 
     def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
-        """Train, and remember whether the user broke it off, or it diverged.
+        """Train, and remember whether the user interrupted training, or it diverged.
 
         skorch stops silently on KeyboardInterrupt, which is also how its EarlyStopping
         ends training.
@@ -266,7 +280,7 @@ class DeepFMNet(BaseNet):
         self.interrupted_, self.diverged_ = False, None
         try:
             return super().fit_loop(X, y, epochs, **kwargs)
-        except Stopped:
+        except Stopped:  # a regular end, on which all processes have agreed
             raise
         except KeyboardInterrupt:
             callbacks = [callback for _, callback in self.callbacks_]
@@ -280,31 +294,32 @@ class DeepFMNet(BaseNet):
             raise
         except Diverged as error:
             self.diverged_ = divergence_message(self, error)
-            raise KeyboardInterrupt from error  # with which skorch ends training in order
+            raise KeyboardInterrupt from error  # after which skorch still calls on_train_end
         except Exception:
             self._break_off()
             raise
         finally:
             if self.history_ and "dur" not in self.history_[-1]:
-                self.history_.pop()  # an epoch cut short
+                self.history_.pop()  # an epoch without a duration was cut short
 
     def _break_off(self) -> None:
-        """Make the weights reached usable, without the other processes, which may be gone."""
+        """End training with the present weights, alone, since other processes may be gone."""
         self._leave_group()
         self.on_train_end(self)
 
     def _leave_group(self) -> None:
+        """Go on as a single process."""
         normalise_together(self.module_, None)
         self.group = ALONE
 
 
 def _is_at_hand(loss: Tensor) -> bool:
-    """Whether its value can be read without waiting for a device."""
+    """Whether a loss can be read without waiting for a device."""
     return loss.device.type == "cpu"
 
 
 class DeepFMClassifierNet(ClassifierMixin, DeepFMNet):
-    """Net for classes, numbered from 0, or labels."""
+    """Net for classes, numbered from 0, or for several labels."""
 
     @property
     def classes_(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A trained net as plain data: sizes, settings, weights, history, what training goes on with."""
+"""A trained net as plain data: sizes, settings, weights, history, moments, generators."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SETTINGS = (
 
 
 def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
-    """State of a net, without what the fields and the target of its estimator say."""
+    """State of a net, without what follows from the fields and the target of its estimator."""
     state = net.__getstate__()
     plain = {
         "module": _without_prefix(state, "module__"),
@@ -48,12 +48,12 @@ def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
 
 
 def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
-    """The net of an estimator whose fields and target are there already.
+    """The net of an estimator that already has its fields and target.
 
     Raises
     ------
     Damaged
-        If the state is not one of such a net.
+        If the state does not fit such a net.
     """
     fields, target = estimator._fields, estimator._target
     try:
@@ -67,7 +67,7 @@ def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
             **{f"module__{name}": value for name, value in module.items()},
             **{name: plain["settings"][name] for name in SETTINGS},
         )
-        net.__setstate__({**vars(net), **_of_a_trained_net(plain, net)})
+        net.__setstate__({**vars(net), **_trained_state(plain, net)})
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise Damaged(f"the network cannot be built: {error}") from error
     return net
@@ -79,7 +79,7 @@ def optimizer_to_plain(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, plain: dict[str, Any]) -> None:
-    """Give an optimizer of the same parameters these moments."""
+    """Load moments into an optimizer of the same parameters."""
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": _of_plain(plain), "param_groups": groups})
 
@@ -99,7 +99,7 @@ def _of_plain(plain: dict[str, Any]) -> dict[int, Any]:
 
 
 def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
-    """What the network is built by must be what its weights have, before it takes memory."""
+    """Compare the sizes with those of the weights, before a network of them takes memory."""
     for name in ("n_fields", "n_features", "n_outputs", "n_members", "embed_dim"):
         expect(type(module[name]) is int and module[name] > 0, name)
     expect(module["n_fields"] == len(fields), "n_fields")
@@ -115,6 +115,7 @@ def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
     if "fm" in components and module["n_outputs"] > 1:
         expect(weights["fm_scale"].shape == (n_logits, embed_dim), "embed_dim")
     if "deep" in components:
+        # The matrices of the MLPs come last among the weights, each of shape (out, in).
         dims = [module["n_fields"] * embed_dim, *module["mlp_dims"], module["n_outputs"]]
         n_layers = module["n_members"] * (len(dims) - 1)
         layers = [weight.shape[::-1] for weight in weights.values() if weight.ndim == 2][-n_layers:]
@@ -122,7 +123,8 @@ def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
         expect(layers == [*pairwise(dims)] * module["n_members"], "mlp_dims")
 
 
-def _of_a_trained_net(plain: dict[str, Any], net: DeepFMNet) -> dict[str, Any]:
+def _trained_state(plain: dict[str, Any], net: DeepFMNet) -> dict[str, Any]:
+    """Entries of the pickle of a trained net besides its parameters."""
     state = {
         "history_": History({**epoch, "batches": []} for epoch in plain["history"]),
         "weights": plain["weights"],

@@ -15,10 +15,11 @@ def new_net(model, fields, target, *, random):
     Parameters
     ----------
     model : DeepFMClassifier or DeepFMRegressor
-        Gives the parameters.
+        Estimator that gives the parameters.
     fields : Fields
     target : target
     random : RandomState
+        Gives the seeds of the module and of the order of the rows.
     """
     dims = fields.dims
     if model.pretrained and not {"fm", "deep"} & set(model.components):

@@ -1,4 +1,4 @@
-"""Optimizers that update only those rows of the embedding table that a batch touches."""
+"""Optimizer that updates only those rows of the embedding table that a batch touches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,16 +8,16 @@ from torch import Tensor
 
 from sklearn_deepfm._model.touched_rows import TouchedRows, zeros
 
-ADAGRAD_RATE = 50  # times Adam's: a step of Adagrad shrinks with the steps already taken
+ADAGRAD_RATE = 50  # times Adam's learning rate, since Adagrad's steps shrink as it goes on
 LONGEST_MEMORY = 200  # steps after which less than 1e-9 of a first moment is left
 
 
 class RowSparseAdam(torch.optim.Adam):
-    """Adam for the weights of the MLP, and a rule by rows for the embedding table.
+    """Adam for the weights of the MLP, and a rule by table rows for the embedding table.
 
-    A row last touched `g` steps ago takes its step with the gradient
-    ``grad + g * weight_decay * row``, so that the L2 of the steps it missed is caught
-    up. The rule "adam" first lets it move along its momentum for the ``g - 1`` steps
+    A table row last touched `g` steps ago takes its step with the gradient
+    ``grad + g * weight_decay * row``, and so catches up on the L2 of the steps that it
+    missed. The rule "adam" first lets it move along its momentum for the ``g - 1`` steps
     missed, as dense Adam does, that is by ``beta1 + .. + beta1 ** (g - 1)`` times
     ``lr * mean / (sqrt(square) + eps)``, and then lets its first moment decay by
     ``beta1 ** g`` and its second by ``beta2 ** g``. This is not quite dense Adam, since
@@ -29,12 +29,13 @@ class RowSparseAdam(torch.optim.Adam):
     ----------
     params : iterable of dict
         Parameter groups. The one with ``rows="adam"`` or ``rows="adagrad"`` holds the
-        table alone; all others are updated as by :class:`torch.optim.Adam`. A group with
-        ``first_decay`` has it as the penalty of its first `n_first` columns, and one with
-        ``frozen``, a mask of rows, keeps these but for those columns. One with
-        ``n_members`` and ``member``, a member for each column, keeps a sum for each.
+        table alone; all others are updated as by :class:`torch.optim.Adam`. The table's
+        group may have ``first_decay``, the penalty of its first `n_first` columns;
+        ``frozen``, a mask of table rows of which only these columns are updated; and
+        ``n_members`` with ``member``, the member of each column, for which Adagrad keeps
+        sums of their own.
     touched : callable
-        Returns the rows of the last batch, with their gradient. None: no row.
+        Returns the table rows of the last batch, with their gradient, or None.
     **kwargs
         As for :class:`torch.optim.Adam`.
 
@@ -63,6 +64,7 @@ class RowSparseAdam(torch.optim.Adam):
                 self._step_rows(group, touched)
                 continue
             _add_first_decay(group)
+            # torch's Adam would move frozen rows too: they are put back after its step.
             if group.get("frozen") is not None:
                 kept.append((group, group["params"][0].clone()))
         super().step()
@@ -72,12 +74,13 @@ class RowSparseAdam(torch.optim.Adam):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state, without what torch does to `step` and `last_step` on the way.
+        """Load a state, with `step` and `last_step` of the types that a step needs.
 
         Raises
         ------
         ValueError
-            If it is not one of these parameters: torch would read and write beyond it.
+            If shapes or types are not those of these parameters: steps would read and write
+            beyond the arrays.
         """
         parameters = [(p, group) for group in self.param_groups for p in group["params"]]
         for position, saved in state_dict["state"].items():
@@ -90,11 +93,13 @@ class RowSparseAdam(torch.optim.Adam):
         for position, saved in state_dict["state"].items():
             if "last_step" in saved:
                 table = self.param_groups[0]["params"][position]
+                # torch has converted it to the floating type of the table.
                 self.state[table]["last_step"] = saved["last_step"].to(table.device)
-                # On the host, or each step would wait for the device.
+                # torch has moved it to the device, and each step would wait to read it there.
                 self.state[table]["step"] = saved["step"].cpu()
 
     def _step_rows(self, group: dict, touched: TouchedRows) -> None:
+        """Update the touched rows of the table, and their state, by the rule of the group."""
         (table,) = group["params"]
         positions, rows = touched.positions, touched.rows
         begin, update = _RULES[group["rows"]]
@@ -117,15 +122,16 @@ class RowSparseAdam(torch.optim.Adam):
         rows.grad = None
 
         state["last_step"].index_fill_(0, positions, step)
-        targets = [*(state[name] for name in names), table]
-        for target, values in zip(targets, [*moments, new], strict=True):
+        stored = [*(state[name] for name in names), table]
+        for tensor, values in zip(stored, [*moments, new], strict=True):
+            # Slots of the same position must all write the values of one of them.
             if touched.source is not None:
                 values = values.index_select(0, touched.source)
-            target.index_copy_(0, positions, values)
+            tensor.index_copy_(0, positions, values)
 
 
 def _layout_of_state(parameter: Tensor, group: dict) -> dict[str, Any]:
-    """Shape and type of what is kept of a parameter."""
+    """Shape and type of each entry of the state of a parameter."""
     n_members, rule = group.get("n_members", 1), group.get("rows")
     state: dict[str, Any] = {"step": ((), torch.float32)}
     if rule:
@@ -137,11 +143,12 @@ def _layout_of_state(parameter: Tensor, group: dict) -> dict[str, Any]:
 
 
 def _layout(value: Any) -> Any:
+    """Shape and type of one entry."""
     return (tuple(value.shape), value.dtype) if torch.is_tensor(value) else type(value)
 
 
 def _add_first_decay(group: dict) -> None:
-    """Add to the gradient what makes the penalty of the first columns another one."""
+    """Add to the gradient the part of the first columns' penalty that `weight_decay` lacks."""
     table = group["params"][0]
     more = group.get("first_decay", group["weight_decay"]) - group["weight_decay"]
     if more and group["n_first"] and table.grad is not None:
@@ -150,7 +157,7 @@ def _add_first_decay(group: dict) -> None:
 
 
 def _unless_frozen(group: dict, positions: Tensor | slice, before: Tensor, new: Tensor) -> Tensor:
-    """The new rows; of frozen ones the embeddings are those before."""
+    """The new rows, in which frozen ones have the embeddings from before the step."""
     if group.get("frozen") is None:
         return new
     is_embedding = torch.arange(new.shape[1], device=new.device) >= group["n_first"]
@@ -171,10 +178,12 @@ def _update_adam(
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
 ) -> Tensor:
-    """Bring the moments up to date, in place, and return the new rows."""
+    """Update the moments in place, and return the new rows."""
     lr, eps, (beta1, beta2) = group["lr"], group["eps"], group["betas"]
     grad = torch.addcmul(grad, gap, penalty)
     decay = beta1 ** gap.clamp(max=LONGEST_MEMORY)
+    # The steps missed, in closed form: the momentum of each is beta1 times that of the one
+    # before. Bias is corrected as in the previous step; 1 at least, or this divides by 0.
     before = max(step - 1, 1)
     scale = exp_avg_sq.sqrt().mul_((1 - beta2**before) ** -0.5).add_(eps)
     missed = (beta1 - decay) * (lr / ((1 - beta1) * (1 - beta1**before)))
@@ -193,13 +202,15 @@ def _begin_adagrad(table: Tensor, n_members: int) -> dict[str, Tensor]:
 def _update_adagrad(
     rows: Tensor, grad: Tensor, penalty: Tensor, gap: Tensor, step: int, group: dict, sum: Tensor
 ) -> Tensor:
-    """Bring the sums of mean squared gradients up to date, in place, and return the new rows."""
-    # The steps missed add their squares one by one: the square of their sum would stall the row.
+    """Update the sums of mean squared gradients in place, and return the new rows."""
+    # Each step missed adds a square of its own. The square of their sum would be so large that
+    # the row would hardly move any more.
     squares = torch.addcmul(grad.square(), gap, penalty.square())
     member = group.get("member")
     if member is None:
         sum.add_(squares.mean(1, keepdim=True))
     else:
+        # A mean over the columns of each member.
         sum.index_add_(1, member, squares, alpha=sum.shape[1] / len(member))
     scale = sum.sqrt().add_(group["eps"])
     scale = scale if member is None else scale.index_select(1, member)
@@ -216,7 +227,7 @@ _RULES: dict[str, tuple[Callable[[Tensor, int], dict[str, Tensor]], Callable[...
 def resize_rows(
     optimizer: torch.optim.Optimizer, old: Tensor, new: Tensor, source: Tensor, is_new: Tensor
 ) -> None:
-    """Carry the optimizer's state of a table over to one with more rows.
+    """Transfer the optimizer's state of a table to one with more rows.
 
     Parameters
     ----------

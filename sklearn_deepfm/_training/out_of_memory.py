@@ -1,4 +1,4 @@
-"""What to say where memory runs out: how much a model takes, and which smaller one would fit."""
+"""Errors where memory runs out: how much a model takes, and which smaller one would fit."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from sklearn_deepfm._training.defaults import batch_size
 from sklearn_deepfm._training.devices import device_of
 
 FLOAT = 4  # bytes
-USABLE = 0.8  # of what is free
-# Arrays of the size of a batch's embeddings, and of its hidden units, that a step holds at once.
+USABLE = 0.8  # share of the free memory that a smaller model may take
+# How many arrays as large as a batch's embeddings, or its hidden units, a step holds at once.
 PER_CELL, PER_UNIT = 6, 4
 
 
 @contextlib.contextmanager
 def explain_out_of_memory(model: Any, n_rows: int, goes_on: bool) -> Iterator[None]:
-    """Turn whatever is raised where memory runs out into an error that says what would fit.
+    """Turn any error of lack of memory into a MemoryError that says what would fit.
 
     Parameters
     ----------
     model : DeepFMClassifier or DeepFMRegressor
-        Gives the parameters, and the fields once it has them.
+        Estimator that gives the parameters, and the fields once it has them.
     n_rows : int
         Number of training rows.
     goes_on : bool
-        Whether the model has a net, which is trained further.
+        Whether the model already has a net, which is trained further.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def explain_out_of_memory(model: Any, n_rows: int, goes_on: bool) -> Iterator[No
         if not is_out_of_memory(error):
             raise
         fields = getattr(model, "_fields", None)
-        if fields is None:
+        if fields is None:  # the size of the table is not known yet
             raise
         device = model.net_.device if goes_on else device_of(model.device)
         message = memory_message(
@@ -59,9 +59,10 @@ def explain_out_of_memory(model: Any, n_rows: int, goes_on: bool) -> Iterator[No
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether that is what an error of NumPy or torch means."""
+    """Whether an error of NumPy or torch means that memory ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    # On a CPU torch raises a plain RuntimeError: only its text tells.
     text = str(error).lower()
     return any(sign in text for sign in ("allocate memory", "not enough memory", "out of memory"))
 
@@ -77,7 +78,7 @@ def memory_message(
     free: float | None,
     goes_on: bool = False,
 ) -> str:
-    """Where the memory goes, and the value of a parameter with which it would be enough."""
+    """Message that says where the memory goes, and which value of a parameter would fit."""
     members = int(model.n_members)
     copies = _copies(model)
     dim = int(model.embed_dim)
@@ -103,11 +104,16 @@ def memory_message(
 
 
 def _copies(model: Any) -> int:
-    """Arrays of the table's size: itself, gradient or scratch, moments, average, an epoch's."""
+    """Number of arrays as large as the table.
+
+    Always the table, its gradient or scratch memory, and the copy of an epoch's weights; Adam has
+    two moments, and the average of the weights is one more.
+    """
     return 3 + (2 if model.table_optimizer == "adam" else 0) + (model.ema_epochs > 0)
 
 
 def _lower(name: str, now: int, fitting: int | None) -> str:
+    """Advice to lower a parameter, to a value if one is known to fit."""
     if fitting is None:
         return f"Lower {name}, now {now}."
     if fitting < 1:
@@ -116,6 +122,7 @@ def _lower(name: str, now: int, fitting: int | None) -> str:
 
 
 def _power_of_2(number: float) -> int:
+    """Largest power of 2 that is not above a number; 0 below 1."""
     return 2 ** int(number).bit_length() // 2 if number >= 1 else 0
 
 
@@ -128,16 +135,17 @@ def _size(n_bytes: float) -> str:
 
 
 def free_bytes(device: str) -> float | None:
-    """Memory that this process can still take; None if the system does not say."""
+    """Memory in bytes that this process can still take; None if the system does not say."""
     if device.startswith("cuda"):
         return float(torch.cuda.mem_get_info(device)[0])
     free: float | None = None
     with contextlib.suppress(AttributeError, OSError, ValueError):
         free = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
+        import resource  # not on Windows
 
         limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        # The limit is one of address space, whose size in pages statm gives first.
         if limit != resource.RLIM_INFINITY:
             with open("/proc/self/statm") as file:
                 taken = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""What a fit tells of its progress: a line per epoch, or a bar where there is a terminal."""
+"""Progress of a fit: a line per epoch, or a bar where there is a terminal."""
 
 import sys
 import warnings
@@ -12,7 +12,7 @@ _LOSSES = {"train_loss": "train loss", "valid_loss": "valid loss"}
 
 
 class EpochLines(Callback):
-    """Print a line after each epoch, with the time that all further ones would take.
+    """Print a line after each epoch, if asked with the time that all further ones would take.
 
     Parameters
     ----------
@@ -34,6 +34,7 @@ class EpochLines(Callback):
             f"learning rate {epoch['learning_rate']:.1e}  {epoch['dur']:.1f} s"
         )
         if self.tells_time:
+            # "At most", since early stopping may end training sooner.
             times = net.history[self._before :, "dur"]
             left = sum(times) / len(times) * (net.max_epochs - len(times))
             line += f"  at most {left:.0f} s left"
@@ -41,7 +42,7 @@ class EpochLines(Callback):
 
 
 class EpochBar(Callback):
-    """A bar that fills up with the batches of all epochs, as tqdm draws it."""
+    """A bar of tqdm that fills up with the batches of all epochs."""
 
     def on_train_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         with warnings.catch_warnings():
@@ -67,11 +68,11 @@ class EpochBar(Callback):
         self._bar.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # a bar is of this process
+        return {}  # a bar belongs to one process
 
 
 def progress_callbacks(verbose: int) -> list[tuple[str, Callback]]:
-    """Nothing, lines, or a bar; in the place of a bar lines if nobody sees it drawn."""
+    """No callback, lines, or a bar; lines also replace a bar where nobody would see it."""
     if verbose <= 0:
         return []
     if verbose > 1 and _is_drawn():
@@ -80,9 +81,9 @@ def progress_callbacks(verbose: int) -> list[tuple[str, Callback]]:
 
 
 def _is_drawn() -> bool:
-    """Whether errors go to a terminal or a notebook, where a line can be written anew.
+    """Whether stderr is a terminal or a notebook, where a line can be overwritten.
 
-    Those of the processes of a parallel search share a terminal and would overwrite each other.
+    Processes of a parallel search share a terminal and would overwrite each other's bars.
     """
     stream = sys.stderr
     if stream is None or stream.closed or current_process().name != "MainProcess":
@@ -91,6 +92,7 @@ def _is_drawn() -> bool:
 
 
 def _figures(epoch: dict[str, Any]) -> str:
+    """Losses of an epoch, and its score unless that is the negative validation loss."""
     shown = dict(_LOSSES)
     if "valid_score" in epoch and epoch["valid_score"] != -epoch["valid_loss"]:
         shown["valid_score"] = "valid score"

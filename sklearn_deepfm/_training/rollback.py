@@ -1,4 +1,4 @@
-"""What training goes back to if it fails: the net before a call, or the weights of an epoch."""
+"""Undo for training: restore the net as it was before a call, or the weights of an epoch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sklearn_deepfm._training.weight_snapshot import WeightSnapshot
 
 
 class NetRollback:
-    """A net before a call that goes on with it, to be put back if the call fails.
+    """State of a net before a call that trains it further, to restore it if the call fails.
 
-    What the call replaces is held, what it changes in place is copied: of a table of which
-    steps update the rows of a batch only, the rows of the call.
+    Objects that the call replaces are kept, and tensors that it changes in place are copied.
+    With sparse updates, only those rows of the table are copied that the call touches.
 
     Parameters
     ----------
@@ -37,13 +37,16 @@ class NetRollback:
         self._copy: WeightSnapshot | None = None
 
     def copy(self, samples: Samples) -> None:
-        """Copy what training on these samples, which is about to begin, changes in place."""
-        self._net.n_steps, self._net.is_broken_off = 0, False  # whatever an earlier call left
+        """Copy the tensors that training on these samples is about to change in place."""
+        self._net.n_steps, self._net.callback_failed = (
+            0,
+            False,
+        )  # an earlier call may have left others
         tensors, rows = self._tensors(), None
         of_table = [name for name, t in tensors.items() if name.startswith("table") and t.ndim]
         if self._net.module_.table is self._table:
             rows = changed_rows(self._net, samples)
-        else:  # it has grown: the table before is left alone
+        else:  # the table has grown: the call changes the new one, not the old
             tensors = {name: t for name, t in tensors.items() if name not in of_table}
         self._copy = WeightSnapshot(tensors, {} if rows is None else dict.fromkeys(of_table, rows))
 
@@ -56,15 +59,15 @@ class NetRollback:
         return tensors
 
     @property
-    def is_broken_off(self) -> bool:
+    def callback_failed(self) -> bool:
         """Whether a callback has raised an error after a step of the call."""
         has_learned: bool = self._copy is not None and self._net.n_steps > 0
-        return has_learned and self._net.is_broken_off
+        return has_learned and self._net.callback_failed
 
-    def put_back(self) -> None:
-        """Make the net what it was."""
+    def restore(self) -> None:
+        """Restore the net as it was before the call."""
         net, module, optimizer = self._net, self._net.module_, self._net.optimizer_
-        vars(net).clear()
+        vars(net).clear()  # the call may have added attributes
         vars(net).update(self._attributes)
         module.table = self._table
         module.set_slopes(net.module__slopes)
@@ -80,13 +83,13 @@ class NetRollback:
         module.release()
 
     def close(self) -> None:
-        """Delete the files that large copies are in."""
+        """Delete the temporary files of large copies."""
         if self._copy is not None:
             self._copy.close()
 
 
 class LastEpochWeights(Callback):
-    """Keep the weights of each epoch during the next one, and put them back if that diverges."""
+    """Keep the weights of each epoch during the next one, and restore them if that diverges."""
 
     def on_train_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         self._n_epochs = len(net.history)
@@ -94,7 +97,7 @@ class LastEpochWeights(Callback):
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         self._drop()
-        if len(net.history) > self._n_epochs + 1:
+        if len(net.history) > self._n_epochs + 1:  # an epoch of this fit has ended
             rows = changed_rows(net, kwargs["dataset_train"])
             state = net.module_.state_dict()
             self._copy = WeightSnapshot(state, {} if rows is None else {"table": rows})
@@ -112,12 +115,13 @@ class LastEpochWeights(Callback):
 
 
 def changed_rows(net: Any, samples: Samples | DiskBuffer) -> Tensor | None:
-    """Rows of the table that training on some samples may change; None: any.
+    """Rows of the table that training on some samples may change; None: all of them.
 
-    Those of their codes, and the fields' first ones, which follow the others.
+    They are the rows of the samples' codes, and the first row of each field, which is computed
+    from the others.
     """
     module = net.module_
-    if isinstance(samples, DiskBuffer):
+    if isinstance(samples, DiskBuffer):  # whose codes are not in memory
         return None
     n_cells = samples.index.numel() + (0 if samples.bags is None else len(samples.bags.members))
     if not module.sparse or n_cells >= len(module.table):

@@ -1,4 +1,4 @@
-"""A run of training: parameters and callbacks for the net of an estimator, and what came of it."""
+"""One run of training: set up the net of an estimator, train it, and report the outcome."""
 
 from sklearn_deepfm._common.user_warning import warn_user
 from sklearn_deepfm._training.callbacks import copy_callback, training_callbacks
@@ -23,27 +23,28 @@ def run_training(
     checkpoint=None,
     group=ALONE,
 ):
-    """Train the net of a model, on from where it is.
+    """Train the net of a model, from its present weights.
 
     Parameters
     ----------
     model : DeepFMClassifier or DeepFMRegressor
-        Gives the parameters.
+        Estimator that has the net and gives the parameters.
     samples : Samples or DiskBuffer
     valid_samples : Samples or None
     scorer : callable or None
         As :func:`validation_scorer` gives it.
     n_epochs : int
-        At most so many.
+        Largest number of epochs, those of a checkpoint included.
     keep_optimizer : bool
         Whether a pickle carries the optimizer's state, to go on training.
     rollback : NetRollback or None
-        Of a net that has been trained before.
+        Undo for a net that has been trained before; None for a new one.
     in_stream : bool, default=False
-        Whether this is one part of many, over which the weights are not averaged.
+        Whether this is one of many parts of a stream: the weights are then not averaged.
     tasks : sequence of (name, callback), default=()
-        What tells scikit-learn's callbacks of the epochs.
+        Callbacks that report the epochs to scikit-learn's callbacks.
     checkpoint : Checkpoint, default=None
+        File to resume from, if it exists, and to write between epochs.
     group : TrainingGroup, default=ALONE
         The processes that train together.
 
@@ -54,20 +55,22 @@ def run_training(
     """
     net, users = model.net_, [copy_callback(callback) for callback in model.callbacks or ()]
     warn_of_slow_bfloat16(model.precision, net.device)
-    net.unseen = unseen_rows_of_members(samples, net.module__n_features, group.seen_in_shards)
+    net.unseen = unseen_rows_of_members(samples, net.module__n_features, group.seen_anywhere)
     net.callbacks, net.keep_optimizer, net.max_epochs = users, keep_optimizer, n_epochs
-    _set_parameters(model, samples.n_in_all, in_stream)
+    _set_parameters(model, samples.n_rows_in_all, in_stream)
     n_epochs_before = len(net.history) if net.initialized_ else 0
     callbacks = _callbacks_of(model, users, scorer, valid_samples is not None, tasks, group)
     if checkpoint is not None:
         net.max_epochs = n_epochs - checkpoint.begin(model, samples, valid_samples, group)
+        # First, so that it saves and restores the others before they act in an epoch.
         callbacks.insert(0, ("deepfm_checkpoint", checkpoint))
     if rollback is not None:
         rollback.copy(samples)
+    # Last before training: a process that fails earlier can still tell the others why.
     group.begin_training(model, samples, valid_samples)
     net.train(samples, valid_samples, callbacks)
     net.max_epochs = n_epochs
-    if checkpoint is not None and not net.interrupted_:
+    if checkpoint is not None and not net.interrupted_:  # else the user may want to go on
         checkpoint.end()
     if net.diverged_ is not None:
         _report_divergence(net, model.history_, n_epochs_before)
@@ -103,7 +106,7 @@ def _callbacks_of(model, users, scorer, has_valid, tasks, group):
 
 
 def _report_divergence(net, history, n_epochs_before):
-    """Warn if weights of an epoch of this fit are left, else raise."""
+    """Warn if an epoch of this call has ended, whose weights are kept; else raise."""
     if len(history) == n_epochs_before:
         raise ValueError(f"{net.diverged_} The model is as it was before this call.")
     left = epoch_of_weights_left(history, n_epochs_before)

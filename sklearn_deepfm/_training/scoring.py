@@ -1,14 +1,15 @@
-"""The score of the validation rows, from their logits."""
+"""Scores of the validation rows, computed from their logits."""
 
 from inspect import signature
 
 import numpy as np
 from sklearn.metrics import get_scorer, get_scorer_names
 
-MAX_REPEATS = 10**6
+MAX_REPEATS = 10**6  # repeated rows that are allowed beyond 100 for each row
 
 
 def is_scoring(scoring):
+    """Whether a value is allowed for the parameter `scoring`."""
     if isinstance(scoring, str):
         return scoring == "loss" or scoring in get_scorer_names()
     return callable(scoring)
@@ -26,7 +27,7 @@ def validation_scorer(scoring, valid, target):
         else:
             repeats = _as_counts(valid.weight, scoring)
             y = np.repeat(y, repeats, axis=0)
-    X = np.zeros((len(y), 1))  # the fixed_predictions are known: nothing is read from it
+    X = np.zeros((len(y), 1))  # predictions come from the logits: X gives the number of rows alone
 
     def score(logits):
         logits = logits.astype(np.float64)
@@ -44,7 +45,7 @@ def _takes_weight(scorer):
 
 
 def _as_counts(weight, scoring):
-    """Weights as numbers of repetitions, which any scorer can be given."""
+    """Integer weights as numbers of repetitions of rows, for a scorer that takes no weights."""
     if (weight != np.round(weight)).any() or weight.sum() > 100 * len(weight) + MAX_REPEATS:
         raise ValueError(
             f"scoring={scoring!r} must take sample_weight, since the validation rows have weights. "

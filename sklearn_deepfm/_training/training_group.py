@@ -1,4 +1,4 @@
-"""The processes that train one model, as training sees them: here one process, alone."""
+"""The group of processes that train one model, as training sees it: here a group of one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from sklearn_deepfm._samples.samples import Batch, Batches, Samples
 
 
 class Stopped(KeyboardInterrupt):
-    """All processes end training after the same epoch; skorch takes it as the end in order."""
+    """Raised in all processes after the same epoch; skorch takes it as a regular end."""
 
 
 class TrainingGroup:
-    """A group of one process, which has nobody to ask or to tell.
+    """A group of one process, whose methods have nothing to exchange.
 
-    `_distributed` derives the group of several processes from it. Training calls these methods
-    at the same places in both cases and never asks how many processes there are to decide
-    what a step does.
+    `_distributed` derives the group of several processes from it. Training calls the same
+    methods at the same places in both cases.
 
     Attributes
     ----------
@@ -30,7 +29,7 @@ class TrainingGroup:
     size : int
         Number of processes.
     has_shards : bool
-        Whether each of them has rows of its own, as opposed to the same ones.
+        Whether each process has rows of its own; else all have the same rows.
     """
 
     rank: int = 0
@@ -40,11 +39,11 @@ class TrainingGroup:
     # Facts
 
     def of_first(self, step: str, value: Any) -> Any:
-        """What the first process gives at a step."""
+        """The value that the first process gives at a step."""
         return value
 
     def of_shards(self, step: str, value: Any) -> list[Any]:
-        """What is known of all rows: a part of each process if they have shards, else one."""
+        """Values that cover all rows: one of each process if they have shards, else this one."""
         return [value]
 
     def compare(self, step: str, facts: dict[str, Any]) -> None:
@@ -53,49 +52,49 @@ class TrainingGroup:
     # Before, between and after epochs
 
     def begin(self, estimator: Any, random: np.random.RandomState) -> None:
-        """Compare parameters and versions, and let all draw as the first process does."""
+        """Compare parameters and versions, and give all the random state of the first process."""
 
     def begin_training(self, estimator: Any, train: Samples, valid: Samples | None) -> None:
-        """Compare all that training begins with, the last step that a process may refuse."""
+        """Compare rows, fields and weights, after which no process may refuse the fit any more."""
         estimator.net_.group = self
 
     def agree(self, net: Any, stops: bool) -> None:
-        """End an epoch of a net with one history and learning rate, those of the first process."""
+        """End an epoch with the history and learning rate of the first process in all of them."""
 
-    def agrees(self, flag: bool, device: torch.device) -> bool:
-        """Whether all processes say yes."""
+    def all_true(self, flag: bool, device: torch.device) -> bool:
+        """Whether a flag is true in all processes."""
         return flag
 
     def end_training(self, module: nn.Module) -> None:
         """End with the same weights in all processes."""
 
-    def seen_in_shards(self, seen: Tensor) -> Tensor:
-        """What any process has seen, of a mask of what this one has."""
+    def seen_anywhere(self, seen: Tensor) -> Tensor:
+        """Mask of what any process has seen, from the mask of what this one has seen."""
         return seen
 
     def reseed(self, net: Any) -> None:
-        """Let dropout draw other units in each process, for the epoch that begins."""
+        """Seed dropout for the epoch that begins, differently in each process."""
 
     # In each step
 
     def shares_of(self, batches: Batches) -> Any:
-        """The part of each training batch that is this process's."""
+        """Part of this process in each training batch."""
         return batches
 
     def part_of(self, batch: Batch) -> Batch:
-        """Rows of a batch that are this process's."""
+        """Part of this process in a batch."""
         return batch
 
     def concatenated(self, tensor: Tensor, n: int) -> Tensor:
-        """What all processes have made of their parts of `n` rows, in the order of ranks."""
+        """Results of all processes for their parts of `n` rows, in the order of ranks."""
         return tensor
 
     def merge(self, module: Any, loss: Tensor) -> Tensor:
-        """Sum gradients over the processes, and their parts of a loss."""
+        """Sum the gradients, and the parts of a loss, over the processes."""
         return loss
 
-    def of_joint_batch(self, sums: Tensor) -> Tensor:
-        """Sums over the rows of a batch, of the parts of all processes that have any."""
+    def sum_over_batch(self, sums: Tensor) -> Tensor:
+        """Sums over all rows of a batch, from the sums over this process's part of it."""
         return sums
 
     def average(self, tensors: Sequence[Tensor]) -> None:

@@ -13,16 +13,16 @@ from sklearn_deepfm._samples.samples import Samples
 def unseen_rows_of_members(
     samples: Samples, n_features: int, everywhere: Callable[[Tensor], Tensor] = lambda seen: seen
 ) -> list[Tensor]:
-    """For each member, the rows of the table that only samples it holds out have.
+    """For each member, the table rows of codes that occur only in samples it holds out.
 
     Parameters
     ----------
     samples : Samples or DiskBuffer
-        The training rows. Members hold out those that weigh nothing for them.
+        The training rows. A member holds out those that have weight 0 for it.
     n_features : int
         Number of rows of the table.
     everywhere : callable, default=the identity
-        From what has been seen here to what has been seen by any of several processes.
+        From the mask of what this process has seen to that of what any process has seen.
 
     Returns
     -------
@@ -43,12 +43,12 @@ def unseen_rows_of_members(
 
 
 def _mark_seen(seen: Tensor, samples: Samples, learns: Tensor) -> None:
-    """Mark the rows that each member learns of, and in the last line those of all samples."""
+    """Mark the table rows that each member learns, and in the last line those of all samples."""
     parts: list[tuple[Tensor, Tensor | None]] = [(column, None) for column in samples.index.T]
     if samples.bags is not None:
         n_bags = (len(samples.bags.starts) - 1) // len(samples)
-        of_bags = samples.bags.bag_of_members().div(n_bags, rounding_mode="floor")
-        parts.append((samples.bags.members, of_bags))
+        sample_of_code = samples.bags.bag_of_members().div(n_bags, rounding_mode="floor")
+        parts.append((samples.bags.members, sample_of_code))
     for rows, sample in parts:
         rows = rows.long()
         seen[-1, rows] = True
@@ -60,16 +60,17 @@ def _mark_seen(seen: Tensor, samples: Samples, learns: Tensor) -> None:
 def fill_unseen_rows(
     module: DeepFM, frequencies: Iterable[tuple[int, np.ndarray]], unseen: list[Tensor]
 ) -> None:
-    """Set each field's row for unseen codes to the mean of its rows by frequency.
+    """Set each field's row for unseen codes to the mean of its rows, weighted by frequency.
 
-    A code that one of several members has not seen gets that member's mean as well.
+    A code that one of several members has not seen gets the mean over the codes that the
+    member has seen, in that member's columns.
 
     Parameters
     ----------
     module : DeepFM
     frequencies : iterable of (int, ndarray)
-        For each field, its first row, which stands for unseen codes, and the weight of
-        each of its rows.
+        For each field, its first table row, which stands for unseen codes, and the weight
+        of each of its table rows.
     unseen : list of Tensor
         As :func:`unseen_rows_of_members` gives them.
     """
@@ -86,6 +87,7 @@ def fill_unseen_rows(
         for columns, positions in members:
             local = positions[(positions >= start) & (positions < stop)] - start
             if len(local):
+                # The member's mean is one of the rows that it has trained.
                 rest = share.index_fill(0, local, 0)
                 rows[0, columns] = rest @ rows[:, columns] / rest.sum()
                 rows[local.unsqueeze(1), columns] = rows[0, columns]

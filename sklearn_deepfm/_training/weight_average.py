@@ -14,19 +14,19 @@ from sklearn_deepfm._model.layers import BatchNorm
 from sklearn_deepfm._model.touched_rows import TouchedRows, zeros
 from sklearn_deepfm._training.weight_snapshot import to_numpy
 
-N_AT_ONCE = 2**22  # elements exchanged at a time
-UPDATES_IN_SPAN = 100  # of a dense average: more take time and change little
-LEAST_UPDATES_OF_EPOCH = 20
+N_AT_ONCE = 2**22  # elements exchanged at a time, which bounds the memory for it
+UPDATES_IN_SPAN = 100  # of a dense average: more would take time and change little
+LEAST_UPDATES_OF_EPOCH = 20  # of a dense average, however long its span
 LONGEST_SPAN = 1e9  # steps, beyond which the decay would be rounded to 1
 
 
 class WeightAverage:
-    """Weights averaged over the steps, the last ones most, without those before the first.
+    """Exponential moving average of weights over training steps, without the initial weights.
 
     After `t` steps the average of a weight is
     ``sum_s decay**(t - s) * w_s / sum_s decay**(t - s)`` over the steps s from 1 to t.
-    Of a table whose steps touch some rows only, a row is brought up to date when it is
-    touched, and all of them when the average is asked for.
+    With sparse updates, the average of a table row is brought up to date when the row is
+    touched, and those of all rows when the averages are applied.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ class WeightAverage:
     decay : float
         In [0, 1).
     every : int
-        Steps from one update to the next, which is what `t` counts: a few hundred in the
-        span that matters are as good as all.
+        Steps from one update of the average to the next. Above 1, the `t` of the formula
+        counts updates.
     by_rows : bool
-        Whether the steps touch some rows of the table only; needs ``every=1``.
+        Whether steps touch only some rows of the table; needs ``every=1``.
     statistics : sequence of Tensor
-        What else belongs to the weights in training: put back with them.
+        Further tensors that belong to the weights in training, and are restored with them.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, touched: TouchedRows | None) -> None:
-        """Take in the weights after a step; `touched` holds its rows as they were before."""
+        """Add the weights after a step; `touched` holds the touched rows as they were before it."""
         self._n_calls += 1
         if self._n_calls % self._every and self._step:
             return
         self._step += 1
         share = 1 / self._total_weight(self._step)  # of the newest weights
         whole = slice(0 if self._last_step is None else 1, None)
-        # One call for all of them; torch's own optimizers use these functions as well.
+        # Private, but one call for all weights; torch's own optimizers use these functions.
         torch._foreach_lerp_(self._averages[whole], self._weights[whole], share)
         if self._last_step is None or touched is None:
             return
@@ -86,7 +86,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def apply(self) -> bool:
-        """Put the averages into the module, the weights in training aside.
+        """Put the averages into the module, and set the weights in training aside.
 
         Returns
         -------
@@ -114,7 +114,7 @@ class WeightAverage:
                 statistic.copy_(kept)
 
     def to_plain(self) -> dict[str, Any]:
-        """All of it as numbers and arrays."""
+        """State of the average as numbers and arrays."""
         return {
             "averages": [to_numpy(average) for average in self._averages],
             "aside": [to_numpy(statistic) for statistic in self._aside],
@@ -125,12 +125,12 @@ class WeightAverage:
         }
 
     def load_plain(self, state: dict[str, Any]) -> None:
-        """Take over what `to_plain` of an average of the same module gave.
+        """Load what `to_plain` has returned for an average of the same module.
 
         Raises
         ------
         ValueError
-            If it is of another module.
+            If the state is that of another module.
         """
         device = self._weights[0].device
         averages = [torch.tensor(array, device=device) for array in state["averages"]]
@@ -152,16 +152,17 @@ class WeightAverage:
         return (1 - self._decay**step) / (1 - self._decay)
 
     def _caught_up(self, weights: Tensor, rows: Tensor, step: int) -> Tensor:
-        """Averages of rows after `step` steps, the last ones of which have left them alone."""
+        """Averages of table rows after `step` steps, if each has not moved since its last one."""
         average = self._averages[0].index_select(0, rows)
         if step == 0:
             return average
+        # In float64, as float32 would round the decay of a long span to 1.
         last = self._last_step.index_select(0, rows).double()  # type: ignore[union-attr]
         kept = self._decay ** (step - last) * self._total_weight(last) / self._total_weight(step)
         return torch.lerp(weights, average, kept.to(weights.dtype).unsqueeze(1))
 
     def _touched_rows(self) -> tuple[Tensor, ...]:
-        """Positions of the rows that any step has touched: no others have an average."""
+        """Positions, in parts, of the table rows that any step has touched; no others change."""
         rows = self._last_step.nonzero().squeeze(1)  # type: ignore[union-attr]
         return rows.split(max(N_AT_ONCE // self._weights[0].shape[1], 1))
 
@@ -183,7 +184,7 @@ class WeightAverage:
 
 
 def make_weight_average(module: DeepFM, epochs: float, n_batches: int) -> WeightAverage:
-    """An average of a module's weights in which a step so many epochs back counts 1/e."""
+    """Average of a module's weights, in which a step so many `epochs` back counts 1/e."""
     span = min(epochs * n_batches, LONGEST_SPAN)
     every = 1
     if not module.sparse:
@@ -198,13 +199,14 @@ def make_weight_average(module: DeepFM, epochs: float, n_batches: int) -> Weight
 
 
 def statistics_of(module: nn.Module) -> list[Tensor]:
-    """Mean and variance of hidden units, which follow the weights."""
+    """Running means and variances of a module's BatchNorm layers, which follow the weights."""
     buffers = [buffer for layer in _norms(module) for buffer in layer.buffers()]
+    # Without the integer that counts batches.
     return [buffer for buffer in buffers if buffer.is_floating_point()]
 
 
 def has_statistics(module: nn.Module) -> bool:
-    """Whether hidden units are normalised by statistics that follow the weights."""
+    """Whether a module has BatchNorm layers, with statistics that follow the weights."""
     return bool(_norms(module))
 
 
@@ -213,24 +215,24 @@ def _norms(module: nn.Module) -> list[BatchNorm]:
 
 
 def normalise_together(module: nn.Module, add_up: Callable[[Tensor], Tensor] | None) -> None:
-    """Let hidden units be normalised over what `add_up` joins; None: over this process's batch."""
+    """Let BatchNorm sum over processes by `add_up`; None: over this process's batch alone."""
     for layer in _norms(module):
         layer.add_up = add_up
 
 
 @contextlib.contextmanager
 def statistics_of_one_batch(module: nn.Module) -> Iterator[None]:
-    """Run a batch in here to make the statistics of hidden units those of the weights as they are.
+    """Set BatchNorm's statistics to those of the one batch that runs in this context.
 
-    Those that training has gathered belong to other weights. Dropout takes part, as it
-    does in training.
+    The statistics gathered in training belong to other weights than the averaged ones.
+    Dropout is on, as in training.
     """
     norms = _norms(module)
     momenta = [layer.momentum for layer in norms]
     training = module.training
     module.train()
     for layer in norms:
-        layer.momentum = 1.0
+        layer.momentum = 1.0  # the batch replaces the statistics
     try:
         with torch.no_grad():
             yield

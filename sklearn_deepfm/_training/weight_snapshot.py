@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 LARGE = 2**28  # bytes, from which a tensor goes to disk
-N_AT_ONCE = 2**22  # elements written or read at a time
+N_AT_ONCE = 2**22  # elements written or read at a time, which bounds the memory for it
 
 
 def to_numpy(value: Any) -> Any:
-    """A tensor, on whichever device, as an array; all else as it is."""
+    """A tensor on any device as an array; any other value as it is."""
     return np.asarray(value.cpu().numpy()) if torch.is_tensor(value) else value
 
 
 def to_torch(value: Any) -> Any:
-    """An array as a tensor of its own memory; all else as it is."""
+    """An array as a tensor with memory of its own; any other value as it is."""
     return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
 
 
@@ -28,9 +28,10 @@ class WeightSnapshot:
     Parameters
     ----------
     state : dict of str to Tensor
-        What to copy, as ``Module.state_dict`` gives it.
+        Tensors to copy, as ``Module.state_dict`` gives them.
     rows : dict of str to Tensor, default=None
-        Of some of them, positions of the rows to copy, each once; of others all are.
+        For some of the tensors, the distinct positions of the rows to copy; of all others
+        every row is copied.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class WeightSnapshot:
             self._copies[name] = _copy(tensor, self._rows.get(name))
 
     def __del__(self) -> None:
-        self.close()  # where an exception has ended training before anybody else did
+        self.close()  # an exception may have ended training before another call of `close`
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Write the copies back into the tensors of the same names."""
@@ -56,19 +57,20 @@ class WeightSnapshot:
                 state[name].index_copy_(0, rows, copy)
 
     def tensors(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The copies, as tensors such as those of the same names."""
+        """The copies as tensors of the same shape, type and device as those of the same names."""
         tensors = {name: torch.empty_like(tensor) for name, tensor in like.items()}
         self.restore(tensors)
         return tensors
 
     def close(self) -> None:
-        """Delete the files."""
+        """Close the temporary files, which deletes them."""
         for copy in self._copies.values():
             if not torch.is_tensor(copy):
                 copy.close()
 
 
 def _copy(tensor: Tensor, rows: Tensor | None) -> Tensor | IO[bytes]:
+    """Copy in memory, or in a temporary file if it is large and the disk has room."""
     n_elements = tensor.numel() if rows is None else len(rows) * tensor[:1].numel()
     if n_elements * tensor.element_size() < LARGE or tensor.ndim == 0:
         return _in_memory(tensor, rows)
@@ -90,7 +92,7 @@ def _in_memory(tensor: Tensor, rows: Tensor | None) -> Tensor:
 
 
 def _parts(tensor: Tensor, rows: Tensor | None) -> Sequence[Any]:
-    """Slices or positions of rows that together are all, each of a bounded number of elements."""
+    """Slices, or positions, that together are all the rows; each has few enough elements."""
     n_rows = max(N_AT_ONCE // tensor[:1].numel(), 1)
     if rows is not None:
         return rows.split(n_rows)
@@ -98,8 +100,9 @@ def _parts(tensor: Tensor, rows: Tensor | None) -> Sequence[Any]:
 
 
 def _read(file: IO[bytes], tensor: Tensor, rows: Tensor | None) -> None:
+    """Write what a file holds back into a tensor."""
     file.seek(0)
     for part in _parts(tensor, rows):
-        host = tensor[part].cpu()  # of a slice on the host the part itself
+        host = tensor[part].cpu()  # for a slice on the CPU a view, else a copy
         file.readinto(host.numpy().data)  # type: ignore[attr-defined]
         tensor[part] = host

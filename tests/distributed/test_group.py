@@ -331,7 +331,7 @@ def normed(folder):
     found = {}
     for name, size in {"some": (5, 11), "none": (16, 0)}.items():
         layer = BatchNorm(3)
-        layer.add_up = group.of_joint_batch
+        layer.add_up = group.sum_over_batch
         whole = torch.from_numpy(np.random.default_rng(0).normal(3, 2, (16, 3))).float()
         own = whole.split(size)[RANK]
         group.takes_part = len(own) > 0

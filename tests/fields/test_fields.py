@@ -170,7 +170,7 @@ def test_fields_of_parts_together_are_those_of_all_rows(seed):
     index, value, bags = together.encode(columns)
     other_index, other_value, other_bags = expected.encode(columns)
     table = np.full(together.dims.sum(), -1)  # of the row that each has in the other one
-    for rows, of_other in ((index, other_index), (bags[1], other_bags[1])):
+    for rows, of_other in ((index, other_index), (bags[0], other_bags[0])):
         table[rows.ravel()] = of_other.ravel()
         assert_array_equal(table[rows.ravel()], of_other.ravel())
     known = table >= 0
@@ -187,4 +187,21 @@ def test_fields_of_parts_together_are_those_of_all_rows(seed):
         rows, (own_index, _, own_bags) = fields.rows_in(together), fields.encode(own)
         whole_index, _, whole_bags = together.encode(own)
         assert_array_equal(rows[own_index], whole_index)
-        assert_array_equal(rows[own_bags[1]], whole_bags[1])
+        assert_array_equal(rows[own_bags[0]], whole_bags[0])
+
+
+def test_field_dims_count_what_the_docstring_names():
+    X = pd.DataFrame(
+        {
+            "code": pd.array([3, 5, 3, 9], "Int64"),
+            "gap": pd.array([3, None, 3, 3], "Int64"),
+            "list": [[1, 2], [2], [], [1]],
+            "number": [0.5, 1.5, 2.5, 3.5],
+            "with NaN": [0.5, np.nan, 2.5, 3.5],
+        }
+    )
+    model = DeepFMClassifier(n_bins=2, max_epochs=1).fit(X, [0, 1, 0, 1])
+    codes, gap, lists = 3 + 1, 1 + 1 + 1, 2 + 1 + 1
+    n_bins = 2
+    numbers = n_bins + 1 + 1
+    assert model.field_dims_.tolist() == [codes, gap, lists, numbers, numbers + 1]

@@ -212,9 +212,9 @@ def test_bad_target_is_refused(y, message):
         checked(y)
 
 
-def test_answers_serve_scorers(rng):
+def test_fixed_predictions_serve_scorers(rng):
     y, logits = rng.integers(0, 2, 60), rng.normal(size=(60, 1))
-    answers = ClassTarget(np.array(["no", "yes"])).answers(logits)
+    answers = ClassTarget(np.array(["no", "yes"])).fixed_predictions(logits)
     words = np.array(["no", "yes"])[y]
     X = np.zeros((60, 1))
     assert get_scorer("roc_auc")(answers, X, words) == roc_auc_score(y, logits[:, 0])
@@ -223,7 +223,7 @@ def test_answers_serve_scorers(rng):
     amount = RegressionTarget(y)
     amount.fit(rows_of(y.astype(float)))
     predicted = logits[:, 0] * y.std() + y.mean()
-    score = get_scorer("r2")(amount.answers(logits), X, y)
+    score = get_scorer("r2")(amount.fixed_predictions(logits), X, y)
     assert_allclose(score, r2_score(y, predicted))
 
 

@@ -160,11 +160,10 @@ def test_interrupted_fit_keeps_the_best_weights_so_far(classifier, X, y):
 
 
 TRAINS_UNTIL_STOPPED = """
-import signal, sys, warnings
+import warnings
 import numpy as np
 from sklearn_deepfm import DeepFMClassifier
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 X = np.random.default_rng(0).integers(0, 9, (2000, 3))
 model = DeepFMClassifier(max_epochs=100_000, verbose=1)
 with warnings.catch_warnings(record=True) as caught:
