@@ -11,8 +11,7 @@ from sklearn_deepfm._encoder.encoder import OrdinalFieldEncoder
 from sklearn_deepfm._estimators.classifier import DeepFMClassifier
 from sklearn_deepfm._estimators.regressor import DeepFMRegressor
 from sklearn_deepfm._serialization import archive
-from sklearn_deepfm._serialization.plain import LaterFormat
-from sklearn_deepfm._serialization.plain_values import Damaged, expect
+from sklearn_deepfm._serialization.plain_values import expect, saying_damaged
 
 _CLASSES: dict[str, Any] = {
     cls.__name__: cls for cls in (DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder)
@@ -20,7 +19,14 @@ _CLASSES: dict[str, Any] = {
 
 
 # Attributes that a file may set besides parameters.
-_LEARNED = "n_features_in_", "feature_names_in_", "_sklearn_output_config", "learned", "format"
+_LEARNED = (
+    "n_features_in_",
+    "feature_names_in_",
+    "_other_names",
+    "_sklearn_output_config",
+    "learned",
+    "format",
+)
 _PIPELINE = {"transform_input", "memory", "verbose"}
 
 
@@ -38,13 +44,14 @@ def save_model(model: Any, path: Any) -> None:
         Fitted or not. The steps of a Pipeline must be of these classes.
     path : str or path-like
         The file. One that exists is replaced when the new one is complete: a write that
-        fails leaves the old one.
+        fails leaves the old one. Of a symbolic link, the file to which it leads.
 
     Raises
     ------
     TypeError
         If `model` is of another class, or a parameter is an object that takes code to
-        make again, such as a callback, a splitter or a random generator.
+        make again, such as a callback, a splitter or a random generator; or if `path` is
+        neither a string nor path-like.
     OSError
         If the file cannot be written.
 
@@ -91,6 +98,8 @@ def load_model(path: Any) -> Any:
     ValueError
         If the file was written by a later version in a format that this one does not
         know, or by something else, or is cut short or damaged.
+    TypeError
+        If `path` is neither a string nor path-like.
     OSError
         If the file cannot be read.
 
@@ -110,14 +119,8 @@ def load_model(path: Any) -> Any:
            [1]], dtype=int32)
     """
     content = archive.read(path)
-    try:
+    with saying_damaged(repr(os.fspath(path))):
         return _of_plain(content)
-    except LaterFormat:  # a ValueError too, but such a file is not damaged
-        raise
-    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-        raise Damaged(
-            f"{os.fspath(path)!r} is damaged: {error}. Take another copy of it."
-        ) from error
 
 
 def _to_plain(model: Any) -> dict[str, Any]:
@@ -171,7 +174,7 @@ def _of_plain(content: Any) -> Any:
     model = cls.__new__(cls)
     # An attribute of another name could take the place of a method.
     expect(set(content["state"]) <= {*cls._get_param_names(), *_LEARNED}, "state")
-    model.__setstate__(content["state"])
+    model._load_state(content["state"])
     return model
 
 

@@ -1,5 +1,6 @@
 """Settings and fixtures that all tests share."""
 
+import multiprocessing
 import os
 import signal
 
@@ -17,6 +18,10 @@ from sklearn.pipeline import Pipeline
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
 
+# What a fork server has imported, its processes need not. torch imports the second at the first
+# step of an optimizer. A server that runs already imports nothing more: so it is said here.
+multiprocessing.set_forkserver_preload(["sklearn_deepfm", "torch._dynamo"])
+
 # Where models train unless a test says so: "cuda" runs the tests on a GPU.
 if device := os.environ.get("DEEPFM_DEVICE"):
     for estimator in (DeepFMClassifier, DeepFMRegressor):
@@ -30,6 +35,7 @@ SMALL = {
     "batch_size": 128,
     "embedding_l2": 1e-2,
     "max_epochs": 8,
+    "n_iter_no_change": 5,
 }
 
 

@@ -30,6 +30,7 @@ encoder made of one, `y` their labels, and `encoder`, `model` and `pipeline` are
 
 # What is wrong, the call, and words that its message must have.
 PARAMETERS = [
+    ("DeepFMRegressor(link='log')", r"DeepFMRegressor\.__init__.*'link'"),
     ("DeepFMClassifier(embed_dim=0).fit(codes, y)", "embed_dim .*at least 1"),
     ("DeepFMClassifier(embed_dim=8.0).fit(codes, y)", "embed_dim .*got 8.0"),
     ("DeepFMClassifier(mlp_dims=128).fit(codes, y)", "mlp_dims .*got 128"),
@@ -37,7 +38,14 @@ PARAMETERS = [
     ("DeepFMClassifier(components=['fm', 'dnn']).fit(codes, y)", "components"),
     ("DeepFMClassifier(learning_rate=0).fit(codes, y)", "learning_rate"),
     ("DeepFMClassifier(batch_size='large').fit(codes, y)", "batch_size"),
+    ("DeepFMClassifier(embedding_l2=1e308).fit(codes, y)", "embedding_l2 .*1e30"),
     ("DeepFMClassifier(scoring='auc').fit(codes, y)", "auc"),
+    ("DeepFMClassifier(scoring='roc_auc').fit(codes, np.arange(200) < 1)", "nan .* all of class"),
+    ("DeepFMClassifier(scoring=auc_by_user).fit(codes, y)", "auc_by_user takes groups"),
+    (
+        "DeepFMClassifier(scoring=auc_of_half, early_stopping=True).fit(codes, y)",
+        "all validation rows at once",
+    ),
     ("DeepFMClassifier(class_weight={'maybe': 2}).fit(codes, y)", "class_weight .*maybe"),
     ("DeepFMClassifier(n_members=0).fit(codes, y)", "n_members"),
     ("DeepFMClassifier(device='gpu').fit(codes, y)", "device"),
@@ -63,9 +71,16 @@ TABLES = [
     ("OrdinalFieldEncoder().fit(df.assign(cell=[{}] * 200))", "cell"),
     ("OrdinalFieldEncoder().fit(df.assign(price=np.inf))", "price"),
     ("OrdinalFieldEncoder().fit(df.set_axis(['a', 'a', 'b'], axis=1))", "unique"),
-    ("OrdinalFieldEncoder().fit(sparse)", "[Ss]parse"),
+    ("OrdinalFieldEncoder().fit(sparse)", "raw columns, got a sparse csr_array"),
+    ("DeepFMClassifier().fit(pd.get_dummies(df['city'], sparse=True), y)", "Bonn.* is sparse"),
+    ("OrdinalFieldEncoder().fit('train.parquet')", "the path 'train.parquet'"),
+    ("OrdinalFieldEncoder().fit(df.assign(user=2**64))", "user.* beyond 64 bits"),
+    ("OrdinalFieldEncoder().fit(df.assign(day=[dates, zoned] * 100))", "day.* with a time zone"),
     ("OrdinalFieldEncoder().fit(df[:0])", "0 rows"),
+    ("OrdinalFieldEncoder().fit(df.to_dict('records'))", "list: .*pandas.DataFrame"),
+    ("OrdinalFieldEncoder().fit(df.to_records())", "recarray: .*pandas.DataFrame"),
     ("OrdinalFieldEncoder().fit([1, 2, 3])", "1D|two-dimensional|2D"),
+    ("OrdinalFieldEncoder().fit(np.ma.masked_equal(codes, 2))", "X must have no masked cells"),
 ]
 TARGETS = [
     ("DeepFMClassifier().fit(codes, None)", "y to be passed"),
@@ -88,6 +103,7 @@ LATER = [
     ("encoder.transform(df.assign(price=df['city']))", "price.*numbers.* strings"),
     ("encoder.transform(df.assign(city=1.5))", "city.*strings.* numbers"),
     ("encoder.transform(df.drop(columns='city'))", "city"),
+    ("by_number.predict(numbered[[20, 10, 30]])", "number 0 is 20, where fit saw 10"),
     ("encoder.inverse_transform([[99, 2, 2]])", "99.*from 0 to"),
     ("encoder.by_category('price', pd.DataFrame())", "price"),
     ("contributions(LogisticRegression(), codes)", "model must be"),
@@ -95,6 +111,7 @@ LATER = [
     ("nearest_categories(pipeline, 'city', 'Paris')", "city.*Paris"),
     ("WaterfallDisplay.from_estimator(pipeline, df[:3], row=3)", "row"),
     ("load_flights(target='price')", "target must be"),
+    ("save_model(model, None)", "path must name a file"),
     ("DeepFM(n_fields=2, n_features=0)", "n_features"),
 ]
 GROUPS = {
@@ -126,22 +143,34 @@ def make_names():
     encoder = OrdinalFieldEncoder().fit(df)
     codes = encoder.transform(df)
     df_codes = pd.DataFrame(codes, columns=df.columns)
+
+    def auc_by_user(estimator, X, y, groups):
+        return 1.0
+
+    def auc_of_half(estimator, X, y):
+        return estimator.predict(X[::2]).mean()
+
     small = {"max_epochs": 1, "embed_dim": 2, "mlp_dims": (2,), "random_state": 0}
     return {
         **{name: getattr(sklearn_deepfm, name) for name in sklearn_deepfm.__all__},
         "LogisticRegression": LogisticRegression,
         "load_flights": load_flights,
+        "auc_by_user": auc_by_user,
+        "auc_of_half": auc_of_half,
         "np": np,
         "pd": pd,
         "df": df,
         "df_codes": df_codes,
         "dates": pd.Timestamp("2013-01-01"),
+        "zoned": pd.Timestamp("2013-01-01", tz="UTC"),
         "sparse": csr_array(codes),
         "codes": codes,
         "y": y,
         "encoder": encoder,
         "model": DeepFMClassifier(**small).fit(codes, y),
         "by_name": DeepFMClassifier(**small).fit(df_codes, y),
+        "numbered": df_codes.set_axis([10, 20, 30], axis=1),
+        "by_number": DeepFMClassifier(**small).fit(df_codes.set_axis([10, 20, 30], axis=1), y),
         "pipeline": make_pipeline(OrdinalFieldEncoder(), DeepFMRegressor(**small)).fit(df, y),
     }
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import itertools
 import json
 import os
 import pathlib
@@ -326,10 +327,89 @@ def test_tree_with_anything_in_it_is_refused_or_harmless(path):
         except ValueError as error:
             messages.append(str(error))
             continue
-        with contextlib.suppress(TypeError, ValueError, AttributeError, KeyError):
-            model.predict_proba(X)
+        # A pipeline of other steps, or of other names of columns, is not damaged.
+        with contextlib.suppress(AttributeError, ValueError):
+            assert np.isfinite(model.predict_proba(X)).all()
     assert len(messages) > 200
     assert all("damaged" in message or "later version" in message for message in messages)
+
+
+def exchanges(part):
+    """Exchange in place each two entries of one type in a dict, one pair after the other."""
+    if isinstance(part, list):
+        for each in part:
+            yield from exchanges(each)
+    if not isinstance(part, dict):
+        return
+    for pair in itertools.combinations(part, 2):
+        kinds = {(type(part[name]), getattr(part[name], "dtype", None)) for name in pair}
+        if len(kinds) == 1:
+            kept = {name: part[name] for name in pair}
+            part.update(zip(pair, reversed(kept.values()), strict=True))
+            yield pair
+            part.update(kept)
+    for each in part.values():
+        yield from exchanges(each)
+
+
+@pytest.mark.parametrize("estimator", [None, DeepFMClassifier, DeepFMRegressor])
+def test_exchanged_entries_are_refused_or_predict(estimator):
+    """No entry that passes the load makes a prediction fail later, or be NaN."""
+    X, y = frame(n=60)[["city", "id", "big", "price", "tags", "day"]], np.arange(60) % 2
+    model = OrdinalFieldEncoder(min_frequency=2)
+    if estimator is not None:
+        X = pd.DataFrame(
+            {"x": X.price, "code": y, "zone": frame(n=60).zone, "l": [[1, 2], []] * 30}
+        )
+        model = estimator(embed_dim=2, mlp_dims=(4,), **FAST)
+    state = model.fit(X, y).__getstate__()
+    learned, n_refused = state["learned"], 0
+    for pair in exchanges([learned.get("target"), learned["fields"], learned.get("net")]):
+        try:
+            loaded = type(model).__new__(type(model))
+            loaded.__setstate__(copy.deepcopy(state))
+        except ValueError as error:
+            assert f"This {type(model).__name__} is damaged" in str(error)  # noqa: PT017
+            n_refused += 1
+        else:
+            answer = loaded.transform(X) if estimator is None else loaded.predict(X)
+            assert pd.notna(answer).all(axis=None), pair
+    assert n_refused > 5
+
+
+def test_values_and_counts_of_a_vocabulary_exchanged_are_refused():
+    X = pd.DataFrame({"id": [7, 3, 3, 9, 9, 9] * 10})
+    state = OrdinalFieldEncoder().fit(X).__getstate__()
+    (field,) = state["learned"]["fields"]
+    field["values"]["values"], field["counts"] = field["counts"], field["values"]["values"]
+    with pytest.raises(ValueError, match="'values' is not what it must be"):
+        OrdinalFieldEncoder().__setstate__(state)
+
+
+def test_table_of_no_numbers_is_refused(round_trip):
+    model = DeepFMClassifier(**FAST).fit([[0], [1]] * 20, [0, 1] * 20)
+    model.module_.table.data[1] = np.nan
+    with pytest.raises(ValueError, match="'table' is not what it must be"):
+        round_trip(model)
+
+
+def test_null_in_a_skops_file_is_refused(tmp_path):
+    encoder = OrdinalFieldEncoder().fit([["a"], ["b"]])
+    object.__setattr__(encoder._column_specs[0], "position", None)
+    with pytest.raises(ValueError, match="This OrdinalFieldEncoder is damaged: .*'position'"):
+        through_skops(encoder, tmp_path)
+
+
+def test_arrays_may_be_read_only_buffers():
+    """As of files that joblib maps into memory, and of pickles with buffers of their own."""
+    X, y = np.random.default_rng(0).integers(0, 30, (300, 3)), np.arange(300) % 2
+    model = DeepFMClassifier(warm_start=True, sparse_updates=True, **FAST).fit(X, y)
+    buffers = []
+    content = pickle.dumps(model, protocol=5, buffer_callback=buffers.append)
+    loaded = pickle.loads(content, buffers=[bytes(buffer) for buffer in buffers])
+    assert len(buffers) > 5
+    assert_same(model, loaded, X)
+    assert_same(model.partial_fit(X, y), loaded.partial_fit(X, y), X)
 
 
 def test_foreign_files_are_refused(tmp_path):
@@ -432,6 +512,7 @@ HOSTILE = {
     "long embeddings": (with_entry("embed_dim", lambda _: 10**9), "'embed_dim' is"),
     "members": (with_entry("n_members", lambda _: 10**9), "'n_members' is"),
     "columns": (with_entry("n_features_in_", lambda _: 10**12), "'n_features_in_' is"),
+    "empty lists": (lambda _: {"sklearn_deepfm": [[]] * 10**6}, "holds lists of nothing"),
     "depth": (
         lambda tree: json.loads('{"sklearn_deepfm": ' + "[" * 500 + "]" * 500 + "}"),
         "damaged",
@@ -573,6 +654,49 @@ def test_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
         save_model(DeepFMClassifier(embed_dim=4), path)
     assert load_model(path).embed_dim == 3
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_link_stays_and_the_file_that_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "model")
+    for embed_dim in (3, 4):
+        save_model(DeepFMClassifier(embed_dim=embed_dim), tmp_path / "link")
+        assert (tmp_path / "link").is_symlink()
+        assert load_model(tmp_path / "disk" / "model").embed_dim == embed_dim
+    assert {entry.name for entry in tmp_path.iterdir()} == {"disk", "link"}
+
+
+def test_temporary_file_follows_no_link(tmp_path):
+    (tmp_path / "other").write_text("mine")
+    (tmp_path / "part").symlink_to(tmp_path / "other")
+    archive.write(tmp_path / "model", {"x": 1}, beside=os.fspath(tmp_path / "part"))
+    assert archive.read(tmp_path / "model") == {"x": 1}
+    assert (tmp_path / "other").read_text() == "mine"
+    assert {entry.name for entry in tmp_path.iterdir()} == {"model", "other"}
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "日" * 85])
+def test_name_may_be_as_long_as_the_system_allows(name, tmp_path):
+    save_model(DeepFMClassifier(embed_dim=3), tmp_path / name)
+    assert load_model(tmp_path / name).embed_dim == 3
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("path", [None, b"model", 7, ["model"]], ids=repr)
+def test_path_that_is_none_is_refused(path):
+    for call in (lambda path: save_model(DeepFMClassifier(), path), load_model):
+        with pytest.raises(TypeError, match=f"must name a file, .* got {re.escape(repr(path))}"):
+            call(path)
+
+
+def test_model_saved_twice_gives_equal_bytes(tmp_path, monkeypatch):
+    X, y = frame(n=60)[["city", "price", "tags"]], np.arange(60) % 2
+    estimator = DeepFMClassifier(components={"linear", "fm", "deep"}, **FAST)
+    model = make_pipeline(OrdinalFieldEncoder(), estimator).fit(X, y)
+    save_model(model, tmp_path / "first")
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    save_model(load_model(tmp_path / "first"), tmp_path / "second")
+    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 
 
 def test_file_has_the_permissions_of_any_other(tmp_path):

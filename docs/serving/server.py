@@ -1,32 +1,39 @@
-"""Serve an ONNX file over HTTP with onnxruntime and NumPy alone.
+"""Serve an ONNX file over HTTP with onnxruntime, NumPy and waitress, and nothing else.
 
-    pip install onnxruntime
+    pip install onnxruntime waitress
     python server.py model.onnx --port 8000
 
     curl localhost:8000/predict --json '{"rows": [{"carrier": "UA", "dest": null, "hour": 7}]}'
+
+Any other server of WSGI can run it too; of gunicorn's processes each has the model that the first
+one has loaded, which is safe, since a session of onnxruntime with one thread starts none:
+
+    gunicorn --preload --workers 4 "server:application('model.onnx')"
 
 The answer is {"label": [...], "probabilities": [[...], ...]}, an item for each row. GET / tells the
 columns and what they hold. A value that is null is missing; so is a column that a row leaves
 out, where its type can say so: whole numbers cannot, unless the file was made from rows among which
 some were missing. Whatever else does not fit is answered by a status of 400 or above, with the
-reason as {"error": ...}.
+reason as {"error": ...}; what is no proper HTTP, waitress refuses in words of its own.
 """
 
 import argparse
+import http
 import json
+import logging
 import reprlib
-import socket
 import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import onnxruntime
+import waitress
 
 NOTHING = np.iinfo(np.int64).min  # a missing date; fills up lists of whole numbers
 MISSING_MEMBER = NOTHING + 1  # of such a list
-LARGEST_BODY = 4 * 2**20  # bytes
+LARGEST_BODY = 4 * 2**20  # bytes; of one four times as large the connection is closed
 MOST_ROWS, MOST_MEMBERS = 10_000, 1_000_000  # of a request; the latter with what fills lists up
 SECONDS = 60  # that a client may be silent
+THREADS = 8  # requests that are answered at once; further ones wait
 
 
 class BadRequest(ValueError):
@@ -198,80 +205,45 @@ def _listed(name, result):
     )
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = SECONDS
-    model = None
-    leaves_rest = False  # whether what comes next of a connection is not read
+def application(path):
+    """The application of WSGI that answers for a file."""
+    model = Model(path)
 
-    def do_GET(self):
-        self.leaves_rest = "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
-        if self.path != "/":
-            self._answer(404, {"error": "GET / tells the columns, POST /predict predicts."})
-        else:
-            self._answer(200, {"columns": self.model.columns()})
-
-    def do_POST(self):
+    def answer(environ, start_response):
         try:
-            body = self._body()
-            if self.path != "/predict":
-                raise BadRequest("POST {'rows': [...]} to /predict.", 404)
-            body = json.loads(body)
-            if not isinstance(body, dict) or set(body) != {"rows"}:
-                raise BadRequest("The body must be {'rows': [...]}, and hold nothing else.")
-            self._answer(200, self.model.predict(body["rows"]))
+            status, content = 200, _content(model, environ)
         except (ValueError, RecursionError) as error:  # of ours, of json
-            self._answer(getattr(error, "status", 400), {"error": str(error)})
-
-    def _body(self):
-        length, self.leaves_rest = self.headers.get("Content-Length", ""), True
-        is_number = length.isascii() and length.isdigit()
-        if not is_number or "Transfer-Encoding" in self.headers:
-            raise BadRequest("Content-Length must be given.", 411)
-        if len(length) > 20 or int(length) > LARGEST_BODY:
-            raise BadRequest(f"The body must have at most {LARGEST_BODY} bytes.", 413)
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
-            raise BadRequest("The body ended before its Content-Length.")
-        self.leaves_rest = False
-        return body
-
-    def _answer(self, status, content):
+            status, content = getattr(error, "status", 400), {"error": str(error)}
         body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        if self.leaves_rest:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-        if self.leaves_rest:
-            self._leave()
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        start_response(f"{status} {http.HTTPStatus(status).phrase}", headers)
+        return [body]
 
-    def _leave(self):
-        """Close the connection, but not before a client has sent some more: then it reads."""
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_WR)
-        for _ in range(16):
-            if not self.rfile.read(LARGEST_BODY):
-                return
-
-    def send_error(self, code, message=None, explain=None):
-        """What the base class refuses by itself, such as methods that are not here."""
-        self.leaves_rest = True
-        self._answer({501: 405, 505: 400}.get(code, code), {"error": message or "Bad request."})
-
-    def log_message(self, *args):
-        """Say nothing about each request."""
+    return answer
 
 
-class Server(ThreadingHTTPServer):
-    request_queue_size = 128
+def _content(model, environ):
+    """What a request is answered with."""
+    path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
+    methods = {"/": "GET", "/predict": "POST"}
+    if path not in methods:
+        raise BadRequest("GET / tells the columns, POST {'rows': [...]} to /predict predicts.", 404)
+    if method != methods[path]:
+        raise BadRequest(f"{path} takes {methods[path]}, got {_short(method)}.", 405)
+    if path == "/":
+        return {"columns": model.columns()}
+    body = json.loads(_body(environ))
+    if not isinstance(body, dict) or set(body) != {"rows"}:
+        raise BadRequest("The body must be {'rows': [...]}, and hold nothing else.")
+    return model.predict(body["rows"])
 
-    def handle_error(self, request, client_address):
-        """Say nothing of clients that went away."""
-        if not isinstance(sys.exception(), OSError):
-            super().handle_error(request, client_address)
+
+def _body(environ):
+    # The server has read it, whatever way it came, and says how long it is.
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length > LARGEST_BODY:
+        raise BadRequest(f"The body must have at most {LARGEST_BODY} bytes.", 413)
+    return environ["wsgi.input"].read(length)
 
 
 def main():
@@ -280,10 +252,19 @@ def main():
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0: any free one")
     options = parser.parse_args()
-    Handler.model = Model(options.path)
-    server = Server((options.host, options.port), Handler)
-    print(f"http://{options.host}:{server.server_port}", flush=True)
-    server.serve_forever()
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # requests may wait
+    server = waitress.create_server(
+        application(options.path),
+        host=options.host,
+        port=options.port,
+        threads=THREADS,
+        channel_timeout=SECONDS,
+        max_request_header_size=2**16,
+        max_request_body_size=4 * LARGEST_BODY,
+        ident=None,
+    )
+    print(f"http://{options.host}:{server.effective_port}", flush=True)
+    server.run()
 
 
 if __name__ == "__main__":

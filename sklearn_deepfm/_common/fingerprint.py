@@ -23,7 +23,7 @@ def describe(value: Any) -> str:
         return describe([value.index.to_numpy(), list(value.columns), value.to_numpy()])
     if isinstance(value, np.ndarray):
         # The bytes of an array of objects are addresses in memory.
-        return repr(value.tolist()) if value.dtype == object else _describe_array(value)
+        return describe(value.tolist()) if value.dtype == object else _describe_array(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(describe, value))}]"
     if isinstance(value, set | frozenset):
@@ -37,6 +37,8 @@ def describe(value: Any) -> str:
         names = inspect.signature(type(value)).parameters
         params = {name: getattr(value, name, None) for name in names}
         return f"{type(value).__qualname__}{describe(params)}"
+    if hasattr(value, "__array__"):  # a column, a table of another library, a tensor
+        return describe([getattr(value, "index", None), np.asarray(value)])
     # The repr of any other object may hold its address.
     is_plain = value is None or isinstance(value, str | bytes | int | float)
     return repr(value) if is_plain else type(value).__qualname__

@@ -70,7 +70,11 @@ def real(interval: str) -> Rule:
     low, high = (float(end) for end in interval[1:-1].split(","))
 
     def accepts(value: Any) -> bool:
-        if not _is(value, Real) or not low <= value <= high:
+        if not _is(value, Real):
+            return False
+        # As Python's number: the end of the interval may be no float of the value's precision.
+        value = int(value) if isinstance(value, Integral) else float(value)
+        if not low <= value <= high:
             return False
         return (value > low or interval[0] == "[") and (value < high or interval[-1] == "]")
 

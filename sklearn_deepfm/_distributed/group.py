@@ -51,7 +51,8 @@ class ProcessGroup(Processes, TrainingGroup):
             return
         params = estimator.get_params(deep=False)
         compared = {name: describe(params[name]) for name in params if name not in _MAY_DIFFER}
-        self.compare("parameters", {**compared, **_versions()})
+        kind = {"the estimator": type(estimator).__name__}
+        self.compare("parameters", {**kind, **compared, **_versions()})
         # With random_state=None each process would draw seeds of its own.
         random.set_state(self.of_first("seed", random.get_state(legacy=True)))
 
@@ -94,7 +95,7 @@ class ProcessGroup(Processes, TrainingGroup):
         """Whether a flag is true in all processes."""
         if self.size == 1:
             return flag
-        (n_true,) = self.add_up([torch.tensor([float(flag)], device=device)])
+        (n_true,) = self.add_up([torch.tensor([flag], dtype=torch.float32, device=device)])
         return int(n_true) == self.size
 
     def end_training(self, module: nn.Module) -> None:
@@ -262,7 +263,8 @@ class Shares:
 def _weightless(batch: Batch) -> Batch:
     """One row of a batch, with weight 0, since a module cannot run on none."""
     x, y = batch_rows(batch, slice(0, 1))
-    return {**x, "weight": torch.zeros(1, device=x["index"].device)}, y
+    weight = torch.zeros(1, dtype=torch.float32, device=x["index"].device)
+    return {**x, "weight": weight}, y
 
 
 def _sums_of(module: nn.Module) -> list[float]:

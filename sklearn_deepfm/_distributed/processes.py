@@ -93,11 +93,13 @@ class Processes:
         """
         first, *others = self.exchange(step, facts)
         for rank, other in enumerate(others, start=1):
-            for name in first:
-                if other[name] != first[name]:
+            # Two versions, or two classes, may have facts that the other one lacks.
+            for name in {**first, **other}:
+                one, another = (facts.get(name, "none") for facts in (first, other))
+                if one != another:
                     raise ValueError(
                         f"{name} must be the same in all processes of a distributed fit, got "
-                        f"{first[name]} in process 0 and {other[name]} in process {rank}. Give all "
+                        f"{one} in process 0 and {another} in process {rank}. Give all "
                         f"of them the same, and run the same versions; training rows, and nothing "
                         f"else, may be others with distributed='shards'."
                     )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from sklearn_deepfm._common.quantiles import auto_n_bins, inner_edges
-from sklearn_deepfm._encoder.vocabulary import FIRST_KNOWN_CODE, MISSING_CODE
+from sklearn_deepfm._common.quantiles import auto_n_bins, inner_edges, positions_among
+from sklearn_deepfm._encoder.vocabulary import FIRST_KNOWN_CODE, MISSING_CODE, expect_kind
 from sklearn_deepfm._serialization.plain import Plain
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._serialization.plain_values import expect, expect_ascending
 from sklearn_deepfm._tables.table import Column
 
 
@@ -25,19 +25,23 @@ class Bins(Plain):
     _saved = {"kind": str, "type": pa.DataType, "edges": np.float64}
 
     def _check_loaded(self) -> None:
+        expect_kind(self.kind, self.type)
         expect(len(self.edges) > 1 and np.isfinite(self.edges).all(), "edges")
-        expect((np.diff(self.edges) >= 0).all(), "edges")
+        expect_ascending(self.edges, "edges", strictly=False)
+        if pa.types.is_temporal(self.type):
+            expect(np.abs(self.edges).max() < 2.0**63, "edges")  # microseconds, of int64
 
     @classmethod
     def learn(cls, column: Column, n_bins: int | None) -> Bins:
         """Learn at most `n_bins` bins of about equally many rows; None: as in `auto_n_bins`."""
-        values = _as_floats(column)
+        values = as_floats(column)
         distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
         if n_bins is None:
             n_bins = auto_n_bins(int(counts.sum()))
         inner = inner_edges(distinct, counts, n_bins)
         edges = np.concatenate([distinct[:1], inner, distinct[-1:]])
-        return cls(column.kind, column.values.type, edges)
+        type_ = column.values.type
+        return cls(column.kind, pa.float64() if pa.types.is_floating(type_) else type_, edges)
 
     @property
     def n_known(self) -> int:
@@ -63,21 +67,23 @@ class Bins(Plain):
 
     def encode(self, column: Column) -> tuple[np.ndarray, int]:
         """The code of each value; no value is ever unseen."""
-        values = _as_floats(column)
+        values = as_floats(column)
         # Only the inner edges: values beyond the range of fit go to the first or the last bin.
-        codes = np.searchsorted(self.edges[1:-1], values, side="right") + FIRST_KNOWN_CODE
+        codes = positions_among(self.edges[1:-1], values) + FIRST_KNOWN_CODE
         if column.values.null_count:
             codes[np.isnan(values)] = MISSING_CODE
         return codes, 0
 
 
-def _as_floats(column: Column) -> np.ndarray:
-    """The values as float64, dates as microseconds, NaN where missing."""
+def as_floats(column: Column) -> np.ndarray:
+    """The values as float64 or float32, dates as microseconds, NaN where missing."""
     values = column.as_quantities().values
     if pa.types.is_temporal(values.type):
         values = values.cast(pa.int64())
-    # With `safe=False` whole numbers beyond 2**53 are rounded instead of refused.
-    floats = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    if not pa.types.is_floating(values.type):
+        # With `safe=False` whole numbers beyond 2**53 are rounded instead of refused.
+        values = values.cast(pa.float64(), safe=False)
+    floats = values.to_numpy(zero_copy_only=False)
     if np.isinf(floats).any():
         raise ValueError(
             f"Column {column.name!r} holds infinity, and quantities must be finite. Replace it by "
@@ -95,6 +101,12 @@ class Numbers(Plain):
     _saved = {"kind": str}
     categories = representatives = pa.nulls(0)
 
+    @classmethod
+    def learn(cls, column: Column) -> Numbers:
+        """Learn the kind of the numbers, and refuse infinity."""
+        as_floats(column)
+        return cls(column.kind)
+
     def encode(self, column: Column) -> tuple[np.ndarray, int]:
-        """Each value as float64, dates as microseconds, NaN where missing."""
-        return _as_floats(column), 0
+        """Each value as float64 or float32, dates as microseconds, NaN where missing."""
+        return as_floats(column), 0

@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sklearn_deepfm._encoder.hashed import MOST_HASH_DIM
 from sklearn_deepfm._serialization.plain import Plain
+from sklearn_deepfm._serialization.plain_values import expect
 from sklearn_deepfm._tables.lists import checked_weights
 from sklearn_deepfm._tables.table import Column, Columns, ListColumn
+
+_SELECTING = "categorical_features", "numeric_features"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,12 @@ class ColumnSpec(Plain):
         "hash_dim": int,
         "hash_is_asked": bool,
     }
+    _optional = ("selected_by", "separator", "weights", "weights_separator", "hash_dim")
+
+    def _check_loaded(self) -> None:
+        expect(self.selected_by in (None, *_SELECTING), "selected_by")
+        expect(self.separator != "" and self.weights_separator != "", "separator")
+        expect(self.hash_dim is None or 1 <= self.hash_dim <= MOST_HASH_DIM, "hash_dim")
 
     def read(self, columns: Columns) -> Column | ListColumn:
         """Read the column: split at the separator, with the weights of its members."""
@@ -82,7 +92,7 @@ def column_specs_of(encoder: Any, names: list) -> list[ColumnSpec]:
         If a parameter names a column that does not exist, or two contradict each other.
     """
     selected: dict[int, str] = {}
-    for parameter in ("categorical_features", "numeric_features"):
+    for parameter in _SELECTING:
         features = getattr(encoder, parameter)
         for position in _column_positions(() if features is None else features, parameter, names):
             if selected.setdefault(position, parameter) != parameter:

@@ -17,9 +17,11 @@ from sklearn_deepfm._common.parameter_rules import (
     sequence_of,
 )
 from sklearn_deepfm._common.sklearn_callbacks import CallbackSupportMixin, one_task
+from sklearn_deepfm._common.user_warning import warn_user
 from sklearn_deepfm._encoder.binning import Numbers
 from sklearn_deepfm._encoder.column_specs import column_specs_of
 from sklearn_deepfm._encoder.field_types import as_fitted_kind, extend_field, kind_name, learn_field
+from sklearn_deepfm._encoder.hashed import MOST_HASH_DIM
 from sklearn_deepfm._encoder.inverse import InverseMixin
 from sklearn_deepfm._encoder.output import EncodedColumns
 from sklearn_deepfm._encoder.state import EncoderState
@@ -29,6 +31,7 @@ from sklearn_deepfm._encoder.vocabulary import (
     warn_if_mostly_unknown,
     warn_if_nearly_unique,
 )
+from sklearn_deepfm._tables.pandas_index import note_of_index, pandas_index
 from sklearn_deepfm._tables.stream import Stream, is_stream, stream_like_fitted, stream_to_fit
 from sklearn_deepfm._tables.table import (
     Columns,
@@ -45,9 +48,8 @@ _SELECTION = one_of(None) | sequence_of(_COLUMN, "a list of column names or posi
 _SEPARATOR = Rule(
     lambda value: isinstance(value, str) and value != "", "a string that is not empty"
 )
-# Codes must fit int32.
 _HASH_DIM = Rule(
-    lambda value: integer(1).accepts(value) and value <= 2**30, "an int from 1 to 2**30"
+    lambda value: integer(1).accepts(value) and value <= MOST_HASH_DIM, "an int from 1 to 2**30"
 )
 _PARAMETER_RULES = {
     "min_frequency": integer(1) | real("(0, 1)"),
@@ -170,9 +172,14 @@ class OrdinalFieldEncoder(
     numbers: 3.0 is the category 3, and 2.5 is unknown to a column of whole numbers. Booleans
     are no numbers.
 
-    Floats beyond 2**53 in size do not tell neighbouring whole numbers apart, so a float column
-    with such values is a quantity. Dates are kept to the microsecond. A column that was all
-    missing at fit learns its kind from the first values that `partial_fit` shows it.
+    Whole numbers are exact up to 64 bits, as integers of any table, as Python's and as decimals
+    without a fraction, which are whole numbers too; larger ones are refused. Floats beyond 2**53
+    in size do not tell neighbouring whole numbers apart, so a float column with such values is a
+    quantity. A number has one code in float32 and in float64: those of bins are compared in the
+    coarser type, and a category of float32 is what it is written as, .1 and not .10000000149.
+
+    Sets are lists of their members in sorted order. Dates are kept to the microsecond. A column
+    that was all missing at fit learns its kind from the first values that `partial_fit` shows it.
 
     Examples
     --------
@@ -219,7 +226,8 @@ class OrdinalFieldEncoder(
         ----------
         X : {array-like, dataframe} of shape (n_samples, n_features), or pyarrow.dataset.Dataset
             The table to learn. A data set is read part by part and need not fit in memory;
-            quantiles of more than 1,048,576 rows are those of a sample of so many.
+            quantiles of more than 1,048,576 rows are those of a sample of so many. Columns
+            that pandas wrote as the index of a data frame are left out.
 
         y : str or list of str, default=None
             Of a data set the column, or columns, of the target, which are no features.
@@ -236,7 +244,7 @@ class OrdinalFieldEncoder(
         Raises
         ------
         ValueError
-            If a parameter is not what it may be, or names no column, or a column to be binned
+            If a parameter is not what it may be, or names no column, or a column of quantities
             holds infinity.
         TypeError
             If X is sparse, or a column holds values of several types, nested or complex ones.
@@ -266,7 +274,7 @@ class OrdinalFieldEncoder(
         -------
         codes : ndarray of shape (n_samples, n_fields), dtype=int32
             The codes. A data frame if a field is of lists or numbers, which are columns of
-            type Arrow list<int32> and float64, or if `set_output` asks for one. Of a data set
+            type Arrow list<int32> and floats, or if `set_output` asks for one. Of a data set
             a stream of these for the estimators, encoded as it is read.
 
         Raises
@@ -332,7 +340,7 @@ class OrdinalFieldEncoder(
         -------
         codes : ndarray of shape (n_samples, n_fields), dtype=int32
             The codes. A data frame if a field is of lists or numbers, which are columns of
-            type Arrow list<int32> and float64, or if `set_output` asks for one. Of a data set
+            type Arrow list<int32> and floats, or if `set_output` asks for one. Of a data set
             a stream of these for the estimators, encoded as it is read.
 
         Raises
@@ -353,7 +361,7 @@ class OrdinalFieldEncoder(
             encoded, n_unseen = field.encode(column)
             output.add(j, encoded)
             cells = column.members if isinstance(column, ListColumn) else column
-            warn_if_mostly_unknown(cells, n_unseen)
+            warn_if_mostly_unknown(getattr(field, "of_members", field), cells, n_unseen)
         return output.table(self.get_feature_names_out())
 
     def get_feature_names_out(self, input_features=None):
@@ -402,6 +410,8 @@ class OrdinalFieldEncoder(
         if isinstance(X, Stream):
             raise TypeError("X is encoded already: give the pyarrow.dataset.Dataset itself.")
         stream = stream_to_fit(X, ("y", y), ("leave_out", leave_out))
+        for note in stream.notes:
+            warn_user(note)
         specs, fields, n_rows = learn_fields_of_stream(self, stream)
         for spec, field in zip(specs, fields, strict=True):
             warn_if_nearly_unique(stream.names[spec.position], field)
@@ -430,7 +440,7 @@ class OrdinalFieldEncoder(
         self.n_samples_seen_ = n_rows
 
     def _read_like_fitted(self, X):
-        table = read_table(X)
+        table = read_table(X, getattr(self, "feature_names_in_", ()))
         validate_names(self, table, reset=False)
         return table
 
@@ -448,4 +458,6 @@ def _table(X, leave_out):
             f"leave_out={leave_out!r} is for columns of a pyarrow.dataset.Dataset, got a "
             f"{type(X).__name__} as X. Drop the columns."
         )
+    if index := pandas_index(X):
+        warn_user(note_of_index(index))
     return read_table(X)

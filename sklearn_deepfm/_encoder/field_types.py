@@ -34,7 +34,7 @@ def learn_field(encoder: Any, column: Any, spec: ColumnSpec, n_rows: int) -> Fie
     if column.kind is None or column.is_encoded():
         return learn_categories(encoder, Counts.of(column), spec, n_rows)
     if encoder.n_bins is None:
-        return Numbers(column.kind)
+        return Numbers.learn(column)
     return Bins.learn(column, None if encoder.n_bins == "auto" else encoder.n_bins)
 
 

@@ -8,9 +8,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from sklearn_deepfm._encoder.vocabulary import FIRST_KNOWN_CODE, MISSING_CODE, fill_nulls
+from sklearn_deepfm._encoder.vocabulary import FIRST_KNOWN_CODE, MISSING_CODE
 from sklearn_deepfm._serialization.plain import Plain
-from sklearn_deepfm._tables.table import EXACT_FLOAT, Column
+from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._tables.arrow import fill_nulls
+from sklearn_deepfm._tables.exact_numbers import EXACT_FLOAT
+from sklearn_deepfm._tables.table import Column
+
+MOST_HASH_DIM = 2**30  # codes must fit int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +30,12 @@ class Hashed(Plain):
     n_known: int
 
     _saved = {"kind": str, "n_known": int}
+    _optional = ("kind",)
 
     categories = pa.nulls(0)
+
+    def _check_loaded(self) -> None:
+        expect(1 <= self.n_known <= MOST_HASH_DIM, "n_known")
 
     @property
     def representatives(self) -> pa.Array:

@@ -8,7 +8,7 @@ from typing import Any
 from sklearn_deepfm._encoder.column_specs import ColumnSpec
 from sklearn_deepfm._encoder.field_types import field_of_plain, field_to_plain
 from sklearn_deepfm._serialization.plain import check_names, unwrap_state, wrap_state
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._serialization.plain_values import expect, saying_damaged
 
 
 class EncoderState:
@@ -32,6 +32,11 @@ class EncoderState:
         return wrap_state(state, learned)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        with saying_damaged(f"This {type(self).__name__}"):
+            self._load_state(state)
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        """Take a state; any error says that it is damaged."""
         attributes, learned = unwrap_state(self, state)
         self.__dict__.update(attributes)
         if learned is not None:
@@ -42,4 +47,6 @@ class EncoderState:
             check_names(attributes, len(positions))
             expect(sorted(positions) == list(range(len(positions))), "roles")
             expect(len(fields) == len(self._column_specs), "roles")
-            self._remember(fields, learned["n_samples_seen"])
+            n_samples_seen = learned["n_samples_seen"]
+            expect(type(n_samples_seen) is int and n_samples_seen > 0, "n_samples_seen")
+            self._remember(fields, n_samples_seen)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sklearn_deepfm._encoder.binning import as_floats
 from sklearn_deepfm._encoder.category_lists import CategoryLists
 from sklearn_deepfm._encoder.column_specs import ColumnSpec, column_specs_of
 from sklearn_deepfm._encoder.field_types import Field, learn_categories, learn_field
@@ -29,7 +30,8 @@ def learn_fields_of_stream(
         As `fit` does for a table.
     """
     specs = column_specs_of(encoder, stream.names)
-    learners = [_Learner(spec) for spec in specs]
+    types = [stream.dataset.schema.field(name).type for name in stream.names]
+    learners = [_Learner(spec, types[spec.position]) for spec in specs]
     # A fixed seed: the encoder has no random_state, and must learn the same of the same rows.
     share, random, n_rows = min(1.0, SAMPLE / max(len(stream), 1)), np.random.default_rng(0), 0
     for table, _ in stream.parts():
@@ -46,12 +48,12 @@ def learn_fields_of_stream(
 class _Learner:
     """Gathers what a field is learned from: counts of categories, and a sample of quantities.
 
-    A column of floats is one of categories as long as all are whole, which only the last part
-    can tell: until then both are gathered.
+    A column of floats or decimals is one of categories as long as all are whole, which only the
+    last part can tell: until then both are gathered.
     """
 
-    def __init__(self, spec: ColumnSpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: ColumnSpec, type_: pa.DataType) -> None:
+        self._spec, self._type = spec, type_
         self._column: Any = None  # of the last part that has values, if any has
         self._is_quantity = False
         self._counts: list[Counts] = []
@@ -70,7 +72,8 @@ class _Learner:
             self._count(Counts.of(column.members if isinstance(column, ListColumn) else column))
         else:
             self._is_quantity = True
-        if isinstance(read, Column) and self._may_be_quantity(read):
+            as_floats(column)  # only to raise for infinity, in rows out of the sample too
+        if isinstance(read, Column) and self._may_be_quantity():
             self._sample.append(read.values.filter(pa.array(is_sampled)))
 
     def _count(self, counts: Counts) -> None:
@@ -81,19 +84,26 @@ class _Learner:
             # The limit grows with the counts, or they would be added up anew at every part.
             self._most = 2 * len(self._counts[0].values) + _MOST_PENDING
 
-    def _may_be_quantity(self, read: Column) -> bool:
+    def _may_be_quantity(self) -> bool:
         if self._spec.selected_by is not None:
             return self._spec.selected_by == "numeric_features"
-        type_ = read.values.type
-        return pa.types.is_floating(type_) or pa.types.is_temporal(type_)
+        types, type_ = pa.types, self._type
+        return types.is_floating(type_) or types.is_temporal(type_) or types.is_decimal(type_)
 
     def field(self, encoder: Any, n_rows: int) -> Field:
         """Learn the field from all parts."""
         column = self._column
         if self._is_quantity:
-            sample = Column(column.name, column.kind, pa.concat_arrays(self._sample))
+            sample = Column(column.name, column.kind, _joined(self._sample))
             return learn_field(encoder, sample, self._spec, n_rows)
         members = column.members if isinstance(column, ListColumn) else column
         counts = Counts.total(self._counts) if self._counts else Counts.of(members)
         field = learn_categories(encoder, counts, self._spec, n_rows)
         return CategoryLists(field) if isinstance(column, ListColumn) else field
+
+
+def _joined(parts: list[pa.Array]) -> pa.Array:
+    """Quantities of all parts; where decimals of one part are whole, they are integers there."""
+    if len({part.type for part in parts}) > 1:
+        parts = [part.cast(pa.float64(), safe=False) for part in parts]
+    return pa.concat_arrays(parts)

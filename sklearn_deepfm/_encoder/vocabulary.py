@@ -16,8 +16,10 @@ import pyarrow.compute as pc
 from sklearn_deepfm._common.integer_lookup import IntegerLookup
 from sklearn_deepfm._common.user_warning import warn_user
 from sklearn_deepfm._serialization.plain import Plain
-from sklearn_deepfm._serialization.plain_values import expect
-from sklearn_deepfm._tables.table import EXACT_FLOAT, Column
+from sklearn_deepfm._serialization.plain_values import expect, expect_finite, expect_numbering
+from sklearn_deepfm._tables.arrow import fill_nulls, kind_and_type
+from sklearn_deepfm._tables.exact_numbers import EXACT_FLOAT, as_doubles
+from sklearn_deepfm._tables.table import Column
 
 MISSING_CODE, UNKNOWN_CODE, FIRST_KNOWN_CODE = 0, 1, 2
 _NOT_FOUND = -1
@@ -29,10 +31,11 @@ _AS_PYTHON = methodcaller("as_py")
 # so many categories (measured).
 _CATEGORIES_PER_SEARCHED_VALUE, _ALWAYS_SEARCHED_VALUES = 128, 2
 
-# Warn of a column of at least so many rows if more than this share of them has a value of its own
-# (fit), or a value that fit did not see (transform).
+# Warn of a column of at least so many rows if more than this share of them has a value of its own.
 _MANY_ROWS_AT_FIT, _NEARLY_UNIQUE = 100, 0.9
-_MANY_ROWS_AT_TRANSFORM, _MOSTLY_UNKNOWN = 20, 0.5
+# At transform: of at least so many rows and new values (or as many as the field has, if fewer), if
+# more than this share of the rows and of the distinct values is new since fit.
+_MANY_AT_TRANSFORM, _MOSTLY_UNKNOWN = 20, 0.5
 
 
 class Counts(NamedTuple):
@@ -60,7 +63,14 @@ class Counts(NamedTuple):
         # A part in which all floats are whole has integers.
         types = {part.values.type for part in parts}
         type_ = types.pop() if len(types) == 1 else pa.float64()
-        values = pa.concat_arrays([part.values.cast(type_) for part in parts])
+        try:
+            values = pa.concat_arrays([part.values.cast(type_) for part in parts])
+        except pa.ArrowInvalid as error:
+            raise ValueError(
+                f"Column {parts[0].name!r} holds whole numbers beyond 2**53 in one part of the "
+                f"rows and fractions in another, which no one type holds exactly. Make integers "
+                f"of all."
+            ) from error
         counts = pa.array(np.concatenate([part.counts for part in parts]))
         table = (
             pa.table({"value": values, "count": counts})
@@ -85,6 +95,7 @@ class Vocabulary(Plain):
     codes: np.ndarray
 
     _saved = {"kind": str, "values": pa.Array, "counts": np.int64, "codes": np.int32}
+    _optional = ("kind",)
 
     @classmethod
     def empty(cls, counts: Counts) -> Vocabulary:
@@ -169,7 +180,7 @@ class Vocabulary(Plain):
             # The last entry is for null, which gets the index after all others.
             codes = np.append(self._codes_of(values.dictionary), np.int32(_NOT_FOUND))
             return codes[fill_nulls(values.indices, len(values.dictionary))]
-        values = _cast_where_exact(values, self.values.type)
+        values = _cast_where_exact(as_doubles(values), self.values.type)
         if self._lookup is None:
             return self._code_at[_positions_in(values, self.values)]
         codes = self._lookup(fill_nulls(values, 0))  # null has any number, corrected below
@@ -193,10 +204,21 @@ class Vocabulary(Plain):
         )
 
     def _check_loaded(self) -> None:
-        expect(len(self.values) == len(self.counts) == len(self.codes), "codes")
+        expect_kind(self.kind, self.values.type)
+        expect_finite(self.counts, "counts", (len(self.values),), least=1)
+        expect(self.codes.shape == self.counts.shape, "codes")
         # Known codes have no gaps: `n_known` counts them, and `field_dims_` follows from that.
-        known = np.sort(self.codes[self.codes != UNKNOWN_CODE])
-        expect((known == FIRST_KNOWN_CODE + np.arange(len(known))).all(), "codes")
+        known = self.codes[self.codes != UNKNOWN_CODE]
+        expect_numbering(known, FIRST_KNOWN_CODE, FIRST_KNOWN_CODE + len(known), "codes")
+        expect(self.values.null_count == 0, "values")
+        if len(self.values) > 1:  # they are searched in their order
+            ascends = pc.all(pc.less(self.values[:-1], self.values[1:]))
+            expect(ascends.as_py(), "values")
+
+
+def expect_kind(kind: str | None, type_: pa.DataType) -> None:
+    """Raise Damaged unless values of this kind are kept in this type."""
+    expect((kind or "") == kind_and_type("values", type_)[0], "kind")
 
 
 NOTHING_KNOWN = Vocabulary(None, pa.nulls(0), np.empty(0, np.int64), np.empty(0, np.int32))
@@ -249,13 +271,6 @@ def _search(ascending: pa.Array, value: Any) -> int:
     return len(ascending)
 
 
-def fill_nulls(numbers: pa.Array, missing: int) -> np.ndarray:
-    """Integers as a NumPy array, with `missing` in place of null."""
-    if numbers.null_count:
-        numbers = numbers.cast(pa.int64()).fill_null(missing)
-    return numbers.to_numpy()
-
-
 def warn_if_nearly_unique(name: Any, field: Any) -> None:
     """Warn of a column in which nearly every row has a category of its own."""
     if not isinstance(field, Vocabulary):
@@ -270,12 +285,23 @@ def warn_if_nearly_unique(name: Any, field: Any) -> None:
         )
 
 
-def warn_if_mostly_unknown(column: Column, n_unseen: int) -> None:
-    """Warn of a column in which most values are new since fit."""
+def warn_if_mostly_unknown(field: Any, column: Column, n_unseen: int) -> None:
+    """Warn of a column in which most values are new since fit, in most rows.
+
+    Values count once each: one new user in all rows of a request is one new value.
+    """
     n_rows = len(column.values) - column.values.null_count
-    if n_rows >= _MANY_ROWS_AT_TRANSFORM and n_unseen > _MOSTLY_UNKNOWN * n_rows:
+    if n_rows < _MANY_AT_TRANSFORM or n_unseen <= _MOSTLY_UNKNOWN * n_rows:
+        return
+    values = column.as_quantities().values.unique().drop_null()
+    n_new = field.encode(Column(column.name, column.kind, values))[1]
+    # A field of few categories is written in another way if so many values are new.
+    enough = min(_MANY_AT_TRANSFORM, len(field.values))
+    if n_new >= enough and n_new > _MOSTLY_UNKNOWN * len(values):
         warn_user(
-            f"Column {column.name!r}: fit never saw {n_unseen / n_rows:.0%} of the {n_rows} "
-            "values, so they are all encoded as unknown. Check that the column is the one the "
-            "encoder was fitted on, written in the same way, or fit again on newer data.",
+            f"Column {column.name!r}: fit never saw {n_new} of the {len(values)} distinct values, "
+            f"which are encoded as unknown, {n_unseen / n_rows:.0%} of all. Check that the column "
+            f"is the one the encoder was fitted on, written in the same way, or fit again on newer "
+            f"data.",
+            topic=("mostly unknown", column.name),
         )

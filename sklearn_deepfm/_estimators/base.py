@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from sklearn_deepfm._common.parameter_rules import check_parameters
 from sklearn_deepfm._common.sklearn_callbacks import CallbackSupportMixin, task_of_fit
+from sklearn_deepfm._common.user_warning import warn_user
 from sklearn_deepfm._estimators.fitted import Fitted
 from sklearn_deepfm._estimators.html_repr import HTMLSummaryMixin
 from sklearn_deepfm._estimators.settings import Settings, check_same_structure, structure_of
@@ -16,6 +17,7 @@ from sklearn_deepfm._estimators.stream_fit import (
     NamedStream,
     fits_in_memory,
     learn_stream,
+    no_row_to_validate,
     refuse_with_streams,
 )
 from sklearn_deepfm._estimators.transaction import transaction, working_copy
@@ -33,15 +35,17 @@ from sklearn_deepfm._samples.rows import (
     split_by,
     without_zero_weights,
 )
+from sklearn_deepfm._samples.table_rows import TableRows
 from sklearn_deepfm._tables.stream import is_stream, stream_like_fitted, stream_to_fit
+from sklearn_deepfm._tables.table import refuse_masks
 from sklearn_deepfm._training.checkpoint import Checkpoint
-from sklearn_deepfm._training.defaults import STOPS_FROM
+from sklearn_deepfm._training.defaults import STOPS_FROM, batch_size
 from sklearn_deepfm._training.devices import device_of
 from sklearn_deepfm._training.epoch_tasks import epoch_tasks
 from sklearn_deepfm._training.new_net import new_net
 from sklearn_deepfm._training.out_of_memory import explain_out_of_memory
 from sklearn_deepfm._training.run import run_training
-from sklearn_deepfm._training.scoring import validation_scorer
+from sklearn_deepfm._training.scoring import reads_rows, validation_scorer
 
 
 class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin, Settings):
@@ -57,6 +61,8 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         goes_on = self.warm_start and hasattr(self, "net_")
         if is_stream(X):
             stream = stream_to_fit(X, ("y", y), ("sample_weight", sample_weight))
+            for note in stream.notes:
+                warn_user(note)
             if not fits_in_memory(stream, group):
                 return self._fit_stream(stream, y, sample_weight, validation, groups, group)
             X, (y, sample_weight) = stream.whole(y, sample_weight)
@@ -164,8 +170,6 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         if not goes_on:
             model._start(rows, target, random)
         rows, _ = model._prepare(rows, adds_up=True)
-        if goes_on:
-            model._target.see(rows)
         with (
             explain_out_of_memory(model, len(rows), goes_on),
             transaction(self, model, goes_on) as rollback,
@@ -204,13 +208,17 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
         y = check_target(self, y, columns)
         weight = check_weight(sample_weight, y, weight_name)
         if groups is not None:
+            refuse_masks("groups", groups)
             groups = column_or_1d(groups)
             check_consistent_length(y, groups)
-        return Rows(columns, y, weight, groups)
+        is_read = self.validation_split is not None or reads_rows(self.scoring)
+        return Rows(columns, y, weight, groups, table=TableRows(X) if is_read else None)
 
     def _prepare(self, rows, adds_up=False):
         """Rows with the target encoded, repeats merged if few, classes weighed; and the factors."""
-        rows = merge_repeats(rows.with_target(self._target.encode(rows.y)))
+        rows = merge_repeats(
+            rows.with_target(self._target.encode(rows.y)), batch_size(self, len(rows))
+        )
         factors = self._class_factors(rows, adds_up)
         return rows.weighed(factors), factors
 
@@ -227,11 +235,13 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
 
     def _validation_rows(self, rows, valid, validation, factors):
         """Training and validation rows; the latter are X_val, split off before, or held out now."""
-        X_val, y_val, weight_val = validation
+        X_val, y_val, weight_val, groups_val = validation
         if is_stream(X_val):
-            named = ("y_val", y_val), ("sample_weight_val", weight_val)
+            named = ("y_val", y_val), ("sample_weight_val", weight_val), ("groups_val", groups_val)
             stream = stream_like_fitted(self, X_val, *named)
-            X_val, (y_val, weight_val) = stream.whole(y_val, weight_val)
+            if not len(stream):
+                raise no_row_to_validate()
+            X_val, (y_val, weight_val, groups_val) = stream.whole(y_val, weight_val, groups_val)
         if X_val is None:
             if valid is not None:
                 return rows, valid.with_target(self._target.encode(valid.y)).weighed(factors)
@@ -253,8 +263,8 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
                     f"or pass validation rows as X_val and y_val."
                 )
             return train, valid
-        valid = self._read(X_val, y_val, weight_val, reset=False, weight_name="sample_weight_val")
-        valid = without_zero_weights(valid)
+        further = {"groups": groups_val, "weight_name": "sample_weight_val"}
+        valid = without_zero_weights(self._read(X_val, y_val, weight_val, reset=False, **further))
         return rows, valid.with_target(self._target.encode(valid.y)).weighed(factors)
 
     # Training
@@ -269,6 +279,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
             self.net_ = new_net(self, self._fields, self._target, random=random)
             return
         check_same_structure(self, self._structure)
+        self._target.see(train)
         fields, source, is_new = self._fields.grown(train.columns, train.weight)
         if is_new.any():
             self.net_.grow_table(source, is_new, fields.slopes)

@@ -76,6 +76,8 @@ class Fitted:
         check_is_fitted(self)
         if is_stream(X):
             parts = stream_like_fitted(self, X).parts()
-            return np.concatenate([self._logits(part) for part, _ in parts])
+            logits = [self._logits(part) for part, _ in parts]
+            # No rows have no logits.
+            return np.concatenate(logits or [np.empty((0, self.module_.n_outputs))])
         net, fields = self.net_, self._fields
         return predict_logits(net.module_, fields, read_cells(self, X), net.device)

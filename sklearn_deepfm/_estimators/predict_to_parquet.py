@@ -1,6 +1,7 @@
 """Predictions for data sets larger than memory, written to a Parquet file."""
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +36,8 @@ def predict_to_parquet(model, X, path, *, method=None, keep=()):
     Returns
     -------
     n_rows : int
-        The number of rows written, in the order of the data set.
+        The number of rows written, in the order of the data set. For none, such as those of a
+        filter that no row passes, the file has the columns and no rows.
 
     Raises
     ------
@@ -68,30 +70,35 @@ def predict_to_parquet(model, X, path, *, method=None, keep=()):
     keep = named_columns("keep", list(keep), X.schema.names)
     n_rows = 0
     with replacing(path, None) as file:
-        writer = None
-        for part in _predicted(model, X, method, keep):
-            if writer is None:  # the types of predictions are known from the first part on
-                writer = pq.ParquetWriter(file, part.schema)
-            writer.write_table(part)
-            n_rows += len(part)
-        if writer is None:
-            raise ValueError("The data set has 0 rows: there is nothing to predict.")
-        writer.close()
+        parts = _predicted(model, X, method, keep)
+        first = next(parts)  # which has the types of predictions
+        with pq.ParquetWriter(file, first.schema) as writer:
+            for part in chain([first], parts):
+                writer.write_table(part)
+                n_rows += len(part)
     return n_rows
 
 
 def _predicted(model, X, method, keep) -> Iterator[pa.Table]:
-    """Columns to keep and predictions, part by part."""
-    stream = stream_like_fitted(model, X)
+    """Columns to keep and predictions, part by part; one part without rows if there are none."""
+    stream, is_empty = stream_like_fitted(model, X), True
     for table in stream.tables([*stream.names, *keep]):
-        predictions = getattr(model, method)(stream.features(table))
-        names = _names(model, method, predictions)
-        if twice := set(names) & set(keep):
-            raise ValueError(f"keep must name no column of predictions, got {sorted(twice)}.")
-        columns = [table[name] for name in keep]
-        predictions = predictions.reshape(len(table), -1)
-        columns += [pa.array(column) for column in predictions.T]
-        yield pa.Table.from_arrays(columns, names=[*keep, *names])
+        is_empty = False
+        yield _with_predictions(model, method, stream.features(table), table.select(keep))
+    if is_empty:
+        yield _with_predictions(model, method, X, stream.dataset.schema.empty_table().select(keep))
+
+
+def _with_predictions(model, method, X, kept: pa.Table) -> pa.Table:
+    predictions = getattr(model, method)(X)
+    names = _names(model, method, predictions)
+    if twice := set(names) & set(kept.schema.names):
+        raise ValueError(f"keep must name no column of predictions, got {sorted(twice)}.")
+    # Labels that are objects have no type where there are none of them.
+    is_label = method == "predict" and predictions.dtype == object
+    type_ = pa.array(model.classes_).type if is_label else None
+    columns = [pa.array(column, type_) for column in predictions.reshape(-1, len(names)).T]
+    return pa.Table.from_arrays([*kept.columns, *columns], names=[*kept.schema.names, *names])
 
 
 def _names(model, method, predictions: np.ndarray) -> list[str]:

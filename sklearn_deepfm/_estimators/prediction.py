@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._samples.encode import bags_of_arrays
 
 BATCH_SIZE = 4096  # rows whose embeddings and hidden units fit into the caches of a CPU
@@ -30,7 +31,7 @@ def predict_logits(module, fields, cells, device):
     """
     n_rows = len(cells) if isinstance(cells, np.ndarray) else len(cells[0])
     logits = np.empty((n_rows, module.n_outputs))
-    with torch.inference_mode():
+    with own_modes(inference=True):
         for part, inputs in inputs_by_part(fields, cells, device):
             logits[part] = module(*inputs)[: part.stop - part.start].cpu().numpy()
     return logits

@@ -6,7 +6,9 @@ from sklearn.base import RegressorMixin
 from sklearn_deepfm._common.sklearn_callbacks import callbacks_of
 from sklearn_deepfm._distributed.group import process_group_of
 from sklearn_deepfm._estimators.base import BaseDeepFM
-from sklearn_deepfm._tables.stream import is_stream, stream_like_fitted
+from sklearn_deepfm._model.torch_modes import own_modes
+from sklearn_deepfm._tables.objects import exact_target
+from sklearn_deepfm._tables.stream import is_stream, stream_to_score
 from sklearn_deepfm._targets.regression import RegressionTarget
 from sklearn_deepfm._training.net import DeepFMRegressorNet
 
@@ -46,9 +48,9 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         Factor lambda of the penalty ``(lambda/2) * ||embeddings||**2`` that is added to
         the mean loss, over all rows of the table. The strongest lever against
         overfitting on fields with many categories. "auto" is
-        ``min(4000 * base_loss / n, 0.5)`` for n training rows (equal ones merged, see
-        Notes), in `partial_fit` those of all calls, with a base loss of 1 for each number
-        in a row of y: best values fall like that as rows become more.
+        ``min(4000 * base_loss / n, 0.5)`` for n training rows, in `partial_fit` those of
+        all calls, with a base loss of 1 for each number in a row of y: best values fall
+        like that as rows become more.
         Without "deep" among the components it is 1/64 of that. To tune it, try 1/4 to 4
         times the factor that `net_.embedding_l2` tells.
     linear_l2 : float or "auto", default="auto"
@@ -56,30 +58,33 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     weight_decay : float, default=0.0
         The same for the weight matrices of the MLP.
     max_epochs : int, default=50
-        Most passes over the training rows. Without validation rows, exactly that many.
+        Most passes over the training rows. Without validation rows, exactly that many. With
+        them, a fit whose last epoch is the best so far warns (ConvergenceWarning).
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" takes a power of 2 of about 1/256 of the training rows, up
-        to 4096, but 64 for 8,192 to 32,768 rows and 32 for fewer. Smaller batches often
-        predict better and train slower.
+        to 4096, but 64 for 8,192 to 32,768 rows, 32 for fewer, and all rows up to 64.
+        Smaller batches often predict better and train slower.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, stop when their score no longer improves, and keep
         the weights of the best epoch. "auto" does so if `X_val` is passed, with
-        `validation_split`, or if there are at least 200 training rows (equal ones merged,
-        see Notes). With False and `X_val`, all epochs are run and the best weights kept.
+        `validation_split`, or if there are at least 200 training rows. With False and
+        `X_val`, all epochs are run and the best weights kept.
     scoring : str or callable, default="loss"
         Score of the validation rows: "loss" for the negative loss, the name of a
-        scorer, or a callable ``scorer(estimator, X, y)``, which gets an estimator
-        that answers for the validation rows whatever X.
+        scorer, or a callable ``scorer(estimator, X, y)``, which gets the validation rows
+        as `fit` got them, and an estimator that answers for them alone. Parameters called
+        `sample_weight` and `groups` get the weights and the groups of these rows. NaN
+        ends the fit with an error.
     validation_fraction : float, default=0.1
         Share of the training rows to hold out, in (0, 1), if `X_val` is not passed.
-        Merged rows (see Notes) that differ in y alone are held out together.
         They are drawn at random.
     validation_split : cross-validation splitter, default=None
         Holds out the validation rows of its last split, in the place of a random share:
         ``GroupShuffleSplit(1)`` with `groups` in `fit` keeps a user's rows together,
         ``TimeSeriesSplit()`` holds out the last rows of a table in the order of time.
-    n_iter_no_change : int, default=5
-        Epochs in a row without a score better by `tol` after which training stops.
+    n_iter_no_change : int or "auto", default="auto"
+        Epochs in a row without a score better by `tol` after which training stops. "auto"
+        is 5, or as many as make 500 steps in a small table, where 5 epochs change little.
     tol : float, default=1e-6
         Least improvement of the score that counts.
     lr_schedule : {"plateau", None}, default="plateau"
@@ -210,13 +215,13 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     for the slope over z, the normal score: the standard normal quantile of the share of
     smaller numbers in fit. Beyond the range seen in fit they count as its ends.
 
-    A weight w has the effect of w equal rows, and the scale of all weights has none.
-    Up to 16,384 rows, of which at most 4096 distinct, this holds exactly: rows of
-    weight 0 are dropped, equal rows merged into one with the sum of their weights, and
-    all sizes (batches, hold-out) follow from the number of distinct rows, so that a
-    repeated and a weighted data set are one and the same. The order of the rows has no
-    effect then. Beyond, weights multiply the loss, which is equal in expectation over
-    the batches. Weights count within one call of fit or `partial_fit`.
+    A weight w has the effect of w equal rows, and the scale of all weights has none. Rows
+    of weight 0 are dropped. Up to 64 rows, where one batch holds all of them, this is exact:
+    equal rows are merged into one with the sum of their weights, so that a repeated and a
+    weighted data set are one and the same, and the order of the rows has no effect.
+    Beyond, weights multiply the loss, which equals repetition in expectation over the
+    batches; rows are held out and counted one by one. Weights count within one call of fit
+    or `partial_fit`.
 
     With `sparse_updates`, a row that a batch touches for the first time after g steps
     makes up for them at once: it moves along its momentum as far as under dense Adam,
@@ -253,6 +258,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         X_val=None,
         y_val=None,
         sample_weight_val=None,
+        groups_val=None,
         groups=None,
     ):
         """Fit to a table and numbers.
@@ -272,9 +278,11 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
             Their target.
         sample_weight_val : array-like of shape (n_val,) or str, default=None
             Their weights.
+        groups_val : array-like of shape (n_val,) or str, default=None
+            Their groups, for a callable `scoring`. Of a data set the name of their column.
         groups : array-like of shape (n_samples,), default=None
-            ProcessGroup of each row, such as its user, for `validation_split`; without that they
-            have no effect.
+            Group of each row, such as its user, for `validation_split` and for a callable
+            `scoring`; without these they have no effect.
 
         Returns
         -------
@@ -287,8 +295,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         ValueError
             If a parameter, a column, the target or a weight is not what it has to be.
         """
-        validation = X_val, y_val, sample_weight_val
-        with callbacks_of(self), process_group_of(self) as group:
+        validation = X_val, y_val, sample_weight_val, groups_val
+        with callbacks_of(self), own_modes(), process_group_of(self) as group:
             return self._fit(X, y, sample_weight, validation, groups, group)
 
     def partial_fit(self, X, y, sample_weight=None):
@@ -312,7 +320,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
             The estimator, one pass further. A call that raises an error leaves it as it
             was; one that a callback breaks off keeps the steps taken.
         """
-        with process_group_of(self) as group:
+        with own_modes(), process_group_of(self) as group:
             return self._partial_fit(X, y, sample_weight, RegressionTarget, group)
 
     def predict(self, X):
@@ -349,9 +357,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
             1 minus the ratio of squared errors to squared deviations from the mean.
         """
         if is_stream(X):
-            X = stream_like_fitted(self, X, ("y", y), ("sample_weight", sample_weight))
-            y, sample_weight = X.column(y), X.column(sample_weight)
-        return super().score(X, y, sample_weight)
+            X, y, sample_weight = stream_to_score(self, X, y, sample_weight)
+        return super().score(X, exact_target(y), sample_weight)
 
     def _criterion(self):
         return torch.nn.MSELoss

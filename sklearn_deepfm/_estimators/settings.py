@@ -1,10 +1,12 @@
 """The parameters that classifier and regressor share, their defaults and what they may be."""
 
 import os
+from types import FunctionType
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from sklearn_deepfm._common.fingerprint import describe
 from sklearn_deepfm._common.parameter_rules import (
     Rule,
     anything,
@@ -20,6 +22,8 @@ from sklearn_deepfm._common.parameter_rules import (
 from sklearn_deepfm._model.deepfm import COMPONENTS
 from sklearn_deepfm._training.callbacks import is_callback
 from sklearn_deepfm._training.scoring import is_scoring
+
+LONGEST_SHOWN = 200  # characters of a parameter in a message
 
 
 def _are_components(names):
@@ -37,6 +41,9 @@ _EMBEDDINGS = Rule(
     lambda value: len(np.shape(value)) == 2, "a data frame or array of shape (n_codes, embed_dim)"
 )
 
+# Times weights, it has to fit float32, which ends at 3e38.
+_PENALTY = real("[0, 1e30]")
+
 
 class Settings(BaseEstimator):
     """What a user may set; the estimators say what each of them means."""
@@ -50,16 +57,16 @@ class Settings(BaseEstimator):
             Rule(_are_components, f"a collection of distinct names out of {COMPONENTS}")
         ),
         "learning_rate": real("(0, inf)"),
-        "embedding_l2": one_of("auto") | real("[0, inf)"),
-        "linear_l2": one_of("auto") | real("[0, inf)"),
-        "weight_decay": real("[0, inf)"),
+        "embedding_l2": one_of("auto") | _PENALTY,
+        "linear_l2": one_of("auto") | _PENALTY,
+        "weight_decay": _PENALTY,
         "max_epochs": integer(1),
         "batch_size": one_of("auto") | integer(1),
         "early_stopping": one_of("auto") | boolean(),
         "scoring": Rule(is_scoring, "'loss', the name of a scikit-learn scorer or a callable"),
         "validation_fraction": real("(0, 1)"),
         "validation_split": one_of(None) | Rule(_is_splitter, "a cross-validation splitter"),
-        "n_iter_no_change": integer(1),
+        "n_iter_no_change": one_of("auto") | integer(1),
         "tol": real("[0, inf)"),
         "lr_schedule": one_of("plateau", None),
         "categorical_features": structural(anything()),
@@ -105,7 +112,7 @@ class Settings(BaseEstimator):
         scoring="loss",
         validation_fraction=0.1,
         validation_split=None,
-        n_iter_no_change=5,
+        n_iter_no_change="auto",
         tol=1e-6,
         lr_schedule="plateau",
         categorical_features="from_dtype",
@@ -162,20 +169,54 @@ class Settings(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" not in vars(cls) and cls.__init__.__code__ is Settings.__init__.__code__:
+            cls.__init__ = _named_after(cls, cls.__init__)  # type: ignore[method-assign]
+
+
+def _named_after(cls, function):
+    """A copy of a method under the name of a subclass, which Python's messages then give."""
+    own = FunctionType(function.__code__, function.__globals__, function.__name__)
+    own.__kwdefaults__ = function.__kwdefaults__
+    own.__qualname__ = f"{cls.__name__}.{function.__name__}"
+    return own
+
 
 def structure_of(model):
-    """Parameters that the network was built by, in a form that can be compared."""
-    names = [name for name, rule in model._rules.items() if rule.is_structural]
-    structure = {name: repr(getattr(model, name)) for name in names}
-    components = [name for name in COMPONENTS if name in model.components]  # sets have no order
-    return {**structure, "components": repr(tuple(components))}
+    """Descriptions, by name, of the parameters that the network was built by.
+
+    Equal values have equal descriptions, and others have others, however long they are.
+    """
+    return {name: describe(_as_list(value)) for name, value in _structural(model).items()}
 
 
 def check_same_structure(model, structure):
     """Refuse to go on with a network that other parameters ask for."""
-    for name, now in structure_of(model).items():
-        if now != structure[name]:
+    values, now = _structural(model), structure_of(model)
+    for name, value in values.items():
+        # Files of format 1 may hold the repr in its place.
+        if structure[name] not in (now[name], repr(value)):
             raise ValueError(
-                f"{name} was {structure[name]} in the first fit and is {now} now, but warm_start "
-                f"and partial_fit go on with the same network. Set it back, or fit a clone."
+                f"{name} was {_short(structure[name])} in the first fit and is "
+                f"{_short(now[name])} now, but warm_start and partial_fit go on with the same "
+                f"network. Set it back, or fit a clone."
             )
+
+
+def _structural(model):
+    """Values of the parameters that the network is built by."""
+    names = [name for name, rule in model._rules.items() if rule.is_structural]
+    values = {name: getattr(model, name) for name in names}
+    components = tuple(name for name in COMPONENTS if name in model.components)  # sets: no order
+    return {**values, "components": components}
+
+
+def _as_list(value):
+    """An array of one dimension, such as a mask, as the list that has the same meaning."""
+    return np.asarray(value).tolist() if len(getattr(value, "shape", ())) == 1 else value
+
+
+def _short(text):
+    half = LONGEST_SHOWN // 2
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:half]} ... {text[-half:]}"

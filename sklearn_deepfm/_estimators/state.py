@@ -6,7 +6,7 @@ from typing import Any
 
 from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._serialization.plain import check_names, unwrap_state, wrap_state
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._serialization.plain_values import expect, saying_damaged
 from sklearn_deepfm._targets.classification import ClassTarget, MultiLabelTarget
 from sklearn_deepfm._targets.regression import RegressionTarget
 from sklearn_deepfm._training.net_state import net_of_plain, net_to_plain
@@ -51,6 +51,11 @@ class EstimatorState:
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        with saying_damaged(f"This {type(self).__name__}"):
+            self._load_state(state)
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        """Take a state; any error says that it is damaged."""
         attributes, learned = unwrap_state(self, state)
         self.__dict__.update(attributes)
         if learned is None:
@@ -63,7 +68,11 @@ class EstimatorState:
         check_names(attributes, len(self._fields))
         self._is_index = learned["is_index"]
         expect(len(self._is_index) == len(self._fields), "is_index")
+        expect(all(isinstance(flag, bool) for flag in self._is_index), "is_index")
         self._structure = learned["structure"]
+        expect(isinstance(self._structure, dict), "structure")
         self._split_seed, self._n_seen = learned["split_seed"], learned["n_seen"]
+        for name in ("split_seed", "n_seen"):
+            expect(isinstance(learned[name], int) and learned[name] >= 0, name)
         # Last, since its sizes are checked against target and fields.
         self.net_ = net_of_plain(learned["net"], self)

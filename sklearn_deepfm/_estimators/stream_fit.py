@@ -15,6 +15,7 @@ from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.encode import samples_of, with_mean_weight
 from sklearn_deepfm._samples.rows import Rows, weights_of_rows, without_zero_weights
 from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._samples.table_rows import TableRows
 from sklearn_deepfm._tables.stream import (
     Stream,
     as_list,
@@ -32,7 +33,7 @@ MOST_HELD_OUT = 2**20  # rows; validation rows stay in memory
 
 
 class NamedStream(NamedTuple):
-    """A stream, the names of its target and weight columns, and the estimator that reads it.
+    """A stream, the columns of its target, weights and groups, and the estimator that reads it.
 
     `weight_parameter` is the parameter of fit that names the weight column.
     """
@@ -42,11 +43,12 @@ class NamedStream(NamedTuple):
     y: Any
     weight: Any
     weight_parameter: str = "sample_weight"
+    groups: Any = None
 
     def parts(self) -> Iterator[Rows]:
         """All rows, part by part, with the target not yet encoded; weights may be 0."""
-        for X, (y, weight) in self.stream.parts(self.y, self.weight):
-            yield self._read(X, y, weight)
+        for X, (y, weight, groups) in self.stream.parts(self.y, self.weight, self.groups):
+            yield self._read(X, y, weight, groups)
 
     def sample(
         self, hold_out: "HoldOut", seed: int, n_rows: int, group: TrainingGroup
@@ -92,9 +94,9 @@ class NamedStream(NamedTuple):
         rows = self._read(concat_parts(tables), np.concatenate(ys), weight, reset=True)
         return rows, np.concatenate(labels) if labels else rows.y
 
-    def _read(self, X: Any, y: Any, weight: Any, reset: bool = False) -> Rows:
+    def _read(self, X: Any, y: Any, weight: Any, groups: Any = None, reset: bool = False) -> Rows:
         # The model would refuse weights that are all 0, as those of a part may be.
-        rows: Rows = self.model._read(X, y, None, reset=reset)
+        rows: Rows = self.model._read(X, y, None, reset=reset, groups=groups)
         if weight is None:
             return rows
         return replace(rows, weight=weights_of_rows(weight, rows.y, self.weight_parameter))
@@ -166,7 +168,9 @@ def buffer_rows(
         rows = rows.with_target(model._target.encode(rows.y)).weighed(factors)
         is_held = rows.held_by >= 0
         if is_held.any():
-            held.append(rows.take(np.flatnonzero(is_held)))
+            of_part = rows.take(np.flatnonzero(is_held))
+            table = None if of_part.table is None else of_part.table.copied()
+            held.append(replace(of_part, table=table))
         # With several members a held-out row stays, with weight 0 for the one that holds it out.
         if hold_out.n_members == 1:
             rows = replace(rows.take(np.flatnonzero(~is_held)), held_by=None)
@@ -211,7 +215,7 @@ def learn_stream(
     model : DeepFMClassifier or DeepFMRegressor
         Its target and fields are set.
     named : NamedStream
-    validation : tuple (X_val, y_val, sample_weight_val)
+    validation : tuple (X_val, y_val, sample_weight_val, groups_val)
     random : RandomState
     buffer : DiskBuffer
         Gets the training rows.
@@ -223,7 +227,8 @@ def learn_stream(
     samples : Samples or None
         The validation rows, if there are any.
     known : Rows or None
-        Targets and weights of the validation rows, for a scorer.
+        Targets, weights and groups of the validation rows, for a scorer, and their table if it
+        reads that.
     """
     seeds = [int(seed) for seed in random.randint(np.iinfo(np.int32).max, size=2)]
     if group.has_shards:
@@ -243,9 +248,19 @@ def learn_stream(
     model._fields, held = buffer_rows(model, named, fields, factors, hold_out, buffer, group)
     if validation[0] is not None:
         held = list(_rows_to_validate(model, validation, factors))
+        if not held:
+            raise no_row_to_validate()
         # X_val is the same in all processes: there is nothing to gather.
-        return _validation_samples(model, held) if held else (None, None)
+        return _validation_samples(model, held)
     return _validation_samples(model, held, group)
+
+
+def no_row_to_validate() -> ValueError:
+    """The error for a data set as X_val without a row that counts."""
+    return ValueError(
+        "X_val must have a row whose sample_weight_val is positive, and the data set has none. "
+        "Check how its rows were selected, or leave X_val out."
+    )
 
 
 def refuse_with_streams(model: Any, groups: Any) -> None:
@@ -280,12 +295,14 @@ def _share_held_out(model: Any, n_rows: int) -> float:
 
 def _rows_to_validate(model: Any, validation: Any, factors: Any) -> Iterator[Rows]:
     """The rows given as X_val, with the target encoded."""
-    X, y, weight = validation
+    X, y, weight, groups = validation
     if is_stream(X):
-        stream = stream_like_fitted(model, X, ("y_val", y), ("sample_weight_val", weight))
-        parts = NamedStream(model, stream, y, weight, "sample_weight_val").parts()
+        others = ("y_val", y), ("sample_weight_val", weight), ("groups_val", groups)
+        stream = stream_like_fitted(model, X, *others)
+        parts = NamedStream(model, stream, y, weight, "sample_weight_val", groups).parts()
     else:
-        parts = iter([model._read(X, y, weight, reset=False, weight_name="sample_weight_val")])
+        named = {"groups": groups, "weight_name": "sample_weight_val"}
+        parts = iter([model._read(X, y, weight, reset=False, **named)])
     for rows in map(without_zero_weights, parts):
         if len(rows):
             yield rows.with_target(model._target.encode(rows.y)).weighed(factors)
@@ -294,20 +311,26 @@ def _rows_to_validate(model: Any, validation: Any, factors: Any) -> Iterator[Row
 def _validation_samples(
     model: Any, held: list[Rows], group: TrainingGroup = ALONE
 ) -> tuple[Samples | None, Rows | None]:
-    """Validation rows of all processes as tensors, and their targets and weights."""
+    """Validation rows of all processes as tensors, and what a scorer needs of them."""
     parts = [
         (samples_of(rows, model._fields, model._target, model.n_members, validates=True), rows)
         for rows in held
     ]
-    own = [(samples.named_tensors(), rows.y, rows.weight) for samples, rows in parts]
+    own = [
+        (samples.named_tensors(), rows.y, rows.weight, rows.groups, rows.table)
+        for samples, rows in parts
+    ]
     of_all = [*chain(*group.of_shards("held out", own))]
     if not of_all:
         return None, None
-    tensors, ys, weights = zip(*of_all, strict=True)
-    weight = None if weights[0] is None else np.concatenate(weights)
+    tensors, ys, *others, tables = zip(*of_all, strict=True)
+    weight, groups = (None if a[0] is None else np.concatenate(a) for a in others)
     samples = Samples.concatenate([Samples.of_named_tensors(named) for named in tensors])
     samples = with_mean_weight(samples).to(device_of(model.device))
-    return samples, Rows([], np.concatenate(ys), weight)
+    table = tables[0]
+    if len(tables) > 1 and table is not None:
+        table = TableRows(concat_parts([part.read() for part in tables]))
+    return samples, Rows([], np.concatenate(ys), weight, groups, table=table)
 
 
 def _columns_of(named: NamedStream) -> dict[str, str]:

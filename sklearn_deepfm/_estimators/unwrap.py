@@ -1,5 +1,6 @@
 """The estimator inside a pipeline or a search, and the transformers before it."""
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
@@ -8,6 +9,8 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_deepfm._encoder.encoder import OrdinalFieldEncoder
 from sklearn_deepfm._estimators.base import BaseDeepFM
 from sklearn_deepfm._fields.pretrained import embedding_frame
+from sklearn_deepfm._tables.pandas_index import index_of, without_index
+from sklearn_deepfm._tables.table import read_table
 
 
 class Unwrapped:
@@ -46,14 +49,18 @@ class Unwrapped:
             The cell of each field: input of the encoder if one stands directly before the
             estimator, else input of the estimator. Columns are named after the fields.
         """
-        values = X
+        first, index = self.steps[0] if self.steps else self.estimator, index_of(X)
+        values = X = without_index(X, getattr(first, "feature_names_in_", ()))
         for step in self.steps:
             values, X = X, step.transform(X)
         if self.encoder is None:
-            return X, _as_frame(X).set_axis(self.field_names, axis=1)
-        # A column of weights is no field of its own, so columns are chosen by their specs.
-        frame = _as_frame(values).iloc[:, [spec.position for spec in self.encoder._column_specs]]
-        return X, frame.set_axis(self.field_names, axis=1)
+            frame = _as_frame(X)
+        else:
+            # A column of weights is no field of its own, so columns are chosen by their specs.
+            positions = [spec.position for spec in self.encoder._column_specs]
+            frame = _as_frame(values).iloc[:, positions]
+        frame = frame.set_axis(self.field_names, axis=1)
+        return X, frame if index is None else frame.set_axis(index)
 
     @property
     def field_names(self):
@@ -157,6 +164,9 @@ def _transformers(steps):
 
 
 def _as_frame(X):
-    if hasattr(X, "to_pandas"):  # polars and pyarrow
-        X = X.to_pandas()
-    return X if isinstance(X, pd.DataFrame) else pd.DataFrame(np.asarray(X))
+    """Rows as pandas has them, read as the encoder reads them."""
+    table = read_table(X)
+    if isinstance(table, nw.DataFrame):
+        return table.to_pandas()
+    # Rows that came as lists are objects: whole columns of numbers get their type back.
+    return table if isinstance(table, pd.DataFrame) else pd.DataFrame(table).infer_objects()

@@ -8,7 +8,12 @@ import pandas as pd
 from sklearn_deepfm._common.integer_lookup import IntegerLookup
 from sklearn_deepfm._fields.input_columns import InputColumn
 from sklearn_deepfm._serialization.plain import Plain
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._serialization.plain_values import (
+    expect,
+    expect_ascending,
+    expect_finite,
+    expect_numbering,
+)
 
 UNSEEN_ROW = 0
 # Names that pandas' infer_dtype gives to the types of categories.
@@ -31,6 +36,7 @@ class IndexField(Plain):
         "frequency": np.float64,
         "categories": pd.Index,
     }
+    _optional = ("categories",)
 
     def __init__(self, name):
         self.name = name
@@ -120,16 +126,21 @@ class IndexField(Plain):
         self.lookup = IntegerLookup(self.codes, self.rows, UNSEEN_ROW) if is_dense else None
 
     def _check_loaded(self):
-        expect(len(self.frequency) > 0, "frequency")
-        expect(len(self.codes) == len(self.rows), "codes")
-        expect((np.diff(self.codes) > 0).all(), "codes")
+        expect_finite(self.frequency, "frequency", (self.n_rows,), least=0)
+        expect(self.rows.shape == self.codes.shape, "codes")
+        expect_ascending(self.codes, "codes")
         # `encode` does not check rows: a damaged file must not name any beyond the field's.
-        rows = np.append(self.rows, self.missing_row)
-        expect(0 <= rows.min() and rows.max() < self.n_rows, "rows")
-        if self.categories is not None and len(self.codes):
-            is_inside = 0 <= self.codes[0] and self.codes[-1] < len(self.categories)
-            expect(is_inside, "categories")
+        others = [row for row in self._rows_of_no_code() if row != UNSEEN_ROW]
+        rows = np.append(self.rows, np.array(others, np.int64))
+        expect_numbering(rows, UNSEEN_ROW + 1, self.n_rows, "rows")
+        if self.categories is not None:
+            expect(self.categories.is_unique, "categories")
+            is_inside = (0 <= self.codes) & (self.codes < len(self.categories))
+            expect(is_inside.all(), "categories")
         self._make_lookup()
+
+    def _rows_of_no_code(self):
+        return [self.missing_row]
 
     def encode(self, column):
         """Local row of each cell, and None, since codes have no value."""

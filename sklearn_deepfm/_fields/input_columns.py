@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sklearn_deepfm._tables.exact_numbers import without_decimals
 from sklearn_deepfm._tables.lists import checked_weights, flattened, places
 
 
@@ -85,6 +86,7 @@ class InputListColumn:
             # A missing member has no weight that could be read: it counts once.
             weights = pc.if_else(members.is_null(), 1.0, pc.struct_field(members, "weight"))
             members = pc.struct_field(members, "code")
+        members = without_decimals(name, members)
         if not pa.types.is_integer(members.type) and not pa.types.is_null(members.type):
             return None
         missing = members.is_null().to_numpy(False) if members.null_count else None

@@ -4,7 +4,7 @@ import numpy as np
 
 from sklearn_deepfm._fields.index_field import UNSEEN_ROW, IndexField
 from sklearn_deepfm._fields.input_columns import InputColumn, InputListColumn
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._serialization.plain_values import expect, expect_finite
 from sklearn_deepfm._tables.lists import places
 
 
@@ -90,8 +90,12 @@ class ListField(IndexField):
 
     def _check_loaded(self):
         super()._check_loaded()
-        expect(0 <= self.empty_row < self.n_rows, "empty_row")
         expect(self.pooling in ("mean", "sum"), "pooling")
+        expect_finite(self._pooled, "pooled", (self.n_rows,))
+        expect_finite(self._n_cells, "n_cells", (), least=0)
+
+    def _rows_of_no_code(self):
+        return [self.missing_row, self.empty_row]
 
     def encode_lists(self, column):
         """Local rows of the members of each cell.

@@ -4,10 +4,21 @@ import copy
 
 import numpy as np
 
-from sklearn_deepfm._common.quantiles import auto_n_bins, inner_edges, normal_scores
+from sklearn_deepfm._common.quantiles import (
+    LARGEST_SCORE,
+    auto_n_bins,
+    inner_edges,
+    normal_scores,
+    positions_among,
+)
 from sklearn_deepfm._fields.index_field import UNSEEN_ROW
 from sklearn_deepfm._serialization.plain import Plain
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._serialization.plain_values import (
+    expect,
+    expect_ascending,
+    expect_finite,
+    expect_numbering,
+)
 
 SLOPE_ROW, _N_FIRST_ROWS = 1, 2  # unseen and slope are the rows that each field has
 
@@ -40,6 +51,7 @@ class NumericField(Plain):
         "frequency": np.float64,
         "sum_of_scores": float,
     }
+    _optional = ("edges",)
 
     def __init__(self, name, n_bins):
         self.name = name
@@ -116,20 +128,32 @@ class NumericField(Plain):
         distinct, position = np.unique(x, return_inverse=True)
         counts = np.bincount(position, weights=weight)
         counts = counts * (len(x) / counts.sum())  # the scale of all weights has no effect
-        self.knots, self.scores = normal_scores(distinct, counts)
+        self.knots, self.scores = normal_scores(distinct.astype(np.float64), counts)
         n_bins = auto_n_bins(len(x)) if self.n_bins == "auto" else self.n_bins
-        self.edges = np.array(inner_edges(distinct, counts, n_bins))
+        self.edges = inner_edges(distinct, counts, n_bins)
         self.first_bin = self.n_rows  # after the row of NaN, if an earlier call saw nothing else
         self.frequency = np.append(self.frequency, np.zeros(len(self.edges) + 1))
 
     def _check_loaded(self):
-        last = self.first_bin + (0 if self.edges is None else len(self.edges))
-        expect(0 <= self.first_bin and max(last, self.missing_row) < self.n_rows, "frequency")
-        expect(0 <= self.missing_row, "missing_row")
-        expect(len(self.knots) == len(self.scores), "knots")
-        expect(self.edges is None or len(self.knots), "knots")
-        for ascending in (self.knots, () if self.edges is None else self.edges):
-            expect((np.diff(ascending) > 0).all(), "edges")
+        expect_finite(self.frequency, "frequency", (self.n_rows,), least=0)
+        expect_finite(self.sum_of_scores, "sum_of_scores", ())
+        bins = np.empty(0, np.int64)
+        if self.edges is None:
+            expect(len(self.knots) == 0 and self.first_bin == UNSEEN_ROW, "knots")
+        else:
+            expect(len(self.knots) > 0, "knots")
+            bins = self.first_bin + np.arange(len(self.edges) + 1)
+            expect_finite(self.edges, "edges", self.edges.shape)
+            expect_ascending(self.edges, "edges")
+        others = [] if self.missing_row == UNSEEN_ROW else [self.missing_row]
+        rows = np.append(bins, np.array(others, np.int64))
+        expect_numbering(rows, _N_FIRST_ROWS, self.n_rows, "frequency")
+        expect_ascending(self.knots, "knots")
+        expect_finite(self.knots, "knots", self.knots.shape)
+        expect_finite(self.scores, "scores", self.knots.shape)
+        expect_ascending(self.scores, "scores", strictly=False)
+        expect(np.abs(self.scores).max(initial=0) < LARGEST_SCORE, "scores")
+        expect(self.n_bins == "auto" or (type(self.n_bins) is int and self.n_bins > 0), "n_bins")
 
     def encode(self, column):
         """Local row of each cell, and its score (0 where missing)."""
@@ -148,20 +172,20 @@ class NumericField(Plain):
         if self.edges is None:
             rows = np.full(len(x), UNSEEN_ROW, dtype=np.int32)
         else:
-            rows = np.searchsorted(self.edges, x, side="right").astype(np.int32) + self.first_bin
+            rows = positions_among(self.edges, x).astype(np.int32) + self.first_bin
         rows[missing] = self.missing_row
         return rows
 
 
 def _numbers(name, column):
-    """Cells as float64 with NaN where missing; infinity is refused."""
+    """Cells as float64 or float32 with NaN where missing."""
     if column.categories is not None:
         raise ValueError(
             f"Column {name!r} is categorical where numbers are required: it was numeric in fit, "
             f"or categorical_features leaves it out. Convert it to numbers, or name it in "
             f"categorical_features and fit again."
         )
-    x = column.values.astype(np.float64)
-    if column.missing is not None:
-        x[column.missing] = np.nan
-    return x
+    x = column.values
+    if x.dtype != np.float32:
+        x = x.astype(np.float64)
+    return x if column.missing is None else np.where(column.missing, np.nan, x)

@@ -8,10 +8,16 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_deepfm._common.user_warning import warn_user
 from sklearn_deepfm._fields.input_columns import InputColumn, InputListColumn
+from sklearn_deepfm._tables.arrow import fill_nulls, is_list, kind_and_type
+from sklearn_deepfm._tables.exact_numbers import as_doubles, without_decimals
+from sklearn_deepfm._tables.objects import as_array, exact_number
+from sklearn_deepfm._tables.pandas_index import note_of_index, pandas_index, without_index
 from sklearn_deepfm._tables.table import (
+    Columns,
     has_columns_of_fit,
     refuse_other_containers,
     validate_names,
+    validate_other_names,
 )
 
 
@@ -53,9 +59,14 @@ def _validated(estimator, X, *, reset):
     if _is_matrix(X) and not reset and has_columns_of_fit(estimator, X):
         return X
     refuse_other_containers(X)
+    if reset and (index := pandas_index(X)):
+        warn_user(note_of_index(index))
+    X = without_index(X, () if reset else getattr(estimator, "feature_names_in_", ()))
     frame = nw.from_native(X, eager_only=True, pass_through=True)
     if not isinstance(frame, nw.DataFrame):
-        return validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite=False)
+        X = validate_data(estimator, X, reset=reset, dtype=None, ensure_all_finite=False)
+        validate_other_names(estimator, X, reset=reset)
+        return X
     if len(frame) == 0 or len(frame.columns) == 0:
         raise ValueError(
             f"Found a table with {len(frame)} sample(s) and {len(frame.columns)} feature(s), "
@@ -74,7 +85,9 @@ def _columns_of(estimator, table):
     name = type(estimator).__name__
     if isinstance(table, np.ndarray):
         return [_column_of_array(name, j, values) for j, values in enumerate(table.T)]
-    return [_column_of_series(name, series) for series in table.iter_columns()]
+    native = nw.to_native(table)
+    columns = Columns(native if isinstance(native, pd.DataFrame) else table)
+    return [_column(name, columns, j) for j in range(len(columns.names))]
 
 
 def which_hold_codes(columns, categorical_features):
@@ -130,24 +143,70 @@ def _column_of_array(estimator, position, values):
     if kind in "biuf":
         return InputColumn(position, values.astype(np.int64) if kind == "b" else values)
     if kind in "mM":  # NumPy would cast dates and durations to numbers
-        raise _bad_type(estimator, position, values.dtype)
+        raise _bad_type(estimator, position, "datetimes" if kind == "M" else "durations")
     return _column_of_objects(estimator, position, values)
 
 
+def _column(estimator, columns, position):
+    """One column of a data frame, from the reader that the encoder has too."""
+    name, objects = columns.names[position], columns.objects(position)
+    if objects is not None and _holds_lists(objects):
+        return _column_of_lists(estimator, columns, position)
+    if objects is not None:
+        return _column_of_objects(estimator, name, objects)
+    categories = columns.categories(position)
+    if categories is not None:  # of any type, also of one that Arrow does not have
+        return _column_of_categories(name, *categories)
+    return _column_of_arrow(estimator, name, columns.arrow(position))
+
+
+def _column_of_arrow(estimator, name, values):
+    types = pa.types
+    if is_list(values.type):
+        return _as_lists(estimator, name, values)
+    if types.is_dictionary(values.type):
+        codes = fill_nulls(values.indices, -1)
+        return _column_of_categories(name, codes, pd.Index(values.dictionary.to_pandas()))
+    if values.null_count == len(values):  # nothing but missing cells, of any type
+        return InputColumn(name, np.full(len(values), np.nan))
+    type_, values = values.type, without_decimals(name, values)
+    if types.is_integer(values.type) or types.is_boolean(values.type):
+        missing = values.is_null().to_numpy(zero_copy_only=False) if values.null_count else None
+        if types.is_boolean(values.type):
+            values = values.cast(pa.int64())
+        filled = values if missing is None else values.fill_null(0)
+        return InputColumn(name, filled.to_numpy(), missing)
+    if types.is_floating(values.type):
+        numbers = values.to_numpy(zero_copy_only=False)
+        _refuse_infinity(name, numbers)
+        return InputColumn(name, numbers)
+    raise _bad_type(estimator, name, _kind(name, type_))
+
+
+def _kind(name, type_):
+    try:
+        return kind_and_type(name, type_)[0]
+    except TypeError:  # none that an encoder takes
+        return str(type_)
+
+
 def _column_of_objects(estimator, name, values):
-    """Python numbers as floats; any other object is refused."""
+    """Python numbers: whole ones, decimals among them, as integers, any others as floats."""
     missing = pd.isna(values)
-    numbers = np.full(len(values), np.nan)
-    numbers[~missing] = [_number(estimator, name, value) for value in values[~missing]]
+    numbers = as_array(name, [_number(estimator, name, value) for value in values[~missing]])
     _refuse_infinity(name, numbers)
-    return InputColumn(name, numbers)
+    is_float = numbers.dtype.kind == "f"
+    cells = np.full(len(values), np.nan if is_float else 0, dtype=numbers.dtype)
+    cells[~missing] = numbers
+    return InputColumn(name, cells, None if is_float or not missing.any() else missing)
 
 
 def _number(estimator, name, value):
+    """An int if the value is a whole number by its type, else a float."""
     try:
         if isinstance(value, str | bytes | list | tuple | np.ndarray):
             raise ValueError("float() would read the number in it")
-        return float(value)
+        return exact_number(value)
     except OverflowError:
         return np.inf  # which the caller refuses, as it does infinity itself
     except (TypeError, ValueError):
@@ -157,79 +216,51 @@ def _number(estimator, name, value):
                 f"data frame: call set_output(transform='pandas') on what is in front of it, such "
                 f"as a ColumnTransformer or a FeatureUnion."
             ) from None
+        if isinstance(value, str | bytes):
+            kind = "strings" if isinstance(value, str) else "bytes"
+            raise _bad_type(estimator, name, kind) from None
         # scikit-learn asks for a TypeError where a cell is not even a scalar.
-        error = ValueError if isinstance(value, str | bytes) else TypeError
-        raise error(
+        raise TypeError(
             f"Column {name!r} holds {value!r}; argument must be a string or a number where a "
             f"table is encoded, and {_needs_numbers(estimator)}"
         ) from None
 
 
-def _column_of_series(estimator, series):
-    name, dtype = series.name, series.dtype
-    if dtype in (nw.List, nw.Array) or (dtype == nw.Object and _holds_lists(series)):
-        return _column_of_lists(estimator, series)
-    if dtype in (nw.Categorical, nw.Enum):
-        return _column_of_categories(series)
-    if dtype.is_integer() or dtype == nw.Boolean:
-        # With gaps to_numpy would give floats, which hold whole numbers up to 2**53 only.
-        missing = series.is_null().to_numpy() if series.null_count() else None
-        if missing is not None:
-            series = series.fill_null(False if dtype == nw.Boolean else 0)
-        values = series.to_numpy()
-        return InputColumn(
-            name, values.astype(np.int64) if dtype == nw.Boolean else values, missing
-        )
-    if dtype.is_float():
-        values = np.asarray(series.to_numpy(), dtype=np.float64)
-        _refuse_infinity(name, values)
-        return InputColumn(name, values)
-    if series.null_count() == len(series):  # nothing but missing cells, of any type
-        return InputColumn(name, np.full(len(series), np.nan))
-    if dtype == nw.Object:
-        return _column_of_objects(estimator, name, series.to_numpy())
-    raise _bad_type(estimator, name, dtype)
-
-
-def _column_of_categories(series):
+def _column_of_categories(name, codes, categories):
     """A column of positions in the sorted list of the categories that occur.
 
     The position of a category then depends on the values alone, not on the order of the
     rows, nor on the library that holds the table.
     """
-    native = series.to_native()
-    if isinstance(getattr(native, "dtype", None), pd.CategoricalDtype):
-        codes, categories = native.cat.codes.to_numpy(), native.cat.categories
-    else:
-        arrow = series.to_arrow()
-        codes = arrow.indices.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
-        categories = pd.Index(arrow.dictionary.to_pandas())
+    if categories.dtype == np.float32:
+        categories = pd.Index(as_doubles(pa.array(categories)))
     occurs = np.zeros(len(categories) + 1, dtype=bool)
     occurs[codes] = True  # missing cells have code -1, the last entry
     occurs[-1] = False
     position = np.full(len(occurs), -1, dtype=np.int32)
     position[occurs], categories = _sorted_positions(categories[occurs[:-1]])
-    return InputColumn(series.name, position[codes], categories=categories)
+    return InputColumn(name, position[codes], categories=categories)
 
 
-def _holds_lists(series):
-    cells = series.to_numpy()
-    first = next((cell for cell in cells if isinstance(cell, list | tuple | np.ndarray)), None)
-    return first is not None and np.ndim(first) == 1
+def _holds_lists(cells):
+    kinds = list | tuple | set | frozenset | np.ndarray
+    first = next((cell for cell in cells if isinstance(cell, kinds)), None)
+    return first is not None and (isinstance(first, set | frozenset) or np.ndim(first) == 1)
 
 
-def _column_of_lists(estimator, series):
-    """Lists of codes, or of structs of a code and a weight."""
-    is_typed = series.dtype != nw.Object
+def _column_of_lists(estimator, columns, position):
+    """Lists of codes, or of structs of a code and a weight, as Python objects."""
+    name = columns.names[position]
     try:
-        arrow = series.to_arrow() if is_typed else pa.array(series.to_list(), from_pandas=True)
-    except (pa.ArrowException, TypeError, ValueError):
-        raise _bad_lists(estimator, series.name, "objects, not all of which are lists") from None
-    if isinstance(arrow, pa.ChunkedArray):
-        arrow = arrow.combine_chunks()
-    column = InputListColumn.from_arrow(series.name, arrow)
+        return _as_lists(estimator, name, columns.arrow(position))
+    except TypeError:
+        raise _bad_lists(estimator, name, "objects, not all of which are lists") from None
+
+
+def _as_lists(estimator, name, lists):
+    column = InputListColumn.from_arrow(name, lists)
     if column is None:
-        raise _bad_lists(estimator, series.name, str(arrow.type))
+        raise _bad_lists(estimator, name, str(lists.type))
     return column
 
 
@@ -248,8 +279,8 @@ def _sorted_positions(categories):
         return pd.factorize(categories)
 
 
-def _bad_type(estimator, name, dtype):
-    return ValueError(f"Column {name!r} is of type {dtype}; {_needs_numbers(estimator)}")
+def _bad_type(estimator, name, kind):
+    return ValueError(f"Column {name!r} holds {kind}; {_needs_numbers(estimator)}")
 
 
 def _needs_numbers(estimator):

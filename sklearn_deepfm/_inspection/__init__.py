@@ -1,5 +1,5 @@
 """Why a fitted model predicts what it does: contributions, importances, nearest categories, and
 pictures of them.
 
-Imports `_estimators` and `_fields`.
+Imports `_estimators`, `_fields` and `_model`.
 """

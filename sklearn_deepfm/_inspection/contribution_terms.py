@@ -7,6 +7,7 @@ import torch
 
 from sklearn_deepfm._estimators.prediction import BATCH_SIZE, inputs_by_part
 from sklearn_deepfm._fields.read_columns import read_cells
+from sklearn_deepfm._model.torch_modes import own_modes
 
 TERMS = ("effects", "products", "formula")
 MOST_PRODUCTS = 2**23  # coordinates of pairs of fields in memory at a time, 64 MiB of float64
@@ -66,11 +67,11 @@ class ContributionTerms:
         # All pairs of a part are in memory at once, so parts get smaller with more fields.
         of_a_row = max(1, len(self._pairs[0]) * self._module.table.shape[1])
         batch_size = int(np.clip(MOST_PRODUCTS // of_a_row, 1, BATCH_SIZE))
-        with torch.inference_mode():
-            for part, inputs in inputs_by_part(self._fields, cells, device, batch_size):
+        for part, inputs in inputs_by_part(self._fields, cells, device, batch_size):
+            with own_modes(inference=True):
                 terms = self._of_rows(inputs, part.stop - part.start)
-                # A regressor's logits are those of a standardised y.
-                yield tuple(term * self._target.scale for term in terms)
+            # A regressor's logits are those of a standardised y.
+            yield tuple(term * self._target.scale for term in terms)
 
     def _of_rows(self, inputs, n_rows):
         """Terms of one part, in units of the logit; rows beyond `n_rows` are padding."""
@@ -96,7 +97,7 @@ class ContributionTerms:
         bias = bias + self._mean_of_members(self._first).sum(0)
         of_pairs = self._products(*(self._embedding[positions] for positions in self._pairs))
         self._average = torch.from_numpy(self._embedding).to(module.table).unsqueeze(0)
-        with torch.inference_mode():
+        with own_modes(inference=True):
             self._average_deep = 0.0 if is_formula else self._deep(self._average)[0]
         bias = bias + of_pairs.sum(0) + self._average_deep
         return bias * self._target.scale + self._target.mean

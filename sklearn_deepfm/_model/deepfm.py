@@ -76,6 +76,11 @@ class DeepFM(nn.Module):
     seed : int, default=None
         Seed of initialisation and dropout. None draws from torch's global
         generator, as torch modules do.
+    device : torch.device or str, default=None
+        Where the parameters are made. None takes torch's default, as torch modules do.
+    dtype : torch.dtype, default=None
+        Type of the parameters. None takes torch's default, as torch modules do. The
+        estimators ask for float32.
 
     Attributes
     ----------
@@ -130,6 +135,8 @@ class DeepFM(nn.Module):
         frozen: np.ndarray | None = None,
         n_members: int = 1,
         seed: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         _check_sizes(n_fields=n_fields, n_features=n_features, embed_dim=embed_dim)
         _check_sizes(n_members=n_members, n_outputs=n_outputs)
@@ -146,19 +153,26 @@ class DeepFM(nn.Module):
         self._distinct = DistinctRows()
         self._randomness = Randomness(seed)
 
+        device = torch.get_default_device() if device is None else torch.device(device)
+        dtype = dtype or torch.get_default_dtype()
+
         n_logits = n_members * n_outputs
         self._n_first = n_logits if "linear" in components else 0
         n_second = n_members * embed_dim if {"fm", "deep"} & set(components) else 0
-        self.table = nn.Parameter(torch.empty(n_features, self._n_first + n_second))
-        self.bias = nn.Parameter(torch.empty(n_logits))
+        self.table = nn.Parameter(
+            torch.empty(n_features, self._n_first + n_second, device=device, dtype=dtype)
+        )
+        self.bias = nn.Parameter(torch.empty(n_logits, device=device, dtype=dtype))
         # Paper: has a single output. Each of several weighs the coordinates of the products,
         # where embeddings of its own would multiply the size of a table row.
         if "fm" in components and n_outputs > 1:
-            self.fm_scale = nn.Parameter(torch.empty(n_logits, embed_dim))
+            self.fm_scale = nn.Parameter(
+                torch.empty(n_logits, embed_dim, device=device, dtype=dtype)
+            )
         if "deep" in components:
             dims = (n_fields * embed_dim, *mlp_dims)
             self.mlps = nn.ModuleList(
-                mlp(dims, n_outputs, dropout, batch_norm, self._randomness)
+                mlp(dims, n_outputs, dropout, batch_norm, self._randomness, device, dtype)
                 for _ in range(n_members)
             )
         self.set_slopes(slopes or {})
@@ -174,11 +188,10 @@ class DeepFM(nn.Module):
             For each numeric field, its position in the index matrix and the row of
             the table that holds its slope.
         """
-        fields, rows = torch.tensor(list(slopes)), torch.tensor(list(slopes.values()))
-        device = self.table.device
         # Buffers move with the module; they are not persistent, since they are not learned.
-        self.register_buffer("_numeric_fields", fields.to(device, torch.int64), persistent=False)
-        self.register_buffer("_slope_rows", rows.to(device, torch.int64), persistent=False)
+        for name, numbers in (("_numeric_fields", [*slopes]), ("_slope_rows", [*slopes.values()])):
+            buffer = torch.tensor(numbers, dtype=torch.int64, device=self.table.device)
+            self.register_buffer(name, buffer, persistent=False)
 
     def set_frozen(self, frozen: np.ndarray | None) -> None:
         """Say which embeddings an optimizer shall leave as they are.

@@ -13,9 +13,12 @@ from torch.nn import functional as F
 MANY_WORDS = 2**15  # from here on NumPy's faster generator saves more than its seeding costs
 
 
-def _linear(n_in: int, n_out: int, bias: bool = True) -> nn.Module:
+def _linear(
+    n_in: int, n_out: int, bias: bool, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
     """Linear layer whose construction leaves torch's global generator alone."""
-    layer: nn.Module = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias)
+    made = {"device": device, "dtype": dtype}
+    layer: nn.Module = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias, **made)
     return layer
 
 
@@ -45,7 +48,7 @@ class Randomness:
             with contextlib.suppress(AssertionError, RuntimeError):
                 generator = self.on(torch.device(name))
                 if generator is not None:
-                    generator.set_state(torch.from_numpy(array))
+                    generator.set_state(torch.tensor(array))
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -141,16 +144,18 @@ def mlp(
     dropout: float,
     batch_norm: bool,
     randomness: Randomness,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> nn.Sequential:
     """Hidden layers of widths `dims[1:]`, and an output layer of logits."""
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(dims):
         # Equation 4: a^(l+1) = sigma(W^(l) a^(l) + b^(l)), here with BatchNorm before sigma.
-        layers.append(_linear(n_in, n_out))
+        layers.append(_linear(n_in, n_out, True, device, dtype))
         if batch_norm:
-            layers.append(BatchNorm(n_out))
+            layers.append(BatchNorm(n_out, device=device, dtype=dtype))
         layers += [nn.ReLU(inplace=True), Dropout(dropout, randomness)]
     # Paper: y_DNN = sigmoid(W a + b). No b here, since the module has a bias already, and
     # contributions should name only one; the sigmoid is taken of the whole sum.
-    layers.append(_linear(dims[-1], n_outputs, bias=False))
+    layers.append(_linear(dims[-1], n_outputs, False, device, dtype))
     return nn.Sequential(*layers)

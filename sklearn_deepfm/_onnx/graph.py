@@ -217,11 +217,13 @@ def missing_string_is_category(missing_string: str, column: Any) -> ValueError:
 
 
 def _refuse_beyond_floats(column: Any, keys: np.ndarray) -> None:
-    if len(keys) and max(-keys.min(), keys.max()) > LARGEST_WHOLE:
+    # In Python's integers: -(-2**63) overflows int64, and NumPy compares int64 as floats.
+    farthest = max(map(int, (keys.min(), keys.max())), key=abs) if len(keys) else 0
+    if abs(farthest) >= LARGEST_WHOLE:  # the neighbour of 2**53 would become 2**53 as a float
         raise ValueError(
-            f"Column {column!r} has the category {keys[np.abs(keys).argmax()]}, beyond 2**53, and "
-            f"the ONNX file would have floats for it, as it has where cells may be missing. Make "
-            f"strings of its values before the fit."
+            f"Column {column!r} has the category {farthest}, not below 2**53 in size, and the ONNX "
+            f"file would have floats for it, as it has where cells may be missing. Make strings of "
+            f"its values before the fit."
         )
 
 

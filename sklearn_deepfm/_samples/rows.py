@@ -9,8 +9,11 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from sklearn_deepfm._common.user_warning import warn_user
+from sklearn_deepfm._samples.table_rows import TableRows
+from sklearn_deepfm._tables.objects import exact_target
+from sklearn_deepfm._tables.table import refuse_masks
 
-SMALL = 4096  # distinct rows up to which a data set is small
+FEW_ROWS = 64  # that one batch holds, unless a smaller one is asked for
 USUAL_WEIGHTS = 1e-100, 1e100  # others are scaled
 
 
@@ -18,7 +21,8 @@ USUAL_WEIGHTS = 1e-100, 1e100  # others are scaled
 class Rows:
     """Columns, encoded target, weight and group of a set of samples; no weight means 1.
 
-    `held_by` is the member that holds a row out, -1 where none does.
+    `held_by` is the member that holds a row out, -1 where none does; `table` has the same rows of
+    X as the caller gave it, if a splitter or a scorer reads them.
     """
 
     columns: list
@@ -26,6 +30,7 @@ class Rows:
     weight: np.ndarray | None
     groups: np.ndarray | None = None
     held_by: np.ndarray | None = None
+    table: TableRows | None = None
 
     def __len__(self):
         return len(self.y)
@@ -47,7 +52,9 @@ class Rows:
     def take(self, rows):
         columns = [column.take(rows) for column in self.columns]
         others = (self.weight, self.groups, self.held_by)
-        return Rows(columns, self.y[rows], *(None if a is None else a[rows] for a in others))
+        weight, groups, held_by = (None if a is None else a[rows] for a in others)
+        table = None if self.table is None else self.table.take(rows)
+        return Rows(columns, self.y[rows], weight, groups, held_by, table)
 
 
 def check_target(estimator, y, columns):
@@ -67,6 +74,7 @@ def check_target(estimator, y, columns):
             f"y={y!r} names a column, which needs a pyarrow.dataset.Dataset as X. Pass the values "
             f"of the column."
         )
+    refuse_masks("y", y)
     if issparse(y):
         y = y.toarray()
     array = np.asarray(y)
@@ -74,12 +82,13 @@ def check_target(estimator, y, columns):
     check_consistent_length(columns[0], y)
     if pd.isna(y).any():
         raise ValueError("Input y contains NaN: drop the rows whose target is missing.")
+    y = exact_target(y)
     if y.dtype.kind == "f" and np.isinf(y).any():
         raise ValueError("Input y contains infinity: drop the rows concerned, or bound the target.")
     return y
 
 
-def check_validation(X_val, y_val, weight_val):
+def check_validation(X_val, y_val, weight_val, groups_val):
     """Check that validation rows come with a target, and that nothing comes without rows.
 
     Raises
@@ -87,8 +96,8 @@ def check_validation(X_val, y_val, weight_val):
     ValueError
         If one is missing.
     """
-    if X_val is None and (y_val is not None or weight_val is not None):
-        raise ValueError("y_val and sample_weight_val need X_val, got X_val=None.")
+    if X_val is None and any(of_rows is not None for of_rows in (y_val, weight_val, groups_val)):
+        raise ValueError("y_val, sample_weight_val and groups_val need X_val, got X_val=None.")
     if X_val is not None and y_val is None:
         raise ValueError("X_val needs y_val, the target of the validation rows, got None.")
 
@@ -122,6 +131,7 @@ def weights_of_rows(weight, y, name):
     ValueError
         If they are not one finite number of at least 0 for each sample.
     """
+    refuse_masks(name, weight)
     if np.isscalar(weight):
         weight = np.full(len(y), weight)
     weight = np.asarray(weight, dtype=np.float64)
@@ -146,20 +156,29 @@ def without_zero_weights(rows):
     return rows.take(np.flatnonzero(rows.weight))
 
 
-def merge_repeats(rows):
-    """Merge equal rows of a small data set, adding up their weights, and sort them.
+def merge_repeats(rows, batch_size):
+    """Merge equal rows that one batch holds, adding up their weights, and sort them.
 
-    A row of weight 2 and the same row twice are then one and the same training set,
-    and the order of the rows has no effect. Small means at most 16,384 rows, of which
-    at most 4096 distinct. Larger data sets stay as they are: there the sums over
-    batches agree in expectation, and passes over all rows train better than as many
-    over a few merged ones.
+    A row of weight 2 and the same row twice are then one and the same training set, and the
+    order of the rows has no effect, since the loss of a step is the weighted mean of all
+    rows. Where there are several batches, all rows stay as they are: weights equal repeats in
+    expectation, and the number of steps has to follow the rows, not the distinct ones.
+
+    Parameters
+    ----------
+    rows : Rows
+    batch_size : int
+        Most rows in a batch.
+
+    Returns
+    -------
+    rows : Rows
+        The same rows if they are more than a batch, or more than 64.
     """
-    if len(rows) > 4 * SMALL:
+    if len(rows) > min(FEW_ROWS, batch_size):
         return rows
-    representative, group = _distinct(rows.columns, rows.y)
-    if len(representative) > SMALL:
-        return rows
+    groups = [] if rows.groups is None else [pd.factorize(rows.groups)[0]]
+    representative, group = _distinct(rows.columns, rows.y, *groups)
     weight = np.bincount(group, weights=rows.weight).astype(np.float64)
     merged = rows.take(representative)
     return replace(merged, weight=weight)
@@ -179,7 +198,8 @@ def _distinct(columns, *others):
 def split_by(splitter, rows, seed):
     """Training and validation rows of the last split of a splitter, without weights of 0.
 
-    A splitter without a seed of its own gets `seed`; the caller's object stays as it is.
+    A splitter without a seed of its own gets `seed`; the caller's object stays as it is. It gets
+    X as `fit` got it.
 
     Raises
     ------
@@ -190,9 +210,10 @@ def split_by(splitter, rows, seed):
     if getattr(splitter, "random_state", 0) is None:
         splitter.random_state = seed
     # The last split, since in order of time it validates on the latest rows.
-    splits = list(splitter.split(np.zeros((len(rows), 1)), rows.y, rows.groups))
-    parts = [without_zero_weights(rows.take(np.asarray(p))) for p in (splits or [[]])[-1]]
-    if not parts or not all(map(len, parts)):
+    splits = list(splitter.split(rows.table.read(), rows.y, rows.groups))
+    last = splits[-1] if splits else ()
+    parts = [without_zero_weights(rows.take(_positions(p, len(rows), splitter))) for p in last]
+    if len(parts) != 2 or not all(map(len, parts)):
         raise ValueError(
             f"validation_split must leave rows for training and for validation, got {splitter!r}, "
             f"which makes no such split of {len(rows)} rows."
@@ -200,11 +221,27 @@ def split_by(splitter, rows, seed):
     return parts
 
 
+def _positions(part, n_rows, splitter):
+    """Positions of the rows of one part of a split, which may be given as a mask."""
+    positions = np.asarray(part)
+    if positions.dtype.kind == "b" and positions.shape == (n_rows,):
+        return np.flatnonzero(positions)
+    is_right = positions.ndim == 1 and (positions.dtype.kind in "iu" or not positions.size)
+    if not is_right or (positions.size and not 0 <= positions.min() <= positions.max() < n_rows):
+        raise ValueError(
+            f"validation_split must give positions of rows, whole numbers from 0 to {n_rows - 1}, "
+            f"got {part!r} from {splitter!r}. Make the splitter for these rows."
+        )
+    return positions.astype(np.int64)
+
+
 def hold_out(rows, fraction, random_state, *, stratify, n_members=1, least=0):
     """Split off validation rows at random, different ones for each of several members.
 
-    In a small data set, whose equal rows are merged, all rows of equal columns go to the
-    same side: training that saw them with one label only would learn that others never occur.
+    Rows are held out one by one: a field's codes are then as well known to training as they
+    are to the model that predicts. Of at most 64 rows, where equal ones are merged, those of equal
+    columns go to the same side: training that saw them with one label only would learn that
+    others never occur.
 
     Parameters
     ----------
@@ -219,8 +256,7 @@ def hold_out(rows, fraction, random_state, *, stratify, n_members=1, least=0):
     n_members : int, default=1
         Number of models that each hold out rows of their own.
     least : int, default=0
-        Nothing is held out if there are fewer groups of rows, where the rows of a group are
-        held out together or not at all.
+        Nothing is held out if there are fewer rows.
 
     Returns
     -------
@@ -229,7 +265,7 @@ def hold_out(rows, fraction, random_state, *, stratify, n_members=1, least=0):
         `held_by` tells which member holds them out. `valid` is None if nothing is held out,
         because there are few rows or each is needed for training.
     """
-    group = _distinct(rows.columns)[1] if len(rows) <= SMALL else np.arange(len(rows))
+    group = _distinct(rows.columns)[1] if len(rows) <= FEW_ROWS else np.arange(len(rows))
     n_groups = group.max() + 1
     if n_groups < least:
         return rows, None

@@ -11,6 +11,7 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 import zipfile
 import zlib
@@ -28,6 +29,10 @@ _NUMBERS = "i2", "i4", "i8", "u2", "u4", "u8", "f2", "f4", "f8"
 # Little-endian only, so that a file means the same on every machine; no objects, which would need
 # pickle.
 _DTYPES = {"|b1", "|i1", "|u1"} | {f"<{kind}" for kind in _NUMBERS}
+
+# What a model's content has beyond this is long: names, strings, and numbers of arrays.
+_MOST_SHORT_LISTS, _BYTES_PER_LIST = 2**16, 8
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
 def write(path: str | os.PathLike, content: Any, beside: str | None = None) -> None:
@@ -49,10 +54,11 @@ def write(path: str | os.PathLike, content: Any, beside: str | None = None) -> N
     arrays: list[np.ndarray] = []
     tree = json.dumps({_KEY: _encoded(content, "", arrays)}).encode()
     with replacing(path, beside) as file, zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(_TREE, tree)
+        # Each entry is a ZipInfo, which has a fixed date: equal content gives equal bytes.
+        archive.writestr(zipfile.ZipInfo(_TREE), tree)
         for number, array in enumerate(arrays):
             # The size is unknown while the entry is opened, and may exceed 2 GiB.
-            with archive.open(str(number), "w", force_zip64=True) as entry:
+            with archive.open(zipfile.ZipInfo(str(number)), "w", force_zip64=True) as entry:
                 entry.write(array.data.cast("B") if array.size else b"")
 
 
@@ -64,6 +70,7 @@ def read(path: str | os.PathLike) -> Any:
     ValueError
         If it is another kind of file, is cut short, or has changed since it was written.
     """
+    path = checked_path(path)
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(archive, os.path.getsize(path))
@@ -93,17 +100,42 @@ def _damaged(path: str | os.PathLike, error: Exception) -> Damaged:
     )
 
 
+def checked_path(path: Any) -> str:
+    """The path as a string.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    """
+    name = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(name, str):
+        raise TypeError(
+            f"path must name a file, as a string or a pathlib.Path, got {path!r}, of type "
+            f"{type(path).__name__}."
+        )
+    return name
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike, beside: str | None) -> Iterator[Any]:
-    """A file to write to, which replaces `path` when the block ends without an error."""
-    folder, name = os.path.split(os.path.abspath(path))
-    flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    """A file to write to, which replaces `path` when the block ends without an error.
+
+    Of a symbolic link, it replaces the file to which the link leads, as `open` does.
+    """
+    path = os.path.realpath(checked_path(path))
+    folder, name = os.path.split(path)
     # In the same folder: only within one file system does a rename replace a file in one step.
-    if beside is None:
-        beside = os.path.join(folder, f".{name}.{secrets.token_hex(8)}")
-        flags |= os.O_EXCL
-    # Not by tempfile, whose files are for their owner alone.
-    handle = os.open(beside, flags | os.O_TRUNC, _mode(path))
+    if beside is None:  # a part of the name, since a long one leaves no room for more
+        beside = os.path.join(folder, f".{name[:32]}.{secrets.token_hex(8)}")
+    else:
+        with contextlib.suppress(FileNotFoundError):  # left by a process that was killed
+            os.unlink(beside)
+    # A new file, never one that a link of this name leads to, which others may have made. Not by
+    # tempfile, whose files are for their owner alone.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    flags |= getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+    handle = os.open(beside, flags, _mode(path))
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -161,7 +193,9 @@ def _encoded(value: Any, where: str, arrays: list[np.ndarray]) -> Any:
         }
     for kind in (list, tuple, set, frozenset):
         if type(value) is kind:
-            values = [_encoded(v, f"{where}[{i}]", arrays) for i, v in enumerate(value)]
+            # The order of a set differs between processes.
+            members = sorted(value, key=repr) if kind in (set, frozenset) else value
+            values = [_encoded(v, f"{where}[{i}]", arrays) for i, v in enumerate(members)]
             return values if kind is list else {kind.__name__: values}
     raise TypeError(
         f"{where} is {value!r}, of type {type(value).__name__}, which cannot be saved without code "
@@ -180,52 +214,72 @@ def _read(archive: zipfile.ZipFile, size: int) -> Any:
         raise Damaged("its parts are compressed")
     if sum(entry.file_size for entry in entries) > size:
         raise Damaged("its parts overlap")
-    tree = json.loads(archive.read(_TREE))
-    if not isinstance(tree, dict) or set(tree) != {_KEY}:
+    tree = archive.read(_TREE)
+    _refuse_many_lists(tree)
+    # Decoded while it is parsed: the tree as JSON has it is never in memory.
+    content = json.loads(tree, object_pairs_hook=_Decoder(archive))
+    if not isinstance(content, _Whole):
         raise Damaged("it holds something else")
-    return _decoded(tree[_KEY], archive, set())
+    return content.content
 
 
-def _array(archive: zipfile.ZipFile, taken: set, number: Any, dtype: Any, shape: Any) -> np.ndarray:
-    """Read array `number`, which must not be in `taken`, if its entry has the size of its shape."""
-    # Each array once: a tree that names one a thousand times would take its memory as often.
-    if type(number) is not int or number in taken:
-        raise Damaged(f"array {number} stands in two places")
-    taken.add(number)
-    if dtype not in _DTYPES or not all(type(n) is int and n >= 0 for n in shape):
-        raise Damaged("it holds an array of another type")
-    n_bytes = np.dtype(dtype).itemsize * math.prod(shape)
-    # Compared before anything is read, for the shape may ask for any amount of memory.
-    entry = archive.getinfo(str(number))
-    if entry.file_size != n_bytes or entry.compress_size != n_bytes:
-        raise Damaged(f"array {number} has another size than it says")
-    content = bytearray()  # not bytes, which would make the array read-only
-    with archive.open(entry) as file:
-        while part := file.read(2**24):
-            content += part
-    return np.frombuffer(content, dtype).reshape(shape)
+def _refuse_many_lists(tree: bytes) -> None:
+    """Refuse a text of little but brackets: an empty list takes 20 times the memory of its text."""
+    most = _MOST_SHORT_LISTS + len(tree) // _BYTES_PER_LIST
+    if tree.count(b"[") > most and _STRINGS.sub(b"", tree).count(b"[") > most:
+        raise Damaged("it holds lists of nothing")
 
 
-def _decoded(value: Any, archive: zipfile.ZipFile, taken: set) -> Any:
-    """Inverse of `_encoded`; `taken` holds the numbers of the arrays that were read already."""
-    if isinstance(value, list):
-        return [_decoded(item, archive, taken) for item in value]
-    if not isinstance(value, dict):
-        return value
-    kind = next(iter(value), None)
-    content = value.get(kind)
-    if kind == "array":
-        return _array(archive, taken, content, value["dtype"], value["shape"])
-    if not isinstance(content, list):
-        raise Damaged("it holds something else")
-    if kind == "dict":
-        return {
-            _decoded(key, archive, taken): _decoded(item, archive, taken) for key, item in content
-        }
-    items = [_decoded(item, archive, taken) for item in content]
-    if kind == "objects":
-        return objects(items, value.get("dtype"), kind)
-    kinds = {"tuple": tuple, "set": set, "frozenset": frozenset}
-    if kind not in kinds:
-        raise Damaged("it holds something else")
-    return kinds[kind](items)
+class _Whole:
+    """The whole content of a file."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+
+class _Decoder:
+    """Inverse of `_encoded`, for the objects of the JSON: called on each, the inner ones first."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._taken: set[int] = set()  # numbers of the arrays that were read already
+        self._is_whole = False
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> Any:
+        value = dict(pairs)
+        kind = next(iter(value), "")
+        content = value.get(kind)
+        if kind == _KEY and len(value) == 1 and not self._is_whole:
+            self._is_whole = True  # within it there is no other
+            return _Whole(content)
+        if kind == "array":
+            return self._array(content, value["dtype"], value["shape"])
+        if not isinstance(content, list):
+            raise Damaged("it holds something else")
+        if kind == "dict":
+            return dict(content)
+        if kind == "objects":
+            return objects(content, value.get("dtype"), kind)
+        kinds = {"tuple": tuple, "set": set, "frozenset": frozenset}
+        if kind not in kinds:
+            raise Damaged("it holds something else")
+        return kinds[kind](content)
+
+    def _array(self, number: Any, dtype: Any, shape: Any) -> np.ndarray:
+        """Read array `number`, if it is read for the first time and has the size of its shape."""
+        # Each array once: a tree that names one a thousand times would take its memory as often.
+        if type(number) is not int or number in self._taken:
+            raise Damaged(f"array {number} stands in two places")
+        self._taken.add(number)
+        if dtype not in _DTYPES or not all(type(n) is int and n >= 0 for n in shape):
+            raise Damaged("it holds an array of another type")
+        n_bytes = np.dtype(dtype).itemsize * math.prod(shape)
+        # Compared before anything is read, for the shape may ask for any amount of memory.
+        entry = self._archive.getinfo(str(number))
+        if entry.file_size != n_bytes or entry.compress_size != n_bytes:
+            raise Damaged(f"array {number} has another size than it says")
+        content = bytearray()  # not bytes, which would make the array read-only
+        with self._archive.open(entry) as file:
+            while part := file.read(2**24):
+                content += part
+        return np.frombuffer(content, dtype).reshape(shape)

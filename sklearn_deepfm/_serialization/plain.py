@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from sklearn_deepfm._serialization.plain_values import (
     Damaged,
+    LaterFormat,
     arrow_of_plain,
     arrow_to_plain,
     arrow_type,
@@ -25,19 +26,16 @@ FORMAT = 1  # the rules for raising it are in docs/user_guide/saving.rst
 _Self = TypeVar("_Self", bound="Plain")
 
 
-class LaterFormat(ValueError):
-    """Raised for a state in a later format than this version reads."""
-
-
 class Plain:
     """Base of objects that are saved as a few of their attributes.
 
     A subclass lists these attributes in `_saved`, each with its kind: a scalar type of NumPy for an
     array of one dimension, ndarray for an array of any scalars, another type for a value of it,
-    None for plain data. An attribute of any kind may be None.
+    None for plain data. Attributes in `_optional` may be None.
     """
 
     _saved: dict[str, Any] = {}
+    _optional: tuple[str, ...] = ()
 
     def to_plain(self) -> dict[str, Any]:
         """The attributes by name, without underscores."""
@@ -59,8 +57,10 @@ class Plain:
             raise Damaged(f"{cls.__name__} must have the entries {[*cls._saved]}")
         new = cls.__new__(cls)
         for name, kind in cls._saved.items():
+            value = of_plain(state[name.strip("_")], kind, name)
+            expect(value is not None or kind is None or name in cls._optional, name)
             # Plain assignment fails for frozen dataclasses.
-            object.__setattr__(new, name, of_plain(state[name.strip("_")], kind, name))
+            object.__setattr__(new, name, value)
         new._check_loaded()
         return new
 
@@ -94,7 +94,7 @@ def unwrap_state(estimator: Any, state: Any) -> tuple[dict[str, Any], dict[str, 
         # A file must not replace a method or a property.
         expect(isinstance(name, str) and not hasattr(type(estimator), name), name)
     # Parameters that were added since the file was written get their defaults.
-    return {**type(estimator)().get_params(deep=False), **attributes}, state.get("learned")
+    return {**vars(type(estimator)()), **attributes}, state.get("learned")
 
 
 def check_names(attributes: dict[str, Any], n_features: int) -> None:
@@ -111,6 +111,9 @@ def check_names(attributes: dict[str, Any], n_features: int) -> None:
     if names is not None:
         expect(isinstance(names, np.ndarray) and names.shape == (n_features,), "feature_names_in_")
         expect(all(isinstance(name, str) for name in names), "feature_names_in_")
+    others = attributes.get("_other_names", [""] * n_features)
+    expect(isinstance(others, list) and len(others) == n_features, "_other_names")
+    expect(all(isinstance(name, str) for name in others), "_other_names")
 
 
 def to_plain(value: Any, kind: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -36,10 +38,48 @@ class Damaged(ValueError):
     """Raised for a file or a state that is not as it was saved."""
 
 
+class LaterFormat(ValueError):
+    """Raised for a state in a later format than this version reads."""
+
+
 def expect(is_right: Any, name: str) -> None:
     """Raise Damaged, naming an entry of the state, unless its check holds."""
     if not is_right:
         raise Damaged(f"the entry {name!r} is not what it must be")
+
+
+def expect_ascending(values: np.ndarray, name: str, *, strictly: bool = True) -> None:
+    """Raise Damaged unless the entries of an array of one dimension ascend; NaN never does."""
+    expect(values.ndim == 1, name)
+    # Compared, since the difference of two large numbers overflows.
+    left, right = values[:-1], values[1:]
+    expect(((left < right) if strictly else (left <= right)).all(), name)
+
+
+def expect_finite(values: Any, name: str, shape: tuple[int, ...], least: float = -np.inf) -> None:
+    """Raise Damaged unless an array has this shape, and finite numbers of at least `least`."""
+    expect(np.shape(values) == shape and np.isfinite(values).all(), name)
+    expect(np.all(np.asarray(values) >= least), name)
+
+
+def expect_numbering(numbers: np.ndarray, first: int, end: int, name: str) -> None:
+    """Raise Damaged unless whole numbers are those from `first` to ``end - 1``, in any order."""
+    expect(numbers.ndim == 1 and len(numbers) == end - first, name)
+    if len(numbers):
+        expect(first <= numbers.min() and numbers.max() < end, name)
+        expect(np.bincount(numbers - first).all(), name)
+
+
+@contextlib.contextmanager
+def saying_damaged(what: str) -> Iterator[None]:
+    """Turn errors from a state that cannot be used into one that calls it damaged."""
+    try:
+        yield
+    except LaterFormat:  # a ValueError too, but such a state is not damaged
+        raise
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        said = str(error).rstrip(".")
+        raise Damaged(f"{what} is damaged: {said}. Take another copy of it.") from error
 
 
 def scalars_to_plain(array: np.ndarray) -> Any:
@@ -153,7 +193,7 @@ def _strings(starts: Any, text: Any, name: str) -> pa.Array:
     expect(isinstance(text, np.ndarray) and text.dtype == np.uint8 and text.ndim == 1, name)
     # `from_buffers` checks nothing: wrong starts would let Arrow read beyond the text.
     expect(len(starts) and starts[0] == 0 and starts[-1] == len(text), name)
-    expect((np.diff(starts) >= 0).all(), name)
+    expect_ascending(starts, name, strictly=False)
     buffers = [None, pa.py_buffer(starts.tobytes()), pa.py_buffer(text.tobytes())]
     array = pa.Array.from_buffers(pa.large_string(), len(starts) - 1, buffers)
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
+from itertools import chain
 from numbers import Number
 from typing import Any
 
@@ -12,6 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sklearn_deepfm._tables.exact_numbers import beyond_64_bits
+
 _KINDS_OF_OBJECTS: dict[str, tuple[type, ...]] = {  # the first match counts
     "booleans": (bool, np.bool_),
     "datetimes": (dt.datetime, np.datetime64),
@@ -20,6 +24,8 @@ _KINDS_OF_OBJECTS: dict[str, tuple[type, ...]] = {  # the first match counts
     "durations": (dt.timedelta, np.timedelta64),
     "numbers": (Number, np.number),  # last: bool and timedelta64 are numbers too
 }
+_SETS = (set, frozenset)
+_LISTS = (list, tuple, np.ndarray, *_SETS)
 
 
 def is_list(type_: pa.DataType) -> bool:
@@ -36,27 +42,109 @@ def to_arrow(native: pd.Series | nw.Series | np.ndarray) -> pa.Array:
     ArrowException, OverflowError, TypeError, ValueError
         If Arrow has no type for them.
     """
-    try:
-        if isinstance(native, np.ndarray):
-            values = _from_numpy(native)
-        else:
-            values = _from_pandas(native) if isinstance(native, pd.Series) else native.to_arrow()
-    except OverflowError:
-        # Arrow infers int64 for Python integers: the upper half of uint64 must be asked for.
-        values = pa.array(np.asarray(native), pa.uint64(), from_pandas=True)
-    if isinstance(values, pa.ChunkedArray):
-        values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
     dtype = getattr(native, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.kind == "O" and not _is_text_or_list(values.type):
-        _refuse_mixtures(np.asarray(native))
+    if isinstance(dtype, np.dtype) and dtype.kind == "O":
+        return _from_objects(np.asarray(native))
+    values = _converted(native)
+    return joined(values) if isinstance(values, pa.ChunkedArray) else values
+
+
+def _from_objects(objects: np.ndarray) -> pa.Array:
+    """Python objects of one kind; sets as sorted lists, whole numbers up to 64 bits exactly."""
+    try:
+        values = pa.array(objects, from_pandas=True)
+    except OverflowError:
+        values = _as_uint64(objects)
+    except pa.ArrowInvalid:
+        if not _hold_sets(objects):  # Arrow takes sets, but no frozensets
+            raise
+        values = _from_sets(objects)
+    else:
+        if is_list(values.type) and _hold_sets(objects):
+            values = _from_sets(objects)
+    _refuse_mixtures(values.type, objects)
     return values
 
 
-def _refuse_mixtures(objects: np.ndarray) -> None:
+def _converted(native: pd.Series | nw.Series | np.ndarray) -> pa.Array | pa.ChunkedArray:
+    if isinstance(native, np.ndarray):
+        return _from_numpy(native)
+    return _from_pandas(native) if isinstance(native, pd.Series) else native.to_arrow()
+
+
+def joined(chunks: pa.ChunkedArray) -> pa.Array:
+    """One array of all chunks; dictionaries, of which each chunk has its own, become one."""
+    if chunks.num_chunks == 1:
+        return chunks.chunk(0)
+    if pa.types.is_dictionary(chunks.type) and chunks.num_chunks:
+        # The categories of all chunks together may be too many for a narrow type of index.
+        parts = [
+            pa.DictionaryArray.from_arrays(chunk.indices.cast(pa.int64()), chunk.dictionary)
+            for chunk in chunks.chunks
+        ]
+        type_ = pa.dictionary(pa.int64(), chunks.type.value_type)
+        chunks = pa.chunked_array(parts, type_)
+    return chunks.combine_chunks()
+
+
+def _hold_sets(objects: np.ndarray) -> bool:
+    return any(issubclass(type_, _SETS) for type_ in set(map(type, objects)))
+
+
+def _from_sets(objects: np.ndarray) -> pa.Array:
+    """Sets as sorted lists: the order of a set of strings differs from process to process."""
+    # By their text, since members such as a string and None have no order among themselves.
+    lists = [sorted(cell, key=repr) if isinstance(cell, _SETS) else cell for cell in objects]
+    return pa.array(lists, from_pandas=True)
+
+
+def _as_uint64(objects: np.ndarray) -> pa.Array:
+    """Large Python integers, or lists of them: Arrow alone would try int64."""
+    holds_lists = any(isinstance(cell, _LISTS) for cell in objects)
+    type_ = pa.list_(pa.uint64()) if holds_lists else pa.uint64()
+    return pa.array(objects, type_, from_pandas=True)
+
+
+def refuse_beyond_64_bits(name: Any, objects: np.ndarray) -> None:
+    """Refuse integers, also in lists, that no integer of 64 bits holds.
+
+    Raises
+    ------
+    ValueError
+        If there is one; `name` is the column's.
+    """
+    for value in chain(objects, _members(objects)):
+        if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            raise beyond_64_bits(name, value)
+
+
+def _members(objects: np.ndarray) -> Iterable:
+    """Members of the cells that are lists, one cell after the other."""
+    return chain.from_iterable(cell for cell in objects if isinstance(cell, _LISTS))
+
+
+def _refuse_mixtures(type_: pa.DataType, objects: np.ndarray) -> None:
     """Refuse objects of several kinds: Arrow would take numbers for dates or booleans."""
-    kinds = {_kind_of_object(type_) for type_ in set(map(type, objects[~pd.isna(objects)]))}
+    values: Iterable = objects
+    if is_list(type_):
+        type_, values = type_.value_type, _members(objects)
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_null(type_):
+        return
+    kinds = _kinds_of_objects(values, is_time=pa.types.is_temporal(type_))
     if len(kinds) > 1:
         raise TypeError(f"these are {' and '.join(sorted(kinds))}")
+
+
+def _kinds_of_objects(values: Iterable, *, is_time: bool) -> set[str]:
+    """Kinds of objects, missing ones aside; times of one kind may have a time zone or none."""
+    array = np.fromiter(values, dtype=object)
+    present = array[~pd.isna(array)]
+    if not is_time:
+        return {_kind_of_object(type_) for type_ in set(map(type, present))}
+    return {
+        _kind_of_object(type_) + (" with a time zone" if is_zoned else "")
+        for type_, is_zoned in {(type(v), getattr(v, "tzinfo", None) is not None) for v in present}
+    }
 
 
 def _kind_of_object(type_: type) -> str:
@@ -66,15 +154,12 @@ def _kind_of_object(type_: type) -> str:
     return type_.__name__
 
 
-def _is_text_or_list(type_: pa.DataType) -> bool:
-    return is_list(type_) or pa.types.is_string(type_) or pa.types.is_large_string(type_)
-
-
 def _from_numpy(values: np.ndarray) -> pa.Array:
     if values.dtype.kind in "mM":
         values = _in_units_of_arrow(values)
     # Arrow takes neither extended floats nor a byte order other than the machine's.
-    type_ = np.float64 if values.dtype.kind == "f" else values.dtype.newbyteorder("=")
+    is_other_float = values.dtype.kind == "f" and values.dtype.itemsize != 4
+    type_ = np.float64 if is_other_float else values.dtype.newbyteorder("=")
     return pa.array(values.astype(type_, copy=False), from_pandas=True)
 
 
@@ -98,6 +183,12 @@ def _from_pandas(values: pd.Series) -> pa.Array | pa.ChunkedArray:
         array = values.values
         is_usual = array.dtype.isnative and array.dtype != np.longdouble
         return pa.array(array, from_pandas=True) if is_usual else _from_numpy(array)
+    if isinstance(values.dtype, pd.CategoricalDtype) and values.cat.categories.dtype == object:
+        codes = values.cat.codes.to_numpy()
+        indices = pa.array(codes, mask=codes < 0)
+        return pa.DictionaryArray.from_arrays(
+            indices, _from_objects(values.cat.categories.to_numpy())
+        )
     is_arrow = hasattr(values.array, "__arrow_array__")
     return pa.array(values.array if is_arrow else values, from_pandas=True)
 
@@ -113,8 +204,8 @@ def kind_and_type(name: Any, type_: pa.DataType) -> tuple[str, pa.DataType]:
         return "booleans", pa.bool_()
     if types.is_integer(type_):
         return "numbers", pa.uint64() if types.is_uint64(type_) else pa.int64()
-    if types.is_floating(type_) or types.is_decimal(type_):
-        return "numbers", pa.float64()
+    if types.is_floating(type_):
+        return "numbers", pa.float32() if types.is_float32(type_) else pa.float64()
     if types.is_date(type_) or (types.is_timestamp(type_) and type_.tz is None):
         return "datetimes", pa.timestamp("us")
     if types.is_timestamp(type_):
@@ -151,12 +242,20 @@ def as_arrow_type(name: Any, values: pa.Array, target: pa.DataType) -> pa.Array:
     if pa.types.is_temporal(target):
         return _in_microseconds(name, values, target)
     values = values.cast(target)
-    if target != pa.float64():
+    if not pa.types.is_floating(target):
         return values
     is_nan = pc.is_nan(values)
     if pc.any(is_nan).as_py():
         values = pc.if_else(is_nan, None, values)
-    return pc.add(values, 0.0)  # turns -0.0 into 0.0, so that both are one category
+    # Adding zero turns -0.0 into 0.0, so that both are one category.
+    return pc.add(values, pa.scalar(0.0, target))
+
+
+def fill_nulls(numbers: pa.Array, missing: int) -> np.ndarray:
+    """Integers as a NumPy array, with `missing` in place of null."""
+    if numbers.null_count:
+        numbers = numbers.cast(pa.int64()).fill_null(missing)
+    return numbers.to_numpy()
 
 
 def _in_microseconds(name: Any, values: pa.Array, target: pa.DataType) -> pa.Array:

@@ -10,6 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from sklearn_deepfm._tables.arrow import joined
+from sklearn_deepfm._tables.exact_numbers import without_decimals
+from sklearn_deepfm._tables.files import Files, naming_the_column
+from sklearn_deepfm._tables.pandas_index import index_columns, note_of_index
+
 ROWS_OF_A_PART = 2**17
 
 # Features of some rows, and further columns of the same rows.
@@ -27,6 +32,8 @@ class Stream:
         The columns that are features.
     encode : callable, default=None
         Applied to each part of the rows, such as the `transform` of an encoder.
+    notes : list of str, default=()
+        What the user should know of columns that are left out.
     """
 
     def __init__(
@@ -34,13 +41,16 @@ class Stream:
         dataset: Any,
         names: Sequence[str],
         encode: Callable[[pa.Table], Any] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.dataset = dataset
         self.names = list(names)
         self.encode = encode
+        self.notes = list(notes)
 
     def __len__(self) -> int:
-        n: int = self.dataset.count_rows()
+        with naming_the_column(self.dataset):
+            n: int = self.dataset.count_rows()
         return n
 
     def parts(self, *others: Any) -> Iterator[Part]:
@@ -76,17 +86,18 @@ class Stream:
             batch_readahead=2,
             fragment_readahead=1,
         )
-        yield from _rebatched(batches)
+        with naming_the_column(self.dataset):
+            yield from _rebatched(batches)
 
     def column(self, other: Any) -> np.ndarray | None:
-        """One of the further arrays of `parts`, of all rows."""
+        """One of the further arrays of `parts`, of all rows; there must be one."""
         if other is None:
             return None
         # A stream without features: nothing but these columns is read from the files.
         return np.concatenate([array for _, (array,) in Stream(self.dataset, []).parts(other)])
 
     def whole(self, *others: Any) -> tuple[Any, list[np.ndarray | None]]:
-        """All rows at once, in the form of `parts`."""
+        """All rows at once, in the form of `parts`; there must be one."""
         parts, arrays = zip(*self.parts(*others), strict=True)
         columns = [None if a[0] is None else np.concatenate(a) for a in zip(*arrays, strict=True)]
         return concat_parts(parts), columns
@@ -122,6 +133,8 @@ def is_stream(X: Any) -> bool:
 def stream_to_fit(X: Any, *others: Any) -> Stream:
     """A stream of the features of a data set: all columns except those that `others` name.
 
+    An index that pandas has written as columns is no feature either.
+
     Parameters
     ----------
     X : pyarrow.dataset.Dataset or Stream
@@ -132,7 +145,8 @@ def stream_to_fit(X: Any, *others: Any) -> Stream:
     ------
     ValueError
         If a parameter names a column that does not exist or that an encoder took for a feature,
-        if no column is left, or if two columns have the same name.
+        if no column is left, if two columns have the same name, or if files hold different kinds
+        of values in a column.
     """
     names = (X.dataset if isinstance(X, Stream) else X).schema.names
     taken = {name for parameter, value in others for name in named_columns(parameter, value, names)}
@@ -142,10 +156,28 @@ def stream_to_fit(X: Any, *others: Any) -> Stream:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"X must have unique column names, but two are {twice!r}. Rename one.")
-    features = [name for name in names if name not in taken]
+    index = [name for name in index_columns(X.schema) if name not in taken]
+    features = [name for name in names if name not in taken and name not in index]
     if not features:
-        raise ValueError(f"X must have columns besides {sorted(taken)}, which are no features.")
-    return Stream(X, features)
+        left_out = [*sorted(taken), *index]
+        raise ValueError(f"X must have columns besides {left_out}, which are no features.")
+    files = Files(X)
+    notes = [note_of_index(index)] if index else []
+    if later := files.later_columns():
+        notes.append(_note_of_later(later))
+    # What is left out is not read, and may differ between the files.
+    read = [
+        name for parameter, value in others if parameter != "leave_out" for name in as_list(value)
+    ]
+    return Stream(files.unified([*features, *read]), features, notes=notes)
+
+
+def _note_of_later(names: Sequence[str]) -> str:
+    return (
+        f"The columns {[*names]} of later files are left out: the data set has the columns of its "
+        f"first file. To have them as features, missing in the files that lack them, give it a "
+        f"schema that names them, pyarrow.dataset.dataset(files, schema=...)."
+    )
 
 
 def _refuse_features(stream: Stream, others: Sequence[tuple[str, Any]]) -> None:
@@ -161,11 +193,13 @@ def _refuse_features(stream: Stream, others: Sequence[tuple[str, Any]]) -> None:
 def stream_like_fitted(estimator: Any, X: Any, *others: tuple[str, Any]) -> Stream:
     """A stream of the columns that fit saw; further columns are ignored.
 
+    A column that only some files have is missing in the others.
+
     Raises
     ------
     ValueError
         If the data set lacks columns that fit saw or that `others` name (as in `stream_to_fit`),
-        or if fit saw a table without names.
+        if files hold different kinds of values in one, or if fit saw a table without names.
     """
     for parameter, value in others:
         named_columns(parameter, value, (X.dataset if isinstance(X, Stream) else X).schema.names)
@@ -177,12 +211,28 @@ def stream_like_fitted(estimator: Any, X: Any, *others: tuple[str, Any]) -> Stre
             f"{type(estimator).__name__} was fitted to a table without names of columns, which a "
             f"data set is read by. Fit it to a data frame or a data set, or predict a matrix."
         )
+    taken = [name for _, value in others for name in as_list(value)]
+    X = Files(X).unified([*names, *taken])
     if lacking := [name for name in names if name not in X.schema.names]:
         raise ValueError(
             f"The data set lacks the columns {lacking} that fit saw; its columns are "
             f"{X.schema.names}."
         )
     return Stream(X, names.tolist())
+
+
+def stream_to_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Stream, Any, Any]:
+    """A stream as `stream_like_fitted` gives it, and the target and the weights of its rows.
+
+    Raises
+    ------
+    ValueError
+        If there is none, besides those of `stream_like_fitted`.
+    """
+    stream = stream_like_fitted(estimator, X, ("y", y), ("sample_weight", sample_weight))
+    if not len(stream):
+        raise ValueError("The data set has no row, and a score needs at least 1. Check its filter.")
+    return stream, stream.column(y), stream.column(sample_weight)
 
 
 def _rebatched(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
@@ -228,11 +278,13 @@ def as_list(other: Any) -> list[Any]:
 
 def _array(table: pa.Table, other: Any) -> np.ndarray:
     if isinstance(other, str):
-        return _values(table[other])
-    return np.column_stack([_values(table[name]) for name in other])
+        return _values(other, table[other])
+    return np.column_stack([_values(name, table[name]) for name in other])
 
 
-def _values(column: pa.ChunkedArray) -> np.ndarray:
+def _values(name: str, column: pa.ChunkedArray) -> np.ndarray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if pa.types.is_decimal(column.type):
+        return without_decimals(name, joined(column)).to_numpy(zero_copy_only=False)
     return column.to_numpy()

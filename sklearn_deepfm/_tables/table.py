@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,16 +16,22 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from sklearn_deepfm._tables.arrow import as_arrow_type, is_list, kind_and_type, to_arrow
+from sklearn_deepfm._tables.arrow import (
+    as_arrow_type,
+    is_list,
+    kind_and_type,
+    refuse_beyond_64_bits,
+    to_arrow,
+)
+from sklearn_deepfm._tables.containers import advice_for, named
+from sklearn_deepfm._tables.exact_numbers import EXACT_FLOAT, as_doubles, without_decimals
 from sklearn_deepfm._tables.lists import flattened, split
+from sklearn_deepfm._tables.pandas_index import without_index
 from sklearn_deepfm._tables.stream import is_stream
 
 # Frames of pandas are used directly: narwhals would take most of the time that a table of one row
 # needs.
 Table: TypeAlias = pd.DataFrame | nw.DataFrame | np.ndarray
-
-# Up to this size a float64 holds each whole number exactly.
-EXACT_FLOAT = 2**53
 
 
 @dataclass(frozen=True)
@@ -117,8 +125,10 @@ class ListColumn:
         return cls(name, _column_of_arrow(name, members), starts, is_missing)
 
 
-def read_table(X: Any) -> Table:
+def read_table(X: Any, known: Collection[str] = ()) -> Table:
     """Open a data frame, by narwhals unless it is pandas'; make anything else a 2-D array.
+
+    `known` are the columns of a table of Arrow that are features even if they are pandas' index.
 
     Raises
     ------
@@ -128,7 +138,7 @@ def read_table(X: Any) -> Table:
         If X is sparse.
     """
     refuse_other_containers(X)
-    table = X
+    table = X = without_index(X, known)
     if not isinstance(X, pd.DataFrame):
         table = nw.from_native(X, eager_only=True, pass_through=True)
     if not isinstance(table, (pd.DataFrame, nw.DataFrame)):
@@ -152,17 +162,45 @@ def refuse_other_containers(X: Any) -> None:
     Raises
     ------
     TypeError
-        If X is a dict, a data set, or a lazy frame, which has still to be computed.
+        If X is sparse, a path, a dict, records, a data set, or a reader or lazy frame, which has
+        still to be read.
     """
     if is_stream(X):
         raise TypeError(
             "X must be a data frame or a matrix here, got a data set, which fit, transform and "
             "the predictions alone take. Give its parts, one by one."
         )
-    is_dict = isinstance(X, dict) and not issparse(X)  # SciPy's dok_matrix is a dict
-    if is_dict or hasattr(X, "collect"):
-        need = "collect() it first" if hasattr(X, "collect") else "make it a data frame"
-        raise TypeError(f"X must be a data frame or a matrix, got a {type(X).__name__}: {need}.")
+    if issparse(X):
+        raise TypeError(
+            f"X must be a data frame or a matrix of raw columns, got a sparse {type(X).__name__}. "
+            f"Give the columns as they were before they became one-hot or counts: each is a field. "
+            f"If they are no such codes, make a dense matrix by X.toarray()."
+        )
+    if isinstance(X, str | bytes | os.PathLike):
+        raise TypeError(
+            f"X must be a data frame or a matrix, got the path {X!r}. Read it, for example by "
+            f"pandas.read_parquet(path), or by pyarrow.dataset.dataset(path) where it does not fit "
+            f"in memory."
+        )
+    refuse_masks("X", X)
+    if advice := advice_for(X):
+        raise TypeError(f"X must be a data frame or a matrix, got {named(X)}: {advice}.")
+
+
+def refuse_masks(name: str, array: Any) -> None:
+    """Refuse a masked array of which a cell is masked: NumPy would give what is under the mask.
+
+    Raises
+    ------
+    TypeError
+        If a cell is masked; `name` is what the user calls the array.
+    """
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise TypeError(
+            f"{name} must have no masked cells, got a masked array with "
+            f"{np.ma.count_masked(array)} of them. Drop their rows, or give them values by "
+            f"{name}.filled(value); a missing cell of X is numpy.nan."
+        )
 
 
 def validate_names(estimator: Any, table: Table, *, reset: bool) -> None:
@@ -174,6 +212,39 @@ def validate_names(estimator: Any, table: Table, *, reset: bool) -> None:
         # An older scikit-learn finds no names in frames of a newer polars, but does in pandas'.
         native = pd.DataFrame(columns=column_names(table))
     validate_data(estimator, native, reset=reset, skip_check_array=True)
+    validate_other_names(estimator, native, reset=reset)
+
+
+def validate_other_names(estimator: Any, table: Table, *, reset: bool) -> None:
+    """Learn names of columns that are no strings, or compare them with fit's.
+
+    scikit-learn looks at strings alone, and takes columns named by numbers in any order.
+
+    Raises
+    ------
+    ValueError
+        If they differ from those of fit.
+    """
+    names = _other_names(table)
+    if reset and names is None:
+        vars(estimator).pop("_other_names", None)
+    elif reset:
+        estimator._other_names = names
+    of_fit = getattr(estimator, "_other_names", None)
+    if names is None or of_fit is None or names == of_fit:
+        return
+    position = next(j for j, pair in enumerate(zip(names, of_fit, strict=True)) if len({*pair}) > 1)
+    raise ValueError(
+        f"X must have the columns of fit, in their order: column number {position} is "
+        f"{names[position]}, where fit saw {of_fit[position]}. Reorder the columns."
+    )
+
+
+def _other_names(table: Table) -> list[str] | None:
+    """The names of the columns of a data frame, as text, if they are no strings."""
+    if not isinstance(table, pd.DataFrame) or all(isinstance(n, str) for n in table.columns):
+        return None
+    return [str(name) for name in table.columns]
 
 
 def has_columns_of_fit(estimator: Any, table: Table) -> bool:
@@ -201,10 +272,24 @@ class Columns:
             self._natives = [column for _, column in table.items()]
         else:
             self._natives = list(table.iter_columns())
-        self._names = column_names(table)
+        self.names = column_names(table)
 
     def __getitem__(self, position: int) -> Column | ListColumn:
-        return column_of_arrow(self._names[position], self.arrow(position))
+        return column_of_arrow(self.names[position], self.arrow(position))
+
+    def objects(self, position: int) -> np.ndarray | None:
+        """The cells of a column of Python objects; None if the column has a type."""
+        native = self._natives[position]
+        if isinstance(native, nw.Series):
+            return native.to_numpy() if native.dtype == nw.Object else None
+        return np.asarray(native) if native.dtype == object else None
+
+    def categories(self, position: int) -> tuple[np.ndarray, pd.Index] | None:
+        """Codes and categories of a column of pandas' category dtype; None for any other."""
+        native = self._natives[position]
+        if not isinstance(native.dtype, pd.CategoricalDtype):
+            return None
+        return native.cat.codes.to_numpy(), native.cat.categories
 
     def arrow(self, position: int) -> pa.Array:
         """The values of a column, in whatever type they have.
@@ -212,14 +297,25 @@ class Columns:
         Raises
         ------
         TypeError
-            If they are of several types.
+            If they are of several types, or sparse.
+        ValueError
+            If one is a whole number beyond 64 bits.
         """
         native = self._natives[position]
+        if isinstance(native.dtype, pd.SparseDtype):
+            raise TypeError(
+                f"Column {self.names[position]!r} is sparse, of type {native.dtype}. Give the "
+                f"column as it was before pandas.get_dummies or the like made several of it: it is "
+                f"one field. If it is no such code, make the frame dense by X.sparse.to_dense()."
+            )
         try:
             return to_arrow(native)
         except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+            objects = self.objects(position)
+            if objects is not None:
+                refuse_beyond_64_bits(self.names[position], objects)
             raise TypeError(
-                f"Column {self._names[position]!r} holds {_describe_types(native)}. The cells of "
+                f"Column {self.names[position]!r} holds {_describe_types(native)}. The cells of "
                 "one column of the X argument must be all strings, or all numbers (or booleans, "
                 f"or dates), and missing ones None or NaN: convert them. ({error})"
             ) from error
@@ -239,6 +335,7 @@ def column_of_arrow(name: Any, values: pa.Array) -> Column | ListColumn:
 
 
 def _column_of_arrow(name: Any, values: pa.Array) -> Column:
+    values = without_decimals(name, values)
     kind, target = kind_and_type(name, values.type)
     values = as_arrow_type(name, values, target)
     return Column(name, None if values.null_count == len(values) else kind, values)
@@ -258,11 +355,11 @@ def _dictionary(indices: pa.Array, dictionary: pa.Array) -> pa.DictionaryArray:
 def _are_whole(values: pa.Array) -> bool:
     if not pa.types.is_floating(values.type):
         return True
-    whole = pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), EXACT_FLOAT))
-    return pc.all(whole).as_py()
+    is_exact = pc.less(pc.abs(values), pa.scalar(float(EXACT_FLOAT), values.type))
+    return pc.all(pc.and_(pc.equal(pc.floor(values), values), is_exact)).as_py()
 
 
 def _without_fractions(values: pa.Array) -> pa.Array:
     if pa.types.is_floating(values.type) and _are_whole(values):
         return values.cast(pa.int64())
-    return values
+    return as_doubles(values)

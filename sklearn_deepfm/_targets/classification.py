@@ -5,7 +5,7 @@ from scipy.special import entr, expit, log_expit, log_softmax, softmax
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklearn_deepfm._serialization.plain import Plain
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._serialization.plain_values import expect, expect_ascending, expect_finite
 from sklearn_deepfm._targets.fixed_predictions import FixedClassifier
 
 
@@ -48,7 +48,10 @@ class ClassTarget(Plain):
 
     def _check_loaded(self):
         expect(self.classes.ndim == 1 and len(self.classes) >= 2, "classes")
-        expect(len(self._total) == len(self._seen) == len(self.classes), "seen")
+        expect_ascending(self.classes, "classes")
+        expect_finite(self._total, "total", self.classes.shape, least=0)
+        expect_finite(self._seen, "seen", self.classes.shape, least=0)
+        expect_finite(self.initial_bias, "initial_bias", (self.n_outputs,))
 
     @property
     def n_outputs(self):
@@ -106,10 +109,12 @@ class ClassTarget(Plain):
                 self._total = seen = self._total + seen
             mean = seen.sum() / len(labels)
             return np.divide(mean, seen, out=np.ones(len(labels)), where=seen > 0)
-        if unknown := [label for label in class_weight if label not in labels]:
+        unknown = [label for label in class_weight if label not in labels]
+        # As in scikit-learn: a fold may lack a class that has its factor, if all others have one.
+        if unknown and (without := [label for label in labels if label not in class_weight]):
             raise ValueError(
                 f"class_weight must map labels out of {labels} to factors, got {unknown!r} among "
-                f"its keys."
+                f"its keys and none for {without!r}. Name each label that y may hold."
             )
         return np.array([class_weight.get(label, 1) for label in labels], dtype=np.float64)
 
@@ -137,8 +142,8 @@ class ClassTarget(Plain):
     def decode(self, y):
         return self.classes[y]
 
-    def fixed_predictions(self, logits):
-        return FixedClassifier(self, logits)
+    def fixed_predictions(self, logits, X):
+        return FixedClassifier(self, logits, X)
 
 
 class MultiLabelTarget(Plain):
@@ -170,8 +175,10 @@ class MultiLabelTarget(Plain):
         self.classes = np.arange(y.shape[1])
 
     def _check_loaded(self):
+        expect(self.n_outputs > 0, "n_outputs")
         expect(np.array_equal(self.classes, np.arange(self.n_outputs)), "classes")
-        expect(len(self._seen) == self.n_outputs + 1, "seen")
+        expect_finite(self._seen, "seen", (self.n_outputs + 1,), least=0)
+        expect_finite(self.initial_bias, "initial_bias", (self.n_outputs,))
 
     def encode(self, y):
         """Convert y to integers; another number of labels is an error."""
@@ -238,8 +245,8 @@ class MultiLabelTarget(Plain):
     def decode(self, y):
         return y
 
-    def fixed_predictions(self, logits):
-        return FixedClassifier(self, logits)
+    def fixed_predictions(self, logits, X):
+        return FixedClassifier(self, logits, X)
 
 
 def classification_target(y, classes=None):

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils.validation import check_array
 
 from sklearn_deepfm._serialization.plain import Plain
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._serialization.plain_values import expect, expect_finite
 from sklearn_deepfm._targets.fixed_predictions import FixedRegressor
 
 LARGEST_TARGET, SMALLEST_TARGET = 1e300, 1e-300  # float64 ends at 1.8e308 and 2.2e-308
@@ -13,6 +13,9 @@ LARGEST_SCORE = 1e6  # in standard deviations; of n rows of equal weight none ex
 
 class RegressionTarget(Plain):
     """Target of one number, or several, each of which is standardised.
+
+    The deviation of an output that is constant counts as 0: the network learns nothing for it,
+    and the constant is predicted.
 
     Parameters
     ----------
@@ -37,8 +40,11 @@ class RegressionTarget(Plain):
         self.base_loss = float(self.n_outputs)  # sum of the variances of standardised targets
 
     def _check_loaded(self):
-        expect(self._shape in ((), (self.n_outputs,)), "shape")
-        expect(np.shape(self.mean) == np.shape(self.scale) == self._shape, "mean")
+        expect(self.n_outputs > 0 and self._shape in ((), (self.n_outputs,)), "shape")
+        expect_finite(self.mean, "mean", self._shape)
+        expect_finite(self.scale, "scale", self._shape, least=0)
+        expect_finite(self.initial_bias, "initial_bias", (self.n_outputs,))
+        expect_finite(self.base_loss, "base_loss", (), least=0)
 
     def encode(self, y):
         """Convert y to float64; other columns than in fit, and what is no number, are errors."""
@@ -61,23 +67,24 @@ class RegressionTarget(Plain):
 
     def fit(self, rows):
         """Learn the mean and standard deviation of the training rows."""
-        largest = np.abs(rows.y).max(axis=0)
-        # In this unit squares neither overflow nor vanish, whatever the size of y.
-        unit = np.where(largest > SMALLEST_TARGET, largest, 1.0)
-        y = rows.y / unit
-        mean = np.average(y, axis=0, weights=rows.weight)
-        scale = np.sqrt(np.average(np.square(y - mean), axis=0, weights=rows.weight))
-        # Weights can make the deviation so small that scores overflow float32.
-        scale = np.maximum(scale, np.abs(y - mean).max(axis=0) / LARGEST_SCORE)
-        # A target that is constant up to rounding is not scaled: its deviation is noise.
-        scale = np.where(scale > 1e-12 * np.abs(mean), scale, 1.0 / unit)
-        self.mean, self.scale = mean * unit, scale * unit
+        self.mean, self.scale = _mean_and_deviation(rows.y, rows.weight)
 
     def see(self, rows):
-        """Change nothing: mean and deviation stay those of the first rows of a stream."""
+        """Standardise by further rows what was constant so far; all else stays as it is."""
+        was_constant = self.scale == 0
+        if not np.any(was_constant):
+            return
+        # The constant counts as one row more: these may have another constant.
+        y = np.concatenate([rows.y, np.broadcast_to(self.mean, (1, *self._shape))])
+        weight = np.ones(len(rows)) if rows.weight is None else rows.weight
+        mean, scale = _mean_and_deviation(y, np.append(weight, weight.mean()))
+        self.mean = np.where(was_constant, mean, self.mean)
+        self.scale = np.where(was_constant, scale, self.scale)
 
     def to_network(self, y):
-        return ((y - self.mean) / self.scale).astype(np.float32)
+        scores = np.zeros(np.shape(y))
+        np.divide(y - self.mean, self.scale, out=scores, where=self.scale > 0)
+        return scores.astype(np.float32)
 
     def predict(self, logits):
         return logits.reshape(len(logits), *self._shape) * self.scale + self.mean
@@ -85,5 +92,19 @@ class RegressionTarget(Plain):
     def decode(self, y):
         return y
 
-    def fixed_predictions(self, logits):
-        return FixedRegressor(self, logits)
+    def fixed_predictions(self, logits, X):
+        return FixedRegressor(self, logits, X)
+
+
+def _mean_and_deviation(y, weight):
+    """Mean and standard deviation of each output; 0 for one that is constant up to rounding."""
+    largest = np.abs(y).max(axis=0)
+    # In this unit squares neither overflow nor vanish, whatever the size of y.
+    unit = np.where(largest > SMALLEST_TARGET, largest, 1.0)
+    y = y / unit
+    mean = np.average(y, axis=0, weights=weight)
+    scale = np.sqrt(np.average(np.square(y - mean), axis=0, weights=weight))
+    # Weights can make the deviation so small that scores overflow float32.
+    scale = np.maximum(scale, np.abs(y - mean).max(axis=0) / LARGEST_SCORE)
+    scale = np.where(scale > 1e-12 * np.abs(mean), scale, 0.0)
+    return mean * unit, scale * unit

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from sklearn_deepfm._common.user_warning import warn_user
 from sklearn_deepfm._model.deepfm import DeepFM
+from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Samples
 from sklearn_deepfm._training.optimizer import RowSparseAdam, resize_rows
 from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
 from sklearn_deepfm._training.weight_average import WeightAverage
+from sklearn_deepfm._training.weight_snapshot import from_any_buffer
 
 
 class BaseNet(NeuralNet):
@@ -99,12 +101,18 @@ class BaseNet(NeuralNet):
 
     # Building
 
+    def initialized_instance(self, instance_or_cls: Any, kwargs: dict[str, Any]) -> Any:
+        """Make module or criterion as skorch does, the module in float32, built on the CPU."""
+        if instance_or_cls is self.module:
+            kwargs = {**kwargs, "device": "cpu", "dtype": torch.float32}
+        return super().initialized_instance(instance_or_cls, kwargs)
+
     def initialize_module(self) -> "BaseNet":
         """Build the module, and the generator that shuffles the rows of data."""
         super().initialize_module()
         with torch.no_grad():
             # Embeddings start small: with this bias the first predictions are the base rate.
-            bias = torch.tensor(list(self.initial_bias))
+            bias = torch.tensor(list(self.initial_bias), dtype=torch.float32)
             self.module_.bias.copy_(bias.repeat(self.module_.n_members))
         if self.pretrained is not None:
             self.module_.set_embeddings(*map(torch.from_numpy, self.pretrained))
@@ -182,6 +190,7 @@ class BaseNet(NeuralNet):
             state["dropout"] = self.module_.random_state()
         return state
 
+    @own_modes()
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         weights, order = state.pop("weights"), state.pop("order")
@@ -192,9 +201,9 @@ class BaseNet(NeuralNet):
         self.__dict__.update(state, history_=None, initialized_=False, callbacks_=[])
         self.initialize()
         self.history_ = history
-        self.module_.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+        self.module_.load_state_dict({k: from_any_buffer(v) for k, v in weights.items()})
         self.module_.eval()
-        self.order_.set_state(torch.from_numpy(order))
+        self.order_.set_state(from_any_buffer(order))
         if optimizer_state is not None:
             groups = self.optimizer_.state_dict()["param_groups"]
             self.optimizer_.load_state_dict({"state": optimizer_state, "param_groups": groups})

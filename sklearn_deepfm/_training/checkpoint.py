@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import inspect
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,10 +23,16 @@ from sklearn_deepfm._samples.samples import Samples
 from sklearn_deepfm._serialization import archive
 from sklearn_deepfm._serialization.plain import FORMAT
 from sklearn_deepfm._serialization.plain_values import expect
-from sklearn_deepfm._training.net_state import load_optimizer, optimizer_to_plain
+from sklearn_deepfm._training.callback_state import callback_state, load_callback
+from sklearn_deepfm._training.net_state import (
+    check_history,
+    check_weights,
+    load_optimizer,
+    optimizer_to_plain,
+)
 from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
 from sklearn_deepfm._training.weight_average import make_weight_average
-from sklearn_deepfm._training.weight_snapshot import WeightSnapshot, to_numpy, to_torch
+from sklearn_deepfm._training.weight_snapshot import to_numpy, to_torch
 
 TIME_BETWEEN = 9  # times the time of a write: at most a tenth of a fit goes into writing
 _KEY = "checkpoint"
@@ -41,7 +47,6 @@ _PASSING = (
     "deepfm_progress",
     "sklearn_callbacks",
 )
-_OF_AN_EPOCH = "y_trues_", "y_preds_"  # targets and predictions that EpochScoring gathers
 
 
 class Checkpoint(Callback):
@@ -190,6 +195,7 @@ class Checkpoint(Callback):
             history = self._saved["history"]
             is_history = isinstance(history, list) and 0 < len(history) < estimator.max_epochs
             expect(is_history, "history")
+            check_history(history)
         return len(self._saved["history"])
 
     def end(self) -> None:
@@ -224,6 +230,7 @@ class Checkpoint(Callback):
         epochs = [{**epoch, "batches": []} for epoch in saved["history"]]
         begun = {**net.history[-1], "epoch": len(epochs) + 1}
         net.history_ = History([*epochs, begun])
+        check_weights(saved["module"])
         net.module_.load_state_dict(_map_values(to_torch, saved["module"]))
         for name, parameter in net.module_.named_parameters():
             parameter.requires_grad_(saved["is_trained"][name])
@@ -231,6 +238,7 @@ class Checkpoint(Callback):
         net.order_.set_state(torch.from_numpy(saved["order"]))
         load_optimizer(net.optimizer_, saved["optimizer"])
         for group, lr in zip(net.optimizer_.param_groups, saved["lr"], strict=True):
+            expect(type(lr) in (int, float) and 0 <= lr < math.inf, "lr")
             group["lr"] = lr
         if saved["average"] is not None:
             # The net has none yet at its first epoch, and would begin an empty one.
@@ -239,7 +247,7 @@ class Checkpoint(Callback):
             net.average.load_plain(saved["average"])
         for name, callback in net.callbacks_:
             if name in saved["callbacks"]:
-                _load_callback(callback, saved["callbacks"][name], net)
+                load_callback(callback, saved["callbacks"][name], net)
 
 
 def _checked(state: Any) -> Any:
@@ -291,48 +299,11 @@ def _state(net: NeuralNet, own: Checkpoint) -> dict[str, Any]:
         "lr": [group["lr"] for group in net.optimizer_.param_groups],
         "average": None if net.average is None else net.average.to_plain(),
         "callbacks": {
-            name: _callback_state(callback, net)
+            name: callback_state(callback, net)
             for name, callback in net.callbacks_
             if callback is not own and name not in _PASSING
         },
     }
-
-
-def _callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
-    """Attributes that a callback has set on itself, without its parameters.
-
-    Parameters, classes and functions come back with the callback when the program runs again.
-    """
-    learned = set(vars(callback)) - set(inspect.signature(type(callback)).parameters)
-    state = {}
-    for attribute in sorted(learned - set(_OF_AN_EPOCH)):
-        value = getattr(callback, attribute)
-        if isinstance(value, type):
-            continue
-        if isinstance(value, WeightSnapshot):
-            state[attribute] = {
-                "weights": _map_values(to_numpy, value.tensors(net.module_.state_dict()))
-            }
-        elif hasattr(value, "load_state_dict"):
-            state[attribute] = {"state": dict(value.state_dict())}
-        elif not callable(value):
-            state[attribute] = {"value": value}
-    return state
-
-
-def _load_callback(callback: Any, state: dict[str, Any], net: NeuralNet) -> None:
-    """Give a callback the attributes that `_callback_state` has returned."""
-    for attribute, kept in state.items():
-        if "weights" in kept:
-            weights, own = _map_values(to_torch, kept["weights"]), net.module_.state_dict()
-            # Checked here: the weights are copied into the net only when training ends.
-            shapes = [{n: tensor.shape for n, tensor in each.items()} for each in (weights, own)]
-            expect(shapes[0] == shapes[1], attribute)
-            setattr(callback, attribute, WeightSnapshot(weights))
-        elif "state" in kept:
-            getattr(callback, attribute).load_state_dict(kept["state"])
-        else:
-            setattr(callback, attribute, kept["value"])
 
 
 def _map_values(change: Callable[[Any], Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 import numpy as np
 
-STOPS_FROM = 200  # distinct rows from which on early_stopping="auto" holds rows out
+from sklearn_deepfm._samples.rows import FEW_ROWS
+
+STOPS_FROM = 200  # rows from which on early_stopping="auto" holds rows out
 EMBEDDING_L2_OF_ONE_ROW = 4_000  # divided by the rows of data, times the loss of the base rate
 MOST_EMBEDDING_L2 = 0.5
 WITHOUT_MLP = 1 / 64  # of the penalty of embeddings
 LINEAR_SHARE = 0.02  # of the penalty of embeddings
 AUTO_BATCH_SIZES = 32, 4096
+PATIENCE_EPOCHS, PATIENCE_STEPS = 5, 500
 # Table rows above which a step is faster on the rows of its batch than on all of them, by
 # docs/benchmarks/bench_sparse_updates.txt.
 SPARSE_ABOVE = 2**16
@@ -17,9 +20,22 @@ def batch_size(model, n_rows):
     """Rows per batch; "auto" is a power of 2 that grows with the number of rows, within limits."""
     if model.batch_size != "auto":
         return int(model.batch_size)
+    if n_rows <= FEW_ROWS:  # of which equal ones are merged, which takes a batch that holds all
+        return FEW_ROWS
     # Smaller batches often predict better and train slower.
     wanted = max(n_rows / 256, min(n_rows / 128, 64), 1)
     return int(np.clip(2 ** int(np.log2(wanted)), *AUTO_BATCH_SIZES))
+
+
+def patience(model, n_batches):
+    """Epochs without a better score after which training stops.
+
+    "auto" waits for a number of steps too: a small table has few in an epoch, so that five
+    epochs are over before a step of the learning rate's size has moved the weights far.
+    """
+    if model.n_iter_no_change != "auto":
+        return int(model.n_iter_no_change)
+    return max(PATIENCE_EPOCHS, -(-PATIENCE_STEPS // n_batches))
 
 
 def penalties(model, n_rows, base_loss):

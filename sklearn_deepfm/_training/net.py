@@ -120,7 +120,9 @@ class DeepFMNet(BaseNet):
         """Logits (batch, n_members, n_outputs) in float32, whatever the precision."""
         inputs = {name: part for name, part in x.items() if name in ("index", "value", "bags")}
         low = self.precision == "bfloat16" and self.module_.training
-        with torch.autocast(x["index"].device.type, torch.bfloat16, enabled=low):
+        device = x["index"].device.type
+        # Inside another autocast the cache would outlive the step, with the weights before it.
+        with torch.autocast(device, torch.bfloat16, enabled=low, cache_enabled=False):
             logits: Tensor = self.module_.member_logits(**inputs)
         return logits.float()
 

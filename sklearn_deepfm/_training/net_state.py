@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from skorch.history import History
 
-from sklearn_deepfm._serialization.plain_values import Damaged, expect
+from sklearn_deepfm._model.torch_modes import own_modes
+from sklearn_deepfm._serialization.plain_values import Damaged, expect, expect_finite
 from sklearn_deepfm._training.net import DeepFMNet
 from sklearn_deepfm._training.weight_snapshot import to_numpy, to_torch
 
@@ -47,6 +49,7 @@ def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
     return plain
 
 
+@own_modes()
 def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
     """The net of an estimator that already has its fields and target.
 
@@ -59,6 +62,9 @@ def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
     try:
         module = plain["module"]
         expect(isinstance(plain["settings"]["device"], str), "device")
+        torch.device(plain["settings"]["device"])  # raises an error for a name that is none
+        check_weights(plain["weights"])
+        check_history(plain["history"])
         _check_sizes(module, plain["weights"], fields, target)
         net = estimator._net_class(
             criterion=estimator._criterion(),
@@ -71,6 +77,22 @@ def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise Damaged(f"the network cannot be built: {error}") from error
     return net
+
+
+def check_weights(weights: dict[str, Any]) -> None:
+    """Raise Damaged for weights, or statistics of BatchNorm, that would predict NaN."""
+    for name, array in weights.items():
+        is_variance = name.endswith("running_var")
+        expect(isinstance(array, np.ndarray), name)
+        expect_finite(array, name, array.shape, least=0 if is_variance else -np.inf)
+
+
+def check_history(history: Any) -> None:
+    """Raise Damaged unless each entry has the number of its epoch, and a training loss."""
+    expect(isinstance(history, list), "history")
+    for number, epoch in enumerate(history, 1):
+        expect(isinstance(epoch, dict) and epoch.get("epoch") == number, "history")
+        expect(isinstance(epoch.get("train_loss"), float), "history")
 
 
 def optimizer_to_plain(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class RowSparseAdam(torch.optim.Adam):
         ------
         ValueError
             If shapes or types are not those of these parameters: steps would read and write
-            beyond the arrays.
+            beyond the arrays; or if numbers are not finite, or negative where none can be.
         """
         parameters = [(p, group) for group in self.param_groups for p in group["params"]]
         for position, saved in state_dict["state"].items():
@@ -88,6 +88,11 @@ class RowSparseAdam(torch.optim.Adam):
             if {name: _layout(value) for name, value in saved.items()} != expected:
                 raise ValueError(
                     f"the optimizer's state of parameter {position} is of another shape or type"
+                )
+            if not all(_is_possible(name, value, saved["step"]) for name, value in saved.items()):
+                raise ValueError(
+                    f"the optimizer's state of parameter {position} holds numbers that no training "
+                    f"gives"
                 )
         super().load_state_dict(state_dict)
         for position, saved in state_dict["state"].items():
@@ -105,7 +110,7 @@ class RowSparseAdam(torch.optim.Adam):
         begin, update = _RULES[group["rows"]]
         state = self.state[table]
         if not state:
-            state["step"] = torch.tensor(0.0)
+            state["step"] = torch.tensor(0.0, dtype=torch.float32)
             state["last_step"] = torch.zeros(len(table), dtype=torch.int32, device=table.device)
             state.update(begin(table, group.get("n_members", 1)))
         state["step"] += 1
@@ -145,6 +150,16 @@ def _layout_of_state(parameter: Tensor, group: dict) -> dict[str, Any]:
 def _layout(value: Any) -> Any:
     """Shape and type of one entry."""
     return (tuple(value.shape), value.dtype) if torch.is_tensor(value) else type(value)
+
+
+def _is_possible(name: str, value: Tensor, step: Tensor) -> bool:
+    """Whether training could have given the numbers of an entry of the state."""
+    if name == "last_step":
+        return bool(((value >= 0) & (value <= step)).all())
+    is_possible = torch.isfinite(value)
+    if name != "exp_avg":
+        is_possible &= value >= 0
+    return bool(is_possible.all())
 
 
 def _add_first_decay(group: dict) -> None:

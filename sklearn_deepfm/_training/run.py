@@ -1,8 +1,10 @@
 """One run of training: set up the net of an estimator, train it, and report the outcome."""
 
+from sklearn.exceptions import ConvergenceWarning
+
 from sklearn_deepfm._common.user_warning import warn_user
 from sklearn_deepfm._training.callbacks import copy_callback, training_callbacks
-from sklearn_deepfm._training.defaults import batch_size, penalties
+from sklearn_deepfm._training.defaults import batch_size, patience, penalties
 from sklearn_deepfm._training.devices import warn_of_slow_bfloat16
 from sklearn_deepfm._training.divergence import epoch_of_weights_left
 from sklearn_deepfm._training.training_group import ALONE
@@ -59,7 +61,10 @@ def run_training(
     net.callbacks, net.keep_optimizer, net.max_epochs = users, keep_optimizer, n_epochs
     _set_parameters(model, samples.n_rows_in_all, in_stream)
     n_epochs_before = len(net.history) if net.initialized_ else 0
-    callbacks = _callbacks_of(model, users, scorer, valid_samples is not None, tasks, group)
+    n_batches = -(-samples.n_rows_in_all // net.batch_size)
+    callbacks = _callbacks_of(
+        model, users, scorer, valid_samples is not None, tasks, group, n_batches
+    )
     if checkpoint is not None:
         net.max_epochs = n_epochs - checkpoint.begin(model, samples, valid_samples, group)
         # First, so that it saves and restores the others before they act in an epoch.
@@ -74,6 +79,8 @@ def run_training(
         checkpoint.end()
     if net.diverged_ is not None:
         _report_divergence(net, model.history_, n_epochs_before)
+    elif model.early_stopping and valid_samples is not None and group.rank == 0:
+        _report_no_convergence(model.history_[n_epochs_before:], n_epochs)
     if net.interrupted_:
         warn_user(
             f"Training was interrupted after {model.n_iter_} full epochs; the model can be "
@@ -90,12 +97,12 @@ def _set_parameters(model, n_rows, in_stream):
     net.batch_size = batch_size(model, n_rows)
 
 
-def _callbacks_of(model, users, scorer, has_valid, tasks, group):
+def _callbacks_of(model, users, scorer, has_valid, tasks, group, n_batches):
     return training_callbacks(
         users,
         scorer=scorer,
         has_valid=has_valid,
-        patience=int(model.n_iter_no_change),
+        patience=patience(model, n_batches),
         stops=bool(model.early_stopping),
         tol=model.tol,
         plateau=model.lr_schedule == "plateau",
@@ -103,6 +110,20 @@ def _callbacks_of(model, users, scorer, has_valid, tasks, group):
         tasks=list(tasks),
         writes=group.rank == 0,
     )
+
+
+def _report_no_convergence(history, n_epochs):
+    """Warn if training has ended after the last epoch allowed, and that was the best."""
+    if not 1 < n_epochs <= len(history):
+        return
+    scores = [epoch["valid_score"] for epoch in history]
+    if scores[-1] > max(scores[:-1]):
+        warn_user(
+            f"The validation score still improved when training ended after "
+            f"max_epochs={n_epochs}. Raise max_epochs, or set early_stopping=False if exactly so "
+            f"many epochs are wanted.",
+            ConvergenceWarning,
+        )
 
 
 def _report_divergence(net, history, n_epochs_before):

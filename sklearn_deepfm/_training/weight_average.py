@@ -143,9 +143,20 @@ class WeightAverage:
             self._last_step = last_step
         if any(one.shape != other.shape or one.dtype != other.dtype for one, other in pairs):
             raise ValueError("the averaged weights are those of another network")
+        n_calls, step, is_applied = (
+            index(state["n_calls"]),
+            index(state["step"]),
+            state["is_applied"],
+        )
+        is_possible = 0 <= step <= n_calls and isinstance(is_applied, bool)
+        # What is applied has set the statistics in training aside.
+        is_possible &= not is_applied or (step > 0 and len(aside) == len(self._statistics))
+        if self._last_step is not None:
+            is_possible &= bool(((self._last_step >= 0) & (self._last_step <= step)).all())
+        if not is_possible or not all(bool(torch.isfinite(t).all()) for t in averages + aside):
+            raise ValueError("the averaged weights hold numbers that no training gives")
         self._averages, self._aside = averages, aside
-        self._n_calls, self._step = index(state["n_calls"]), index(state["step"])
-        self._is_applied = bool(state["is_applied"])
+        self._n_calls, self._step, self._is_applied = n_calls, step, is_applied
 
     def _total_weight(self, step: Any) -> Any:
         """The sum ``1 + decay + .. + decay**(step - 1)``."""

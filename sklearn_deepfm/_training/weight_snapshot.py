@@ -22,6 +22,11 @@ def to_torch(value: Any) -> Any:
     return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
 
 
+def from_any_buffer(array: np.ndarray) -> Tensor:
+    """An array as a tensor, which has memory of its own where that of the array is read-only."""
+    return torch.from_numpy(array if array.flags.writeable else np.array(array))
+
+
 class WeightSnapshot:
     """Copies of tensors; large ones in temporary files, in memory if the disk is full.
 

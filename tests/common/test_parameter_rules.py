@@ -33,11 +33,11 @@ BAD = {
     "batch_norm": [1, 0, None, "yes"],
     "components": ["fm", (), None, ["fm", "fm"], ["fm", "cross"], [["fm"]], [1]],
     "learning_rate": [0, -1e-3, np.inf, np.nan, "a", True],
-    "embedding_l2": [-1e-9, np.inf, None, "automatic"],
-    "linear_l2": [-1e-9, np.inf, None, "automatic"],
+    "embedding_l2": [-1e-9, np.inf, 1e308, None, "automatic"],
+    "linear_l2": [-1e-9, np.inf, 1e308, None, "automatic"],
     "ema_epochs": [-1, np.inf, None, "auto"],
     "n_members": [0, 1.0, None, "auto"],
-    "weight_decay": [-1e-9, np.nan, None],
+    "weight_decay": [-1e-9, np.nan, 1e308, None],
     "max_epochs": [0, 2.0, np.inf, None, True],
     "batch_size": [0, -1, 32.0, "all", None, np.array([1, 2])],
     "early_stopping": [None, 1, "yes", 0.1],
@@ -46,7 +46,7 @@ BAD = {
     "n_iter_no_change": [0, 1.0, None],
     "tol": [-1e-9, None, np.nan],
     "lr_schedule": ["cosine", True, 0, False],
-    "class_weight": ["equal", [1, 2], 2, {0: -1}, {0: 0, 1: 0}, {0: np.nan}, {1: "a"}],
+    "class_weight": ["equal", [1, 2], 2, {0: -1}, {0: 0, 1: 0}, {0: np.nan}, {0: 1e308}, {1: "a"}],
     "categorical_features": ["auto", 0, 1.5, [2], [-1], [True], ["a"], [None]],
     "n_bins": [0, 1.5, "many", True],
     "pooling": [None, "max", True],
@@ -119,6 +119,7 @@ def pairs(table):
         (real("[0, 1]"), [0, 1, 0.5, np.float32(1)], [-1e-9, 1.1, np.nan, True, "0", None, 1j]),
         (real("(0, 1)"), [1e-9, 0.5], [0, 1, -1]),
         (real("[0, inf)"), [0, 1e300], [np.inf, -np.inf, np.nan]),
+        (real("[0, 1e30]"), [0, 1e30, np.float16(1), np.int8(1)], [1.1e30, 10**400, np.nan]),
         (boolean(), [True, False, np.True_], [1, 0, None, "True"]),
         (one_of("a", None), ["a", np.str_("a"), None], ["b", "", 0, False, ["a"], np.array("a")]),
         (instance((str, int), "s"), ["a", 1], [1.5, None]),
@@ -202,7 +203,8 @@ def test_good_parameter_is_accepted_and_left_as_it_is(name, value):
 
 def test_class_weight_of_a_label_that_is_none_is_refused():
     with pytest.raises(
-        ValueError, match=r"class_weight must map labels out of \[0, 1\] .*got \[7\]"
+        ValueError,
+        match=r"class_weight must map labels out of \[0, 1\] .*got \[7\] .*none for \[1\]",
     ):
         DeepFMClassifier(class_weight={0: 2, 7: 1}).fit(X, Y)
 

@@ -10,6 +10,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
+from sklearn_deepfm._common.user_warning import warn_user
 
 SMALL = {"embed_dim": 2, "mlp_dims": (4,), "max_epochs": 1, "random_state": 0}
 IDS = pd.DataFrame({"id": [f"id {number}" for number in range(200)]})
@@ -38,6 +39,30 @@ ACTS = {
         make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**SMALL)), IDS, Y, cv=2
     ),
 }
+
+
+def repeat(n, about=None):
+    """Warn at one line, and change the filters in between as pandas does at each of its calls."""
+    for number in range(n):
+        warn_user(f"Number {number} of the rows", topic=about)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", DeprecationWarning)
+
+
+@pytest.mark.parametrize(
+    ("action", "about", "n_expected"),
+    [("default", "rows", 1), ("default", None, 3), ("always", "rows", 3), ("ignore", "rows", 0)],
+)
+def test_a_line_has_one_warning_of_a_topic_if_the_filters_say_so(action, about, n_expected):
+    for _ in range(2):  # other filters are another start
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("error", DeprecationWarning)
+            warnings.filterwarnings(action, "Number . of the rows")
+            repeat(3, about)
+        assert len(found) == n_expected
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warn_user("something else")
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)

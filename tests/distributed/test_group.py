@@ -29,6 +29,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -176,7 +177,22 @@ def usual(folder):
         "last weights": learned(
             fit(max_epochs=4, callbacks=[Hashes()], ema_epochs=0, early_stopping=False)
         ),
+        "other settings": with_settings_of_its_own(
+            lambda: learned(fit(max_epochs=4, callbacks=[Hashes()], sparse_updates=True))
+        ),
     }
+
+
+def with_settings_of_its_own(call):
+    """The result of a call in a process where torch is set otherwise than in the other one."""
+    if RANK == 0:
+        return call()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode(), torch.device("meta"):
+            return call()
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @work
@@ -248,9 +264,8 @@ OTHERS = ["y", "third", "amount", "weight"]
 SHARDS = {
     "dense": {"sparse_updates": False},
     "sparse": {"sparse_updates": True},
-    "weights": {"weight": "weight"},
     "classes": {"y": "third", "sparse_updates": True},
-    "numbers": {"cls": DeepFMRegressor, "y": "amount"},
+    "weighted numbers": {"cls": DeepFMRegressor, "y": "amount", "weight": "weight"},
     "members": {"n_members": 2, "sparse_updates": True},
     "no codes": {"columns": ["price", "x"]},
     "last weights": {"ema_epochs": 0},
@@ -291,7 +306,7 @@ def shards(folder):
 
 
 CLASSES = tuple(np.bincount(Y).tolist())  # rows of each
-USUAL_SHARDS = {**USUAL, "max_epochs": 8, "early_stopping": True, "mlp_dims": (32,)}
+USUAL_SHARDS = {**USUAL, "max_epochs": 4, "early_stopping": True, "mlp_dims": (32,)}
 USUAL_SHARDS |= {"dropout": 0.2, "batch_norm": True}
 
 
@@ -308,6 +323,7 @@ def shards_as_usual(folder):
         "classes apart": {
             "by_class": True,
             "sparse_updates": True,
+            "max_epochs": 8,
             "sizes": CLASSES,
         },
         "few apart": {"by_class": True, "batch_size": 32, "sizes": (1590, 10)},
@@ -538,6 +554,7 @@ def refused(folder):
         "parameter": lambda: fit(embed_dim=differing(4, 0)),
         "other parameter": lambda: fit(embed_dim=differing(4, 8)),
         "other seed": lambda: fit(random_state=RANK),
+        "other class": lambda: fit(cls=differing(DeepFMClassifier, DeepFMRegressor)),
         "other callback": lambda: fit(callbacks=[Records(last=RANK)]),
         "other rows": lambda: fit(data=(X[RANK:], Y[RANK:])),
         "other codes": lambda: fit(data=(X + RANK * np.array([1, 0, 0, 0]), Y)),
@@ -650,14 +667,15 @@ def killed(folder):
     def kills():
         os.kill(os.getpid(), signal.SIGKILL)
 
+    # torchrun then ends the other one, which must first tell what it sees.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     checkpoint.TIME_BETWEEN = 0
     fit_into(kills, checkpoint=folder / "checkpoint", max_epochs=5)
 
 
 def launch(*arguments):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    # An agent that looks rarely lets the processes first tell what they see.
-    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--monitor-interval=2"]
+    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
     return subprocess.run(
         [*command, __file__, *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -731,6 +749,7 @@ def test_with_dropout_and_batch_norm_all_is_the_same_in_both_but_what_is_drawn(f
         (hashes, dropout), (of_one, drawn) = zero[name][3], one[name][3]
         assert hashes == of_one
         assert dropout != drawn
+    assert_same(zero["other settings"], zero["sparse"])
 
 
 def test_both_stop_in_the_same_epoch_with_the_best_weights(found):
@@ -829,7 +848,8 @@ def test_batch_is_normalised_as_if_one_process_had_it(found, name):
 
 @pytest.mark.parametrize("name", ["classes apart", "few apart"])
 def test_shards_that_are_not_alike_learn_as_one_process_does(found, name):
-    params = {"sparse_updates": True} if name == "classes apart" else {"batch_size": 32}
+    params = {"classes apart": {"sparse_updates": True, "max_epochs": 8}}
+    params = params.get(name, {"batch_size": 32})
     alone = learned(*fit_shard(False, **USUAL_SHARDS | params, by_class=True))
     model = found("shards_as_usual")[0][name][0]
     losses = [log_loss(np.sort(Y), of_fit[4]) for of_fit in (model, alone)]
@@ -979,6 +999,10 @@ REFUSED = {
     "parameter": ("process 1 has refused it: ValueError: embed_dim must", "^ValueError: embed_dim"),
     "other parameter": ("ValueError: embed_dim must be the same .*got 4 .* 0 and 8 .* 1",) * 2,
     "other seed": ("random_state must be the same in all processes .*got 0 .* and 1",) * 2,
+    "other class": (
+        "ValueError: the estimator must be .*got DeepFMClassifier .* 0 and DeepFMRegressor .* 1",
+    )
+    * 2,
     "other callback": ("callbacks must be the same in all processes",) * 2,
     "other rows": ("training rows must be the same in all processes",) * 2,
     "other codes": ("fields must be the same in all processes",) * 2,
@@ -1134,5 +1158,6 @@ def test_parts_of_a_batch_are_its_rows(size, n_rows):
 
 if __name__ == "__main__":
     warnings.simplefilter("error")
+    warnings.simplefilter("ignore", ConvergenceWarning)
     role, path, *names = sys.argv[1:]
     {"both": both, "killed": killed}[role](Path(path), *names)

@@ -218,6 +218,7 @@ def test_pickled_encoder_gives_the_same_lists():
     assert lists(copy.transform(objects(GENRES))) == CODES
 
 
+@pytest.mark.parametrize("rng", [0], indirect=True)
 def test_pipeline_learns_baskets_of_strings_with_unseen_members(rng):
     def table(n):
         baskets = [[f"item {i}" for i in rng.integers(0, 40, n)] for n in rng.integers(0, 60, n)]

@@ -286,6 +286,61 @@ def test_kind_of_field_follows_from_values(values, kind):
     assert OrdinalFieldEncoder().fit(frame).field_kinds_ == [kind]
 
 
+LARGE_IDS = [2**60 + 1, 2**60, None, 2**62 + 1]
+EXACT_TABLES = {
+    "Python integers": lambda: pd.DataFrame({"a": pd.Series(LARGE_IDS, dtype=object)}),
+    "objects of decimals": lambda: pd.DataFrame({"a": pd.Series(_decimals(), dtype=object)}),
+    "categories of decimals": lambda: pd.DataFrame(
+        {"a": pd.Series(_decimals(), dtype=object).astype("category")}
+    ),
+    "matrix of decimals": lambda: np.array([[value] for value in _decimals()], dtype=object),
+    "polars": lambda: pl.DataFrame({"a": _decimals()}),
+    "pyarrow": lambda: pa.table({"a": pa.array(_decimals(), pa.decimal128(38, 0))}),
+    "pyarrow, two places": lambda: pa.table({"a": pa.array(_decimals(), pa.decimal128(38, 2))}),
+    "pandas, Arrow": lambda: pd.DataFrame(
+        {"a": pd.array(_decimals(), dtype=pd.ArrowDtype(pa.decimal128(38, 0)))}
+    ),
+}
+
+
+def _decimals():
+    return [None if value is None else Decimal(value) for value in LARGE_IDS]
+
+
+@pytest.mark.filterwarnings("ignore:X (has|does not have) (valid )?feature names")
+@pytest.mark.parametrize("params", [{}, {"hash_dims": 10**6}], ids=str)
+@pytest.mark.parametrize("make", EXACT_TABLES.values(), ids=EXACT_TABLES)
+def test_large_whole_numbers_are_exact_whatever_holds_them(make, params):
+    integers = pd.DataFrame({"a": pd.Series(LARGE_IDS, dtype="Int64")})
+    encoder = OrdinalFieldEncoder(**params)
+    codes = encoder.fit_transform(integers)
+    assert len(set(codes[:, 0].tolist())) == len(LARGE_IDS)
+    assert_array_equal(encoder.transform(make()), codes)
+    assert_array_equal(encoder.transform(make()[:1]), codes[:1])
+    fitted = OrdinalFieldEncoder(**params)
+    assert_array_equal(fitted.fit_transform(make()), codes)
+    assert_array_equal(fitted.transform(integers), codes)
+
+
+@pytest.mark.parametrize("later", ["float32", "float64"])
+@pytest.mark.parametrize("first", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("params", "values"),
+    [
+        ({"n_bins": 400}, np.unique(np.divide.outer(np.arange(1, 20), np.arange(1, 20)))),
+        ({"categorical_features": [0]}, np.arange(1, 99) / 100),
+        ({"categorical_features": [0], "hash_dims": 10**6}, np.arange(1, 400) / 100),
+    ],
+    ids=["bins", "categories", "hashed"],
+)
+def test_a_number_has_one_code_in_both_precisions(params, values, first, later):
+    X = values[:, np.newaxis]
+    encoder = OrdinalFieldEncoder(**params)
+    codes = encoder.fit_transform(X.astype(first))
+    assert len(set(codes.ravel().tolist())) >= len(values) - 1  # the last bin ends with its number
+    assert_array_equal(encoder.transform(X.astype(later)), codes)
+
+
 def test_numeric_features_bins_whole_numbers():
     frame = pd.DataFrame({"age": np.arange(400) % 100, "id": np.arange(400) % 7})
     frame["level"] = frame["age"].astype("category")

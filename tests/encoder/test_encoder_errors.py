@@ -3,6 +3,7 @@
 import datetime
 import warnings
 from copy import deepcopy
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,6 @@ def test_name_is_refused_where_columns_have_none():
         ([True, 2], "Column 'bad' holds bool, int"),
         ([1.5, "a"], "Column 'bad' holds float, str"),
         ([{1}, 2], "Column 'bad' holds int, set"),
-        ([2**64, 1], "Column 'bad' holds int"),
         ([1j, 2j], "Column 'bad' holds complex"),
         ([[[1]], [[2, 3]]], "Column 'bad' holds list.*one value per cell, or a list of strings"),
         ([[1], 2], "Column 'bad' holds int, list"),
@@ -91,6 +91,16 @@ def test_column_that_cannot_be_encoded_is_refused(values, message):
     encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"good": [1], "bad": [1]}))
     with pytest.raises(TypeError, match=message):
         encoder.transform(bad)
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, Decimal(2**64), 10**400], ids=str)
+@pytest.mark.parametrize("make", [lambda number: number, lambda number: [number]])
+def test_whole_number_beyond_64_bits_is_refused(number, make):
+    bad = pd.DataFrame({"good": [1, 2], "bad": pd.Series([make(number), None], dtype=object)})
+    with pytest.raises(
+        ValueError, match=r"'bad' holds the whole number [-\d.]+, which is beyond 64"
+    ):
+        OrdinalFieldEncoder().fit(bad)
 
 
 @pytest.mark.parametrize(
@@ -135,14 +145,17 @@ def test_repeated_column_name_is_refused():
         OrdinalFieldEncoder().fit(FRAME[["city", "city"]])
 
 
+@pytest.mark.parametrize("n_bins", ["auto", None])
 @pytest.mark.parametrize("values", [[1.5, np.inf], [-np.inf, 1.5]])
-def test_infinity_is_refused_where_values_are_binned(values):
+def test_infinity_is_refused_in_quantities(values, n_bins):
     message = "Column 'a' holds infinity, and quantities must be finite"
+    table = pd.DataFrame({"a": values})
     with pytest.raises(ValueError, match=message):
-        OrdinalFieldEncoder().fit(pd.DataFrame({"a": values}))
-    encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"a": [1.5, 2.5]}))
-    with pytest.raises(ValueError, match=message):
-        encoder.transform(pd.DataFrame({"a": values}))
+        OrdinalFieldEncoder(n_bins=n_bins).fit(table)
+    encoder = OrdinalFieldEncoder(n_bins=n_bins).fit(pd.DataFrame({"a": [1.5, 2.5]}))
+    for method in (encoder.transform, encoder.partial_fit):
+        with pytest.raises(ValueError, match=message):
+            method(table)
 
 
 KINDS = {
@@ -279,9 +292,33 @@ def test_fit_is_silent_when_rows_are_few_or_remedied(n_distinct, n_rows, params)
 
 def test_mostly_unknown_column_warns_at_transform():
     encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"a": ["x", "y"]}))
-    new = pd.DataFrame({"a": ["x"] * 40 + ["z"] * 60 + [None] * 9})
-    with pytest.warns(UserWarning, match="Column 'a': fit never saw 60% of the 100 values"):
+    new = pd.DataFrame({"a": ["x"] * 40 + ["X", "Y"] * 30 + [None] * 9})
+    message = "Column 'a': fit never saw 2 of the 3 distinct values, .*unknown, 60% of all"
+    with pytest.warns(UserWarning, match=message):
         assert encoder.transform(new)[:, 0].tolist() == [2] * 40 + [1] * 60 + [0] * 9
+
+
+def test_many_new_values_of_many_warn_at_transform():
+    encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"a": np.arange(100) % 50}))
+    with pytest.warns(UserWarning, match="fit never saw 20 of the 20 distinct values"):
+        encoder.transform(pd.DataFrame({"a": np.arange(1000, 1020)}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1000] * 3668,  # one new user, in each row of a request
+        np.arange(1000, 1019).repeat(10),  # fewer new ones than would show another spelling
+        [*range(30), *[1000] * 99, *range(2000, 2019)],  # most rows, but of few values
+    ],
+    ids=["one", "few", "most rows"],
+)
+@pytest.mark.parametrize("make", [lambda value: value, lambda value: [value]])
+def test_few_new_values_in_many_rows_are_silent(values, make):
+    encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"a": [make(i % 50) for i in range(100)]}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encoder.transform(pd.DataFrame({"a": [make(int(value)) for value in values]}))
 
 
 @pytest.mark.parametrize(

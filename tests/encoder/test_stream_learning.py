@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn import config_context
+from sklearn.base import clone
 
-from sklearn_deepfm import OrdinalFieldEncoder
+from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
 from sklearn_deepfm._serialization import archive
 
 N = 3_000
@@ -145,6 +147,15 @@ def test_bins_of_many_rows_are_cut_on_a_sample(dataset, table, monkeypatch):
     assert encoder.n_samples_seen_ == N
 
 
+@pytest.mark.parametrize("n_bins", ["auto", None])
+def test_infinity_in_a_row_out_of_the_sample_is_refused(n_bins, monkeypatch):
+    monkeypatch.setattr("sklearn_deepfm._encoder.stream_learning.SAMPLE", 1)
+    for values in (np.append(np.linspace(0, 1, 600), np.inf), np.append(np.inf, np.ones(600) / 3)):
+        dataset = pads.dataset(pa.table({"x": values}))
+        with pytest.raises(ValueError, match="'x' holds infinity"):
+            OrdinalFieldEncoder(n_bins=n_bins).fit(dataset)
+
+
 def test_stream_may_have_further_columns_and_another_order(dataset, table):
     encoder = OrdinalFieldEncoder().fit(features(table)[["user", "city"]])
     codes = np.concatenate([X for X, _ in encoder.transform(dataset).parts()])
@@ -215,3 +226,41 @@ def test_refused_fit_leaves_the_encoder_as_it_was(dataset):
     with pytest.raises(ValueError, match="X has 0 rows"):
         encoder.fit(dataset.filter(pads.field("w") > 2), "y")
     assert pickle.dumps(encoder) == before
+
+
+def test_decimals_of_a_stream_are_ids_where_all_are_whole():
+    ids = 2**60 + np.arange(N) % 700
+    amounts = [Decimal(i % 50) for i in range(N - 5)] + [Decimal("0.25")] * 5
+    whole, late = pa.array([Decimal(int(i)) for i in ids]), pa.array(amounts)
+    table = pa.table({"id": whole, "amount": late})
+    encoder = OrdinalFieldEncoder().fit(pads.dataset(table))
+    assert encoder.field_kinds_ == ["categories", "bins"]
+    assert encoder.categories_[0].tolist() == np.unique(ids).tolist()
+    expected = OrdinalFieldEncoder().fit(table.to_pandas())
+    assert encoder.categories_[1].tolist() == expected.categories_[1].tolist()
+    later = pd.DataFrame({"id": ids[:9], "amount": np.array(amounts[:9], dtype=float)})
+    assert_array_equal(encoder.transform(later), expected.transform(later))
+
+
+def test_decimals_of_a_stream_that_no_type_holds_are_refused():
+    amounts = [Decimal(2**60 + i) for i in range(256)] + [Decimal("0.25")] * 256
+    encoder = OrdinalFieldEncoder(categorical_features=["amount"])
+    with pytest.raises(
+        ValueError, match=r"'amount' holds whole numbers beyond 2\*\*53 in one part"
+    ):
+        encoder.fit(pads.dataset(pa.table({"amount": amounts})))
+
+
+@pytest.mark.parametrize("in_memory", [0, 10**4])
+def test_labels_of_a_stream_that_are_decimals_are_integers(in_memory, monkeypatch):
+    monkeypatch.setattr("sklearn_deepfm._estimators.stream_fit.IN_MEMORY", in_memory)
+    table = pa.table({"a": np.arange(300) % 9, "y": [Decimal(i % 2) for i in range(300)]})
+    model = DeepFMClassifier(max_epochs=1, embed_dim=2, mlp_dims=(2,), random_state=0)
+    with_integers = table.set_column(1, "y", table["y"].cast(pa.int64()))
+    expected = clone(model).fit(pads.dataset(with_integers), "y")
+    model.fit(pads.dataset(table), "y")
+    assert model.classes_.tolist() == [0, 1]
+    assert model.classes_.dtype == np.int64
+    X = pd.DataFrame({"a": np.arange(9)})
+    assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
+    assert model.score(pads.dataset(table), "y") == model.score(pads.dataset(with_integers), "y")

@@ -80,10 +80,13 @@ def test_encoder_names_its_output(check):
 @pytest.mark.parametrize("estimator", [DeepFMClassifier, DeepFMRegressor])
 @pytest.mark.parametrize("params", [{}, {"early_stopping": True}, {"dropout": 0.5}])
 def test_weight_is_repetition(estimator, params, rng):
-    """A weight w is w equal rows, weight 0 is no row, and the scale of weights is nothing."""
-    X = np.column_stack([rng.integers(0, 6, 120), rng.integers(0, 4, 120)])
-    y = (X[:, 0] > X[:, 1]) ^ (rng.random(120) < 0.1)
-    weight = rng.integers(0, 4, 120)
+    """Where one batch holds all rows, a weight w is exactly w equal rows, and 0 is no row.
+
+    The scale of weights is nothing.
+    """
+    X = np.column_stack([rng.integers(0, 6, 20), rng.integers(0, 4, 20)])
+    y = (X[:, 0] > X[:, 1]) ^ (rng.random(20) < 0.1)
+    weight = rng.integers(0, 4, 20)
     model = estimator(max_epochs=3, random_state=0, **params)
     weighted = clone(model).fit(X, y.astype(int), sample_weight=weight)
     scaled = clone(model).fit(X, y.astype(int), sample_weight=weight * 7.5)

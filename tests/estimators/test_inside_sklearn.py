@@ -168,7 +168,9 @@ def test_bagged_members_are_fits_on_their_samples(classifier, codes, visits):
     y = visits[1]
     bagging = BaggingClassifier(classifier, n_estimators=3, random_state=0).fit(codes, y)
     members = [
-        clone(member).fit(codes[rows], y[rows]).predict_proba(codes)
+        clone(member)
+        .fit(codes, y, sample_weight=np.bincount(rows, minlength=len(y)))
+        .predict_proba(codes)
         for member, rows in zip(bagging.estimators_, bagging.estimators_samples_, strict=True)
     ]
     np.testing.assert_allclose(bagging.predict_proba(codes), np.mean(members, axis=0), rtol=1e-12)

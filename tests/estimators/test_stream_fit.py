@@ -92,8 +92,7 @@ def fit(model, dataset, y, **params):
     )
 
 
-@pytest.mark.parametrize("n_members", [1, 3])
-@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(("n_members", "sparse"), [(1, True), (3, False)])
 def test_stream_is_learned_as_well_as_the_table(streams, dataset, in_order, n_members, sparse):
     params = {"n_members": n_members, "sparse_updates": sparse, "max_epochs": 15}
     model = fit(pipeline(**params), dataset, "label")
@@ -286,7 +285,7 @@ def test_target_or_weight_among_the_features_is_refused(streams, dataset, monkey
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"y_val": "label"}, "y_val and sample_weight_val need X_val"),
+        ({"y_val": "label"}, "y_val, sample_weight_val and groups_val need X_val"),
         ({"X_val": True}, "X_val needs y_val"),
         ({"X_val": True, "y_val": "lable"}, "y_val must name a column .* got 'lable'"),
         (
@@ -382,6 +381,49 @@ def test_predictions_of_numbers_are_named(streams, dataset, tmp_path):
     assert pq.read_schema(tmp_path / "file").names == ["prediction_0", "prediction_1"]
 
 
+TARGETS_OF_EACH_KIND = [
+    (DeepFMClassifier, "label"),
+    (DeepFMClassifier, "level"),
+    (DeepFMClassifier, ["is_yes", "other"]),
+    (DeepFMRegressor, "amount"),
+    (DeepFMRegressor, ["amount", "other"]),
+]
+
+
+@pytest.mark.parametrize(("estimator", "target"), TARGETS_OF_EACH_KIND, ids=str)
+def test_no_rows_have_no_predictions(dataset, in_order, tmp_path, estimator, target):
+    X, y = in_order[["item"]][:200], in_order[target][:200]
+    model = pipeline(estimator, max_epochs=1).fit(X, y)
+    few, none = dataset.head(3), dataset.filter(pads.field("item") > 99)
+    with pytest.raises(ValueError, match="The data set has no row, and a score needs at least 1"):
+        model.score(none, target)
+    methods = ["predict", "predict_proba", "predict_log_proba", "decision_function"]
+    for method in [name for name in methods if hasattr(model, name)]:
+        of_few, of_none = (getattr(model, method)(rows) for rows in (pads.dataset(few), none))
+        assert len(of_none) == 0
+        assert (of_none.dtype, of_none.shape[1:]) == (of_few.dtype, of_few.shape[1:])
+        if method == "predict_log_proba":
+            continue
+        # A file without rows has the columns of one with rows, so that both can be read together.
+        for name, rows in (("few", pads.dataset(few)), ("none", none)):
+            n_rows = predict_to_parquet(
+                model, rows, tmp_path / name, method=method, keep=["user", "tags"]
+            )
+            assert n_rows == {"few": 3, "none": 0}[name]
+        assert pq.read_schema(tmp_path / "none").equals(pq.read_schema(tmp_path / "few"))
+        assert pq.read_table(tmp_path / "none").num_rows == 0
+
+
+@pytest.mark.parametrize("in_memory", [0, 10**6])
+def test_validation_rows_that_are_none_are_refused(dataset, in_order, monkeypatch, in_memory):
+    """Training would go on without them, and never stop early."""
+    monkeypatch.setattr("sklearn_deepfm._estimators.stream_fit.IN_MEMORY", in_memory)
+    encoder = OrdinalFieldEncoder().fit(in_order[["item"]])
+    none = encoder.transform(dataset.filter(pads.field("item") > 99))
+    with pytest.raises(ValueError, match="X_val must have a row whose .* and the data set has no"):
+        DeepFMClassifier().fit(encoder.transform(dataset), "label", X_val=none, y_val="label")
+
+
 def test_failed_predictions_leave_the_file_as_it_was(streams, dataset, in_order, tmp_path):
     model = fit(pipeline(max_epochs=1), dataset, "label")
     path = tmp_path / "file"
@@ -391,7 +433,6 @@ def test_failed_predictions_leave_the_file_as_it_was(streams, dataset, in_order,
         ({"X": in_order}, TypeError, "must be a pyarrow.dataset.Dataset, got a DataFrame"),
         ({"keep": ["shop"]}, ValueError, "keep must name a column of the data set"),
         ({"X": pads.dataset(renamed), "keep": ["proba_no"]}, ValueError, "keep must name no col"),
-        ({"X": dataset.filter(pads.field("item") > 99)}, ValueError, "has 0 rows"),
     ]
     for params, error, message in cases:
         with pytest.raises(error, match=message):

@@ -1,5 +1,6 @@
 """Columns that play roles: groups, time and weights, for validation rows and for scores."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -117,6 +118,39 @@ def test_split_may_be_stratified_or_predefined(rng):
         assert len(model.fit(X, y).validation_scores_) == 2
 
 
+class Parts:
+    """A splitter that gives the parts it was made with."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+    def split(self, X, y=None, groups=None):
+        return [self.parts]
+
+
+@pytest.mark.parametrize("wrong", [[400], [-1], [0.5], ["a"], None, [[1]], [True, False]], ids=repr)
+def test_split_by_positions_that_are_none_is_refused(wrong, rng):
+    X, y, _ = table(rng)
+    message = f"positions of rows, whole numbers from 0 to 399, got {re.escape(repr(wrong))} from"
+    for parts in (([0, 1], wrong), (wrong, [0, 1])):
+        with pytest.raises(ValueError, match=message):
+            DeepFMClassifier(validation_split=Parts(*parts)).fit(X, y)
+    for parts in ((), ([0, 1],), ([0], [1], [2]), ([], [1])):
+        with pytest.raises(ValueError, match="must leave rows for training and for validation"):
+            DeepFMClassifier(validation_split=Parts(*parts)).fit(X, y)
+
+
+def test_split_may_be_given_by_masks(rng):
+    X, y, _ = table(rng)
+    is_held = np.arange(400) >= 300
+    positions = np.flatnonzero(~is_held), np.flatnonzero(is_held)
+    masks, positions = (
+        DeepFMClassifier(validation_split=Parts(*parts), max_epochs=2, random_state=0).fit(X, y)
+        for parts in ((~is_held, is_held), positions)
+    )
+    assert masks.validation_scores_ == positions.validation_scores_
+
+
 @pytest.mark.parametrize(
     ("split", "message"),
     [
@@ -186,3 +220,25 @@ def test_groups_are_routed_to_outer_and_inner_splits(rng):
         assert inner.groups.tolist() == users[train].tolist()
         assert not set(users[train][inner.train]) & set(users[train][inner.valid])
     assert len(search.best_estimator_[-1].validation_scores_) == 2
+
+
+class Latest:
+    """Holds out the rows whose column "day" is above the median, wherever they stand."""
+
+    def split(self, X, y, groups=None):
+        is_late = X["day"] > X["day"].median()
+        yield np.flatnonzero(~is_late), np.flatnonzero(is_late)
+
+
+def test_splitter_gets_the_table_of_fit(rng):
+    X, y, _ = table(rng)
+    X = pd.DataFrame(X, columns=["user", "item", "city"]).assign(day=rng.permutation(400) + 0.5)
+    held = []
+
+    def scorer(estimator, X, y):
+        held.append(X)
+        return 0.0
+
+    model = DeepFMClassifier(validation_split=Latest(), scoring=scorer, max_epochs=1)
+    model.fit(X, y)
+    pd.testing.assert_frame_equal(held[0], X[X["day"] > X["day"].median()])

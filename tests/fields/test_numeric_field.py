@@ -192,6 +192,7 @@ def test_knots_hold_both_ends(rng):
     assert (np.diff(scores) > 0).all()
 
 
+@pytest.mark.parametrize("rng", [0], indirect=True)
 def test_bins_follow_any_shape_and_the_slope_a_line(rng):
     x = rng.normal(size=(3000, 1))
     wave = np.sin(3 * x[:, 0])

@@ -2,6 +2,7 @@
 
 import datetime
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 from scipy import sparse
 
-from sklearn_deepfm import DeepFMClassifier
+from sklearn_deepfm import DeepFMClassifier, OrdinalFieldEncoder
 from sklearn_deepfm._fields.input_columns import InputColumn
 from sklearn_deepfm._fields.read_columns import read_cells, read_columns
 
@@ -34,6 +35,16 @@ CITIES = {
     "pyarrow-repeats": pa.DictionaryArray.from_arrays([0, 1, None, 2], ["Rome", "Oslo", "Rome"]),
     "pyarrow-null": pa.DictionaryArray.from_arrays([0, 1, 2, 0], ["Rome", "Oslo", None]),
     "pyarrow-unsigned": ARROW_CITIES.cast(pa.dictionary(pa.uint8(), pa.string())),
+    "pandas-arrow-chunks": pd.Series(
+        pd.arrays.ArrowExtensionArray(
+            pa.chunked_array(
+                [
+                    pa.array(["Rome", "Oslo"]).dictionary_encode(),
+                    ARROW_CITIES[2:].dictionary_encode(),
+                ]
+            )
+        )
+    ),
 }
 
 
@@ -74,11 +85,51 @@ def test_booleans_of_a_matrix_are_codes():
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
-def test_python_numbers_are_numbers(missing):
-    X = np.array([[1, 2.5, True], [missing, Decimal("1.5"), np.float32(3)]], dtype=object)
-    columns = read(X)
-    assert not any(column.holds_codes for column in columns)
-    assert [cells(column) for column in columns] == [[1, None], [2.5, 1.5], [1, 3]]
+@pytest.mark.parametrize("make", [np.array, pd.DataFrame])
+def test_python_numbers_are_codes_where_all_are_whole_by_their_type(make, missing):
+    rows = [[2**60 + 1, 2.5, True, 2**64 - 1], [missing, Decimal("1.5"), np.float32(3), Decimal(1)]]
+    columns = read(make(np.array(rows, dtype=object)))
+    assert [column.holds_codes for column in columns] == [True, False, False, True]
+    expected = [[2**60 + 1, None], [2.5, 1.5], [1, 3], [2**64 - 1, 1]]
+    assert [cells(column) for column in columns] == expected
+
+
+DECIMALS = [Decimal(2**60 + 1), None, Decimal(3)]
+TYPED_DECIMALS = {
+    "polars": lambda: pl.DataFrame({"a": DECIMALS}),
+    "pyarrow": lambda: pa.table({"a": pa.array(DECIMALS, pa.decimal128(38, 2))}),
+    "pandas": lambda: pd.DataFrame({"a": pd.array(DECIMALS, pd.ArrowDtype(pa.decimal128(38, 0)))}),
+}
+
+
+@pytest.mark.parametrize("make", TYPED_DECIMALS.values(), ids=TYPED_DECIMALS)
+def test_decimals_are_codes_where_all_are_whole(make):
+    (column,) = read(make())
+    assert column.holds_codes
+    assert cells(column) == DECIMALS
+    (column,) = read(pa.table({"a": [Decimal("19.99"), None]}))
+    assert cells(column) == [19.99, None]
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_decimals_in_lists_are_codes(typed):
+    lists = [[Decimal(2**60 + 1), Decimal(3)], None]
+    table = pa.table({"a": pa.array(lists, pa.list_(pa.decimal128(38, 0)))})
+    (column,) = read(table if typed else pd.DataFrame({"a": lists}))
+    assert cells(column.members) == [2**60 + 1, 3, None]
+
+
+def test_categories_of_float32_are_what_they_are_written_as():
+    values = np.array([0.1, 0.25], dtype=np.float32)
+    (column,) = read(pd.DataFrame({"a": pd.Categorical(values)}))
+    assert cells(column) == [0.1, 0.25]
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_sets_are_lists_in_one_order(kind):
+    (column,) = read(pd.DataFrame({"a": [kind([0, 8]), kind([8, 0]), None, [8, 0]]}))
+    assert column.members.values.tolist() == [0, 8, 0, 8, 0, 8, 0]
+    assert column.starts.tolist() == [0, 2, 4, 5, 7]
 
 
 def test_lists_are_read_as_the_array_they_make():
@@ -159,10 +210,10 @@ def test_matrix_of_other_types_is_refused(X):
         read(X)
 
 
-@pytest.mark.parametrize("value", ["a", b"a", datetime.date(2020, 1, 1), {"a": 1}, Decimal(1)])
+@pytest.mark.parametrize("value", ["a", b"a", datetime.date(2020, 1, 1), {"a": 1}])
 @pytest.mark.parametrize("frame", [pl.DataFrame, pa.table])
 def test_typed_column_of_neither_codes_nor_numbers_is_refused(frame, value):
-    with pytest.raises(ValueError, match="Column 'b' is of type .*an OrdinalFieldEncoder in front"):
+    with pytest.raises(ValueError, match="Column 'b' holds .*an OrdinalFieldEncoder in front"):
         read(frame({"a": [1], "b": [value]}))
 
 
@@ -182,16 +233,37 @@ def test_infinity_is_refused_by_column(make, value):
         read(X)
 
 
-@pytest.mark.parametrize("value", [np.inf, 10**400])
-def test_python_number_too_large_is_refused_by_column(value):
-    with pytest.raises(ValueError, match="Column 0 contains infinity or a value too large"):
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.inf, "contains infinity or a value too large"),
+        (Decimal("Infinity"), "contains infinity or a value too large"),
+        (10**400, r"holds the whole number 1[0.]+0, which is beyond 64 bits"),
+        (Decimal(2**64), "holds the whole number 18446744073709551616, which is beyond 64 bits"),
+    ],
+)
+def test_python_number_too_large_is_refused_by_column(value, message):
+    with pytest.raises(ValueError, match=f"Column 0 {message}"):
         read(np.array([[value], [None]], dtype=object))
+
+
+def test_whole_number_beside_floats_that_lose_its_digits_is_refused():
+    with pytest.raises(ValueError, match="Column 0 holds the whole number 9007199254740993 beside"):
+        read(np.array([[2**53 + 1], [0.5]], dtype=object))
+
+
+def test_sparse_columns_of_pandas_are_told_what_they_were():
+    X = pd.get_dummies(pd.Series(["a", "b"]), sparse=True)
+    with pytest.raises(TypeError, match="Column 'a' is sparse, .*it is one field"):
+        read(X)
 
 
 @pytest.mark.parametrize(
     ("X", "error", "message"),
     [
-        (sparse.csr_array(np.eye(2)), TypeError, "Sparse data was passed"),
+        (sparse.csr_array(np.eye(2)), TypeError, "raw columns, got a sparse csr_array"),
+        ("train.parquet", TypeError, "got the path 'train.parquet'. Read it"),
+        (Path("train.parquet"), TypeError, "got the path .*'train.parquet'.*. Read it"),
         (np.array([1, 2]), ValueError, "Expected 2D array, got 1D"),
         (pd.Series([1, 2]), ValueError, "Expected a 2-dimensional container|Expected 2D"),
         (pl.Series([1, 2]), ValueError, "Expected 2D array, got 1D"),
@@ -263,3 +335,28 @@ def test_rows_of_a_column_keep_their_missing_cells_and_categories():
     taken = InputColumn("c", values, values < 0).take(slice(1, None))
     assert cells(taken) == [0, None]
     assert len(taken) == 2
+
+
+CODES = np.ma.array([[0], [1]] * 20, mask=[[False], [False]] * 19 + [[False], [True]])
+
+
+@pytest.mark.parametrize("model", [DeepFMClassifier(max_epochs=1), OrdinalFieldEncoder()])
+def test_masked_cells_are_refused(model):
+    """NumPy gives what is under the mask."""
+    y = np.array([0, 1] * 20)
+    masked = [(CODES, y, "X must have no masked cells, .* with 1 of them")]
+    if isinstance(model, DeepFMClassifier):
+        masked.append((CODES.data, np.ma.array(y, mask=y == 1), "y must have .* with 20 of them"))
+    for X, target, message in masked:
+        with pytest.raises(TypeError, match=message):
+            model.fit(X, target)
+    model.fit(np.ma.array(CODES.data), np.ma.array(y))  # whose masks mask nothing
+    with pytest.raises(TypeError, match="X must have no masked cells"):
+        (model.transform if hasattr(model, "transform") else model.predict)(CODES)
+
+
+@pytest.mark.parametrize("name", ["sample_weight", "groups"])
+def test_masked_weights_and_groups_are_refused(name):
+    y = np.array([0, 1] * 20)
+    with pytest.raises(TypeError, match=f"{name} must have no masked cells"):
+        DeepFMClassifier().fit(CODES.data, y, **{name: np.ma.array(y + 1, mask=y == 1)})

@@ -321,3 +321,13 @@ def test_bad_argument_is_named(params, message):
 def test_empty_batch_has_no_logits(n_members):
     module = DeepFM(2, 5, 4, [3], n_members=n_members).eval()
     assert module(torch.empty(0, 2, dtype=torch.int64)).shape == (0, 1)
+
+
+def test_parameters_are_of_the_type_and_on_the_device_asked_for():
+    named = DeepFM(3, 9, device="meta", dtype=torch.float64, slopes={0: 1})
+    with torch.device("meta"):
+        by_default = DeepFM(3, 9, dtype=torch.float64, slopes={0: 1})
+    for module in (named, by_default):
+        assert {p.dtype for p in module.parameters()} == {torch.float64}
+        tensors = [*module.parameters(), *module.buffers()]
+        assert {tensor.device.type for tensor in tensors} == {"meta"}

@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from sklearn_deepfm import DeepFMClassifier
 from sklearn_deepfm._fields.input_columns import InputColumn
 from sklearn_deepfm._samples.rows import (
-    SMALL,
+    FEW_ROWS,
     Rows,
     check_weight,
     hold_out,
@@ -29,7 +29,7 @@ def numbers(rows):
     return rows.columns[0].values
 
 
-def random_rows(rng, n_rows=120):
+def random_rows(rng, n_rows=FEW_ROWS):
     """Columns of every kind with few values, so that many rows are equal."""
     missing = rng.random(n_rows) < 0.3
     columns = [
@@ -102,74 +102,78 @@ def test_rows_of_weight_zero_are_dropped():
     assert without_zero_weights(numbered(4)).weight is None
 
 
+def merged(rows, batch_size=10**6):
+    return merge_repeats(rows, batch_size)
+
+
 def test_merged_rows_are_distinct_and_carry_the_sum_of_weights(rng):
     rows = random_rows(rng)
     weight = rng.integers(1, 9, len(rows)).astype(float)
     expected = Counter()
     for row, w in zip(cells(rows), weight, strict=True):
         expected[row] += w
-    merged = merge_repeats(Rows(rows.columns, rows.y, weight))
-    assert dict(zip(cells(merged), merged.weight, strict=True)) == expected
-    assert len(merged) == len(expected) < len(rows)
-    assert merged.columns[2].categories is rows.columns[2].categories
+    found = merged(Rows(rows.columns, rows.y, weight))
+    assert dict(zip(cells(found), found.weight, strict=True)) == expected
+    assert len(found) == len(expected) < len(rows)
+    assert found.columns[2].categories is rows.columns[2].categories
 
 
 def test_weighted_and_repeated_rows_merge_to_the_same_bits_in_any_order(rng):
-    rows = random_rows(rng)
+    rows = random_rows(rng, 16)
     weight = rng.integers(0, 5, len(rows))
-    weighted = merge_repeats(without_zero_weights(Rows(rows.columns, rows.y, weight * 1.0)))
+    weighted = merged(without_zero_weights(Rows(rows.columns, rows.y, weight * 1.0)))
     repeated = np.repeat(np.arange(len(rows)), weight)
-    assert_same(weighted, merge_repeats(rows.take(repeated)))
-    assert_same(weighted, merge_repeats(rows.take(rng.permutation(repeated))))
-    assert_same(weighted, merge_repeats(weighted))
+    assert_same(weighted, merged(rows.take(repeated)))
+    assert_same(weighted, merged(rows.take(rng.permutation(repeated))))
+    assert_same(weighted, merged(weighted))
 
 
 def test_scale_of_the_weights_stays_in_the_sums(rng):
     rows = random_rows(rng)
     weight = rng.random(len(rows))
-    one, four = (merge_repeats(Rows(rows.columns, rows.y, weight * s)) for s in (1, 4))
+    one, four = (merged(Rows(rows.columns, rows.y, weight * s)) for s in (1, 4))
     assert_array_equal(4 * one.weight, four.weight)
     assert_array_equal(one.y, four.y)
 
 
 def test_rows_that_differ_in_the_target_alone_are_distinct():
     rows = Rows([InputColumn("c", np.zeros(4, dtype=int))], np.array([1, 0, 1, 1]), None)
-    merged = merge_repeats(rows)
-    assert merged.y.tolist() == [0, 1]
-    assert merged.weight.tolist() == [1, 3]
+    found = merged(rows)
+    assert found.y.tolist() == [0, 1]
+    assert found.weight.tolist() == [1, 3]
 
 
-@pytest.mark.parametrize("n_repeats", [1, 2, 4])
-def test_up_to_4096_distinct_rows_are_merged(n_repeats, rng):
-    distinct = numbered(SMALL)
-    merged = merge_repeats(distinct.take(rng.permutation(np.tile(np.arange(SMALL), n_repeats))))
-    assert_array_equal(numbers(merged), np.arange(SMALL))
-    assert_array_equal(merged.weight, np.full(SMALL, n_repeats))
-
-
-@pytest.mark.parametrize("n_repeats", [1, 2, 6])
-def test_more_distinct_rows_stay_as_they_are(n_repeats, rng):
-    order = rng.permutation(np.tile(np.arange(SMALL + 1), n_repeats))
-    rows = numbered(SMALL + 1).take(order)
-    assert merge_repeats(rows) is rows
-
-
-def test_more_than_16384_rows_stay_as_they_are():
-    few = numbered(1).take(np.zeros(4 * SMALL, dtype=int))
-    assert merge_repeats(few).weight.tolist() == [4 * SMALL]
-    more = numbered(1).take(np.zeros(4 * SMALL + 1, dtype=int))
-    assert merge_repeats(more) is more
+@pytest.mark.parametrize("batch_size", [1, FEW_ROWS, 10**6])
+@pytest.mark.parametrize("n_rows", [1, 2, FEW_ROWS, FEW_ROWS + 1, 4096, 16384])
+def test_rows_are_merged_where_one_batch_holds_all_of_few(n_rows, batch_size):
+    rows = numbered(1).take(np.zeros(n_rows, dtype=int))
+    found = merged(rows, batch_size)
+    if n_rows <= min(batch_size, FEW_ROWS):
+        assert found.weight.tolist() == [n_rows]
+    else:
+        assert found is rows
 
 
 @pytest.mark.parametrize("stratify", [True, False])
-def test_rows_of_equal_columns_are_held_out_together(stratify, rng):
+@pytest.mark.parametrize("n_rows", [FEW_ROWS + 1, 3000])
+def test_rows_are_held_out_one_by_one(n_rows, stratify, rng):
+    """Whatever is equal among them: training knows the codes that it is validated on."""
+    cells = np.tile(np.arange(5), n_rows // 5)
+    rows = Rows([InputColumn("c", cells)], rng.integers(0, 3, len(cells)), None)
+    train, valid = hold_out(rows, 0.2, np.random.RandomState(0), stratify=stratify)
+    assert set(train.columns[0].values) == set(range(5)) >= set(valid.columns[0].values)
+    assert len(valid) == pytest.approx(0.2 * len(cells), abs=2)
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_few_rows_of_equal_columns_are_held_out_together(stratify, rng):
     """Or training would see a cell with one label only, and learn that the other never occurs."""
-    cells = rng.integers(0, 50, 3000)
-    rows = merge_repeats(Rows([InputColumn("c", cells)], rng.integers(0, 3, 3000), None))
+    cells = rng.integers(0, 12, FEW_ROWS)
+    rows = merged(Rows([InputColumn("c", cells)], rng.integers(0, 2, FEW_ROWS), None))
     train, valid = hold_out(rows, 0.2, np.random.RandomState(0), stratify=stratify)
     assert not set(train.columns[0].values) & set(valid.columns[0].values)
     assert len(train) + len(valid) == len(rows)
-    assert 0.1 < len(valid) / len(rows) < 0.3
+    assert 0.05 < len(valid) / len(rows) < 0.4
     assert set(train.y) == set(rows.y)
 
 
@@ -250,3 +254,9 @@ def test_single_row_cannot_be_held_out():
         ValueError, match="needs at least 2 distinct rows .* got n_samples = 1 of them"
     ):
         hold_out(numbered(1), 0.1, np.random.RandomState(0), stratify=True)
+
+
+def test_equal_rows_of_two_groups_are_not_merged():
+    cells, groups = np.zeros(4, dtype=int), np.array(["a", "b", "a", "a"], dtype=object)
+    merged = merge_repeats(Rows([InputColumn("c", cells)], cells, None, groups), 64)
+    assert sorted(zip(merged.groups, merged.weight, strict=True)) == [("a", 3), ("b", 1)]

@@ -1,14 +1,20 @@
 """Targets on their way to the network and back, against the plain formulas."""
 
+import copy
+from decimal import Decimal
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning
 from sklearn.metrics import get_scorer, r2_score, roc_auc_score
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.model_selection import TimeSeriesSplit, cross_val_score
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
 from sklearn_deepfm._samples.rows import Rows, check_target
@@ -148,12 +154,59 @@ def test_amount_is_standardised_by_weight_and_comes_back(rng):
     assert amount.decode(y) is y
 
 
-@pytest.mark.parametrize("constant", [0, 0.1, -1e9])
-def test_constant_amount_is_its_own_prediction(constant):
+CONSTANTS = [0.0, 0.1, 1e-6, -1e9, 1e300, 5e-324]
+
+
+@pytest.mark.parametrize("constant", CONSTANTS)
+def test_constant_amount_is_predicted_whatever_the_network_says(constant):
     amount = RegressionTarget(np.zeros(1))
-    amount.fit(rows_of(np.full(1000, constant, dtype=float)))
-    assert_allclose(amount.to_network(np.array([constant])), 0, atol=1e-6)
-    assert_allclose(amount.predict(np.zeros((1, 1))), constant)
+    amount.fit(rows_of(np.full(1000, constant)))
+    assert_array_equal(amount.to_network(np.array([constant, -1e300, 1e300])), 0)
+    assert_array_equal(amount.predict(np.array([[0.0], [3.0], [-1e30]])), constant)
+
+
+def test_amount_that_is_constant_up_to_rounding_is_constant():
+    amount, y = RegressionTarget(np.zeros(1)), 1e16 + 2 * np.arange(100.0)
+    amount.fit(rows_of(y))
+    assert_allclose(amount.predict(np.array([[1.0]])), y.mean(), rtol=1e-15)
+
+
+@pytest.mark.parametrize("constant", [0.0, -1e3])
+def test_regressor_predicts_a_constant_and_learns_what_comes_after_it(constant):
+    X, y = np.arange(64).reshape(-1, 1) % 8, np.full(64, constant)
+    params = {"components": ("linear",), "learning_rate": 0.05, "max_epochs": 20}
+    model = DeepFMRegressor(warm_start=True, random_state=0, **params).fit(X, y)
+    assert_array_equal(model.predict(np.arange(20).reshape(-1, 1)), constant)
+    # Rows of another mean and deviation.
+    later = constant + 1e-3 * (X[:, 0] + 5)
+    by_fit, by_partial_fit = copy.deepcopy(model).fit(X, later), model
+    for _ in range(20):
+        by_partial_fit.partial_fit(X, later)
+    assert r2_score(later, by_partial_fit.predict(X)) > 0.8
+    assert r2_score(later, by_fit.predict(X)) > 0.8
+
+
+def test_constant_output_of_several_is_predicted():
+    X = np.arange(64).reshape(-1, 1) % 8
+    y = np.column_stack([X[:, 0], np.full(64, 1e-6)])
+    predicted = DeepFMRegressor(max_epochs=3, random_state=0).fit(X, y).predict(X)
+    assert_array_equal(predicted[:, 1], 1e-6)
+    assert predicted[:, 0].std() > 0
+
+
+def test_first_rows_that_differ_standardise_what_was_constant():
+    amounts = RegressionTarget(np.zeros((1, 2)))
+    amounts.fit(rows_of([[4.0, 1.0], [4.0, 3.0]]))
+    amounts.see(rows_of([[4.0, 9.0], [4.0, 99.0]]))
+    assert (amounts.mean.tolist(), amounts.scale.tolist()) == ([4, 2], [0, 1])
+    weight = np.array([3.0, 5.0])
+    amounts.see(rows_of([[8.0, 9.0], [6.0, 99.0]], weight))
+    y, weight = np.array([8.0, 6.0, 4.0]), np.append(weight, 4)  # with 4 as one row more
+    mean = np.average(y, weights=weight)
+    deviation = np.sqrt(np.average((y - mean) ** 2, weights=weight))
+    assert_allclose([amounts.mean, amounts.scale], [[mean, 2], [deviation, 1]], rtol=1e-12)
+    amounts.see(rows_of([[-5.0, 9.0]]))
+    assert_allclose([amounts.mean, amounts.scale], [[mean, 2], [deviation, 1]], rtol=1e-12)
 
 
 @pytest.mark.parametrize("y", [[1, 2], [True, False], [1.5, 2], np.array([1, 2.5], dtype=object)])
@@ -214,17 +267,27 @@ def test_bad_target_is_refused(y, message):
 
 def test_fixed_predictions_serve_scorers(rng):
     y, logits = rng.integers(0, 2, 60), rng.normal(size=(60, 1))
-    answers = ClassTarget(np.array(["no", "yes"])).fixed_predictions(logits)
     words = np.array(["no", "yes"])[y]
     X = np.zeros((60, 1))
+    answers = ClassTarget(np.array(["no", "yes"])).fixed_predictions(logits, X)
     assert get_scorer("roc_auc")(answers, X, words) == roc_auc_score(y, logits[:, 0])
     assert get_scorer("accuracy")(answers, X, words) == np.mean((logits[:, 0] > 0) == y)
     assert get_scorer("neg_log_loss")(answers, X, words) < 0
     amount = RegressionTarget(y)
     amount.fit(rows_of(y.astype(float)))
     predicted = logits[:, 0] * y.std() + y.mean()
-    score = get_scorer("r2")(amount.fixed_predictions(logits), X, y)
+    score = get_scorer("r2")(amount.fixed_predictions(logits, X), X, y)
     assert_allclose(score, r2_score(y, predicted))
+
+
+@pytest.mark.parametrize("answer", ["predict", "predict_proba", "decision_function"])
+def test_fixed_predictions_are_for_their_rows_alone(answer):
+    X = np.zeros((6, 1))
+    answers = ClassTarget(np.array([0, 1])).fixed_predictions(np.zeros((6, 1)), X)
+    assert len(getattr(answers, answer)(X)) == 6
+    for other in (X[:3], X.copy()):
+        with pytest.raises(ValueError, match="the very X .* got another ndarray"):
+            getattr(answers, answer)(other)
 
 
 def test_label_sets_start_from_the_share_of_each_label(rng):
@@ -271,6 +334,36 @@ def test_balanced_label_sets_weigh_as_scikit_learn_does(rng):
     weight = rows.weighed(sets.factors("balanced", rows)).weight
     assert_allclose(weight, compute_sample_weight("balanced", y))
     assert sets.factors(None, rows) is None
+
+
+@pytest.mark.parametrize("labels", [["a", "b"], ["a", "b", "c"]], ids=str)
+def test_class_weight_may_name_what_it_may_in_scikit_learn(labels):
+    """Classes that a fold lacks among them: every set of names, over classes of all numbers."""
+    classes = np.array(labels)
+    target, rows = ClassTarget(classes), rows_of(np.arange(len(labels)))
+    n_refused = 0
+    for named in product([False, True], repeat=4):
+        weight = {name: 2.0 + j for j, name in enumerate("abcd") if named[j]}
+        try:
+            expected = compute_class_weight(weight, classes=classes, y=classes)
+        except ValueError:
+            n_refused += 1
+            with pytest.raises(ValueError, match="class_weight must map labels out of .*none for"):
+                target.factors(weight, rows)
+        else:
+            assert_array_equal(target.factors(weight, rows), expected)
+    assert n_refused == {2: 9, 3: 7}[len(labels)]
+
+
+def test_fold_that_lacks_a_class_is_fitted_with_the_factors_of_the_others():
+    X, y = np.arange(60).reshape(-1, 1) % 5, np.tile([0, 1], 30)
+    y[50:] = 2  # the rare class of the last weeks
+    model = DeepFMClassifier(max_epochs=1, random_state=0, class_weight={0: 1, 1: 3, 2: 9})
+    weighed = clone(model).set_params(class_weight=None)
+    weighed.fit(X[:40], y[:40], sample_weight=np.where(y[:40] == 1, 3, 1))
+    assert_array_equal(clone(model).fit(X[:40], y[:40]).predict_proba(X), weighed.predict_proba(X))
+    scores = cross_val_score(model, X, y, cv=TimeSeriesSplit(2), error_score="raise")
+    assert np.isfinite(scores).all()
 
 
 def test_label_sets_cannot_be_weighed_by_names():
@@ -325,3 +418,37 @@ def test_class_whose_share_vanishes_counts_as_one_yet_to_come():
     X, y = [[0], [1]], [0, 1]
     model = DeepFMClassifier(max_epochs=1, random_state=0).fit(X, y, [5e-324, 2.0])
     assert np.isfinite(model.predict_proba(X)).all()
+
+
+EXACT_LABELS = {
+    "objects of decimals": lambda y: np.array([*map(Decimal, y)], dtype=object),
+    "Python integers": lambda y: np.array(y, dtype=object),
+    "pandas, Arrow": lambda y: pd.Series(
+        [*map(Decimal, y)], dtype=pd.ArrowDtype(pa.decimal128(38, 0))
+    ),
+    "polars": lambda y: pl.Series([*map(Decimal, y)]),
+    "pyarrow": lambda y: pa.chunked_array([[*map(Decimal, y)]]),
+}
+
+
+@pytest.mark.parametrize("make", EXACT_LABELS.values(), ids=EXACT_LABELS)
+def test_labels_that_are_whole_decimals_or_objects_are_integers(make):
+    X, y = np.arange(40)[:, np.newaxis] % 4, [2**60 + 1, 2**60] * 20
+    params = {"max_epochs": 2, "embed_dim": 2, "mlp_dims": (2,), "random_state": 0}
+    expected = DeepFMClassifier(**params).fit(X, np.array(y))
+    model = DeepFMClassifier(**params).fit(X, make(y))
+    assert model.classes_.tolist() == [2**60, 2**60 + 1]
+    assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
+    assert model.score(X, make(y)) == expected.score(X, np.array(y))
+    model = DeepFMClassifier(**params).partial_fit(X, make(y), classes=make(y))
+    assert model.classes_.tolist() == [2**60, 2**60 + 1]
+    model.partial_fit(X, make(y), classes=make(y))
+
+
+def test_decimals_with_fractions_are_targets_of_regression():
+    X, y = np.arange(40)[:, np.newaxis] % 4, np.arange(40) / 10
+    decimals = np.array([Decimal(str(value)) for value in y], dtype=object)
+    params = {"max_epochs": 2, "embed_dim": 2, "mlp_dims": (2,), "random_state": 0}
+    expected, model = DeepFMRegressor(**params).fit(X, y), DeepFMRegressor(**params)
+    assert_array_equal(model.fit(X, decimals).predict(X), expected.predict(X))
+    assert model.score(X, decimals) == expected.score(X, y)

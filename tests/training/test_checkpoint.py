@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+from functools import cache
 from random import Random
 from threading import Timer
 
@@ -73,6 +74,17 @@ def classifier(path=None, **params):
     return DeepFMClassifier(categorical_features=[0, 1], checkpoint=path, **{**BASE, **params})
 
 
+@cache
+def whole(variant="default"):
+    """The model of a fit that nothing breaks off."""
+    return classifier(**with_kill(variant)).fit(*data())
+
+
+def with_kill(variant="default"):
+    params = VARIANTS[variant]
+    return {**params, "callbacks": [*params.get("callbacks", ()), Kill()]}
+
+
 def assert_same(model, expected, X):
     np.testing.assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
     assert model.n_iter_ == expected.n_iter_
@@ -82,11 +94,14 @@ def assert_same(model, expected, X):
         assert torch.equal(model.module_.state_dict()[name], weights)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("at", [(2, 1), (3, 4), (6, 2)], ids=str)
+# After one epoch, after many, and where the rate of the next one is another.
+MOMENTS = [(variant, at) for variant in VARIANTS for at in ((2, 1), (6, 2))]
+MOMENTS += [("default", (3, 4)), ("schedule", (3, 4))]
+
+
+@pytest.mark.parametrize(("variant", "at"), MOMENTS, ids=str)
 def test_broken_off_fit_ends_as_if_it_had_not_been(variant, at, tmp_path, kill):
-    params, (X, y) = dict(VARIANTS[variant]), data()
-    params["callbacks"] = [*params.get("callbacks", ()), Kill()]
+    params, (X, y) = with_kill(variant), data()
     path = tmp_path / "fit.checkpoint"
     kill(*at)
     with pytest.raises(Killed):
@@ -97,13 +112,15 @@ def test_broken_off_fit_ends_as_if_it_had_not_been(variant, at, tmp_path, kill):
     if variant == "no seed":
         params["random_state"] = np.random.RandomState()
         params["random_state"].set_state(seeds)
-    assert_same(model, classifier(**params).fit(X, y), X)
+        assert_same(model, classifier(**params).fit(X, y), X)
+    else:
+        assert_same(model, whole(variant), X)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_fit_with_a_checkpoint_is_the_fit_without(tmp_path):
     X, y = data()
-    assert_same(classifier(tmp_path / "file").fit(X, y), classifier().fit(X, y), X)
+    assert_same(classifier(tmp_path / "file").fit(X, y), whole(), X)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -151,8 +168,6 @@ def fit_in_a_process(path, answer, after=math.inf, seconds=0.0):
 def test_process_killed_at_ten_moments_ends_with_the_same_model(tmp_path):
     """Each goes on for an epoch to three, and dies in the middle of a step or of a write."""
     context = multiprocessing.get_context("forkserver")
-    # torch imports the second at the first step of an optimizer, which takes most of a second.
-    context.set_forkserver_preload(["sklearn_deepfm", "torch._dynamo"])
 
     def exit_code(*args):
         process = context.Process(target=fit_in_a_process, args=args)
@@ -209,16 +224,25 @@ def test_full_disk_keeps_the_checkpoint_before_and_training_goes_on(tmp_path, ki
             classifier(path, **params).fit(X, y)
     assert archive.read(path)["history"][-1]["epoch"] == 2
     kill()
-    assert_same(classifier(path, **params).fit(X, y), classifier(**params).fit(X, y), X)
+    assert_same(classifier(path, **params).fit(X, y), whole(), X)
+
+
+@pytest.fixture(scope="module")
+def bytes_left(tmp_path_factory):
+    """What is in the checkpoint that a fit has left."""
+    path = tmp_path_factory.mktemp("left") / "file"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "TIME_BETWEEN", 0)
+        patch.setattr(Kill, "at", (4, 1))
+        with pytest.raises(Killed):
+            classifier(path, callbacks=[Kill()]).fit(*data())
+    return path.read_bytes()
 
 
 @pytest.fixture
-def left(tmp_path, kill):
+def left(bytes_left, tmp_path, kill):
     """A checkpoint that a fit has left."""
-    kill(4, 1)
-    with pytest.raises(Killed):
-        classifier(tmp_path / "file", callbacks=[Kill()]).fit(*data())
-    kill()
+    (tmp_path / "file").write_bytes(bytes_left)
     return tmp_path / "file"
 
 
@@ -347,7 +371,10 @@ def test_folder_that_takes_no_file_is_refused_at_once(tmp_path):
         classifier(tmp_path / "file").fit(*data())
 
 
-@pytest.mark.parametrize("entry", ["random", "history", "module", "is_trained", "dropout", "order"])
+ENTRIES = ["random", "history", "module", "is_trained", "dropout", "order"]
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
 @pytest.mark.parametrize("value", [None, [], ["x"], 7, np.zeros(3)], ids=repr)
 def test_checkpoint_that_holds_something_else_is_an_error(entry, value, left):
     content = archive.read(left)
@@ -358,9 +385,16 @@ def test_checkpoint_that_holds_something_else_is_an_error(entry, value, left):
     archive.write(left, {name: part for name, part in content.items() if name != entry})
     with pytest.raises(ValueError, match="written as such, .* or of another version"):
         classifier(left, callbacks=[Kill()]).fit(*data())
+
+
+def test_checkpoint_that_was_mended_is_gone_on_with(left):
+    content = archive.read(left)
+    for entry in ENTRIES:
+        archive.write(left, {**content, entry: None})
+        with pytest.raises(ValueError, match="is damaged"):
+            classifier(left, callbacks=[Kill()]).fit(*data())
     archive.write(left, content)
-    expected = classifier(callbacks=[Kill()]).fit(*data())
-    assert_same(classifier(left, callbacks=[Kill()]).fit(*data()), expected, data()[0])
+    assert_same(classifier(left, callbacks=[Kill()]).fit(*data()), whole(), data()[0])
 
 
 INSIDE = {
@@ -385,6 +419,59 @@ def test_checkpoint_with_something_else_inside_is_an_error(where, value, left):
         part = part[key]
     part[last] = value
     content["random"] = tuple(content["random"])
+    archive.write(left, content)
+    with pytest.raises(ValueError, match="checkpoint .* is damaged: .* Delete it to fit anew"):
+        classifier(left, callbacks=[Kill()]).fit(*data())
+
+
+def stated(content, where, value):
+    """The content with an entry inside it changed."""
+    *path, last = where
+    part = content
+    for key in path:
+        part = part[key]
+    part[last] = value
+    return content
+
+
+IMPOSSIBLE = [
+    (["lr"], [None, None]),
+    (["lr"], [0.001, math.nan]),
+    (["lr"], [0.001, -1.0]),
+    (["optimizer", "0", "step"], np.array(-3, np.float32)),
+    (["average", "step"], -1),
+    (["average", "n_calls"], 0),
+    (["average", "is_applied"], None),
+    (["average", "aside"], []),
+    (["history"], [{}] * 3),
+    (["history", 1, "epoch"], 7),
+    (["history", 0, "train_loss"], None),
+    (["callbacks", "deepfm_best", "best_score_", "value"], None),
+    (["callbacks", "deepfm_best", "_copy"], {"value": 3}),
+    (["callbacks", "deepfm_stop", "misses_", "value"], "x"),
+    (["callbacks", "deepfm_plateau", "lr_scheduler_", "state", "best"], None),
+    (["callbacks", "train_loss", "best_score_", "value"], [1.0]),
+]
+
+
+@pytest.mark.parametrize(("where", "value"), IMPOSSIBLE, ids=repr)
+def test_entry_that_no_training_gives_is_an_error(where, value, left):
+    archive.write(left, stated(archive.read(left), where, value))
+    with pytest.raises(ValueError, match="checkpoint .* is damaged: .* Delete it to fit anew"):
+        classifier(left, callbacks=[Kill()]).fit(*data())
+
+
+@pytest.mark.parametrize(
+    "where",
+    [["module", "table"], ["optimizer", "0", "exp_avg"], ["average", "averages", 0]],
+    ids=repr,
+)
+def test_numbers_that_are_none_are_an_error(where, left):
+    content = archive.read(left)
+    part = content
+    for key in where:
+        part = part[key]
+    part[(0,) * part.ndim] = np.nan
     archive.write(left, content)
     with pytest.raises(ValueError, match="checkpoint .* is damaged: .* Delete it to fit anew"):
         classifier(left, callbacks=[Kill()]).fit(*data())

@@ -1,9 +1,10 @@
-"""The L2 and the batch size that "auto" stands for."""
+"""The L2, the batch size and the patience that "auto" stands for."""
 
 import numpy as np
 import pytest
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
+from sklearn_deepfm._training.defaults import batch_size, patience
 
 SMALL = {"embed_dim": 2, "mlp_dims": (4,), "max_epochs": 1, "batch_size": 512, "random_state": 0}
 
@@ -37,6 +38,7 @@ def test_factor_is_weaker_without_an_mlp(components, n, rng):
     assert net.linear_l2 == pytest.approx(net.embedding_l2 / 50)
 
 
+@pytest.mark.parametrize("rng", [0], indirect=True)
 def test_factor_of_several_classes_labels_and_numbers(rng):
     n = 10_000
     X, y = rows(rng, n), np.arange(n) % 4
@@ -85,6 +87,7 @@ def test_given_factors_are_taken(rng):
 
 
 @pytest.mark.parametrize("sparse_updates", [False, True])
+@pytest.mark.parametrize("rng", [0], indirect=True)
 def test_penalty_of_first_order_weights_shrinks_these_alone(sparse_updates, rng):
     X, y = rows(rng, 600), rng.integers(0, 2, 600)
     tables = [
@@ -106,7 +109,21 @@ def test_penalty_of_first_order_weights_shrinks_these_alone(sparse_updates, rng)
 
 
 @pytest.mark.parametrize(("n", "expected"), [(5000, 32), (8192, 64), (32_767, 64), (32_768, 128)])
+@pytest.mark.parametrize("rng", [0], indirect=True)
 def test_automatic_batches_follow_the_rows(n, expected, rng):
     params = {**SMALL, "batch_size": "auto", "components": ("linear",), "early_stopping": False}
     net = DeepFMClassifier(**params).fit(rows(rng, n), np.arange(n) % 2).net_
     assert net.batch_size == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "n_batches", "epochs"),
+    [("auto", 1, 500), ("auto", 9, 56), ("auto", 100, 5), ("auto", 10**6, 5), (3, 1, 3)],
+)
+def test_patience_is_five_epochs_or_five_hundred_steps(asked, n_batches, epochs):
+    assert patience(DeepFMClassifier(n_iter_no_change=asked), n_batches) == epochs
+
+
+@pytest.mark.parametrize(("n_rows", "size"), [(1, 64), (64, 64), (65, 32), (8191, 32), (8192, 64)])
+def test_one_batch_holds_few_rows(n_rows, size):
+    assert batch_size(DeepFMClassifier(), n_rows) == size

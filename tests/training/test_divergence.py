@@ -80,19 +80,6 @@ def test_epoch_before_is_left_of_few_rows_that_go_on(data, table):
     np.testing.assert_array_equal(*(model.predict_proba(X) for model in models))
 
 
-def says_nothing(estimator, X, y, sample_weight=None):
-    return np.nan
-
-
-def test_epoch_before_is_left_where_no_score_says_which_is_best(data):
-    params = PARAMS | {"early_stopping": True, "scoring": says_nothing}
-    model = DeepFMClassifier(callbacks=[Blowup(4)], **params)
-    with pytest.warns(UserWarning, match="the weights are those of epoch 3, the last one before"):
-        model.fit(*data)
-    expected = DeepFMClassifier(**{**params, "max_epochs": 3}).fit(*data)
-    np.testing.assert_array_equal(model.predict_proba(data[0]), expected.predict_proba(data[0]))
-
-
 @pytest.mark.parametrize("early_stopping", [True, False])
 def test_epoch_that_is_left_is_one_of_the_fit(data, early_stopping):
     """The epochs before it may have been scored or not."""

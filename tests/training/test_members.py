@@ -106,6 +106,7 @@ def test_rows_of_one_member_come_in_two_parts():
     [{"sparse_updates": False}, {"sparse_updates": True}, {"table_optimizer": "adagrad"}],
 )
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("rng", [0], indirect=True)
 def test_a_member_does_not_learn_from_the_rows_it_holds_out(weighted, params, rng):
     """Other answers in its rows leave its logits as they are, and no other member's."""
     n = 5000  # more than would be merged and sorted
@@ -140,6 +141,7 @@ def held_rows(model, X, y):
 
 
 @pytest.mark.parametrize("scoring", ["loss", "roc_auc"])
+@pytest.mark.parametrize("rng", [0], indirect=True)
 def test_score_is_that_of_members_on_rows_they_have_not_seen(scoring, rng):
     n = 5000
     X = np.column_stack([rng.integers(0, 6, (n, 2)), rng.integers(0, 3000, n)])
@@ -158,6 +160,7 @@ def test_score_is_that_of_members_on_rows_they_have_not_seen(scoring, rng):
     assert model.validation_scores_[-1] == pytest.approx(score, abs=1e-6)
 
 
+@pytest.mark.parametrize("rng", [0], indirect=True)
 def test_code_that_a_member_has_not_seen_is_its_average_one(rng):
     n = 5000
     X = np.column_stack([np.arange(n) // 2, rng.integers(0, 4, n)])  # two rows for each code
@@ -220,7 +223,7 @@ def test_members_work_for_every_target_and_field(kind, sparse_updates, visits, c
 
 def test_loss_is_the_mean_of_the_members(classifier, codes, visits):
     """And so of the same size as that of one model."""
-    one, four = (clone(classifier).set_params(n_members=n, max_epochs=2) for n in (1, 4))
+    one, four = (clone(classifier).set_params(n_members=n, max_epochs=1) for n in (1, 4))
     losses = [m.fit(codes, visits[1]).loss_curve_ for m in (one, four)]
     assert_allclose(*losses, rtol=0.2)
 

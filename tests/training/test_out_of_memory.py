@@ -27,13 +27,13 @@ import numpy as np, torch
 from sklearn_deepfm import DeepFMClassifier
 
 torch.set_num_threads(1)
-X, y = np.arange(200_000).reshape(-1, 2), np.arange(100_000) % 2
+X, y = np.arange(100_000).reshape(-1, 2), np.arange(50_000) % 2
 model = DeepFMClassifier(max_epochs=1, random_state=0, batch_size=1024)
 model.set_params(mlp_dims=(4,), embed_dim=8).fit(X[:2000], y[:2000])  # what torch loads late
 before = model.predict_proba(X[:10])
 with open("/proc/self/statm") as file:
     taken = int(file.read().split()[0]) * 4096
-resource.setrlimit(resource.RLIMIT_AS, (taken + 2**30, resource.RLIM_INFINITY))
+resource.setrlimit(resource.RLIMIT_AS, (taken + 2**29, resource.RLIM_INFINITY))
 try:
     model.set_params(embed_dim=2048).fit(X, y)
 except MemoryError as error:

@@ -1,11 +1,12 @@
 """What training does to a model: weights of rows, precision, breaking off, codes it never saw."""
 
+import contextlib
 import copy
+import multiprocessing
 import os
 import pickle
 import signal
-import subprocess
-import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -159,35 +160,33 @@ def test_interrupted_fit_keeps_the_best_weights_so_far(classifier, X, y):
     assert len(classifier.validation_scores_) == 2
 
 
-TRAINS_UNTIL_STOPPED = """
-import warnings
-import numpy as np
-from sklearn_deepfm import DeepFMClassifier
+def trains_until_stopped(path):
+    X = np.random.default_rng(0).integers(0, 9, (2000, 3))
+    model = DeepFMClassifier(max_epochs=100_000, verbose=1)
+    with (
+        open(path, "w", buffering=1) as output,
+        contextlib.redirect_stdout(output),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always")
+        model.fit(X, X[:, 0] > X[:, 1])
+        messages = [str(warning.message) for warning in caught]
+        assert any(f"after {model.n_iter_} full epochs" in text for text in messages), messages
+        assert model.score(X, X[:, 0] > X[:, 1]) > 0.4
+        output.write(f"usable after {model.n_iter_}")
 
-X = np.random.default_rng(0).integers(0, 9, (2000, 3))
-model = DeepFMClassifier(max_epochs=100_000, verbose=1)
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    model.fit(X, X[:, 0] > X[:, 1])
-messages = [str(warning.message) for warning in caught]
-assert any(f"after {model.n_iter_} full epochs" in message for message in messages), messages
-assert model.score(X, X[:, 0] > X[:, 1]) > 0.4
-print("usable after", model.n_iter_)
-"""
 
-
-def test_interrupt_signal_stops_a_fit():
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", TRAINS_UNTIL_STOPPED]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True
-    ) as process:
-        first = process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate()
-    assert first.startswith("epoch   1"), errors
-    assert process.returncode == 0, errors
-    last = output.splitlines()[-1]
+def test_interrupt_signal_stops_a_fit(tmp_path):
+    os.mkfifo(tmp_path / "output")
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=trains_until_stopped, args=[tmp_path / "output"])
+    process.start()
+    with open(tmp_path / "output") as output:
+        assert output.readline().startswith("epoch   1")
+        os.kill(process.pid, signal.SIGINT)
+        last = output.read().splitlines()[-1]
+    process.join()
+    assert process.exitcode == 0
     assert last.startswith("usable after")
     assert int(last.split()[-1]) >= 1
 
