@@ -51,7 +51,7 @@ from sklearn_deepfm._training.scoring import reads_rows, validation_scorer
 class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin, Settings):
     """Fit and predict of a DeepFM; subclasses define the target.
 
-    Subclasses define `_net_class`, `_target_class` and `_criterion`.
+    Subclasses define `_net_class` and `_target_class`.
     """
 
     def _fit(self, X, y, sample_weight, validation, groups, group):

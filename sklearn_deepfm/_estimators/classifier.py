@@ -1,7 +1,6 @@
 """The classifier: a DeepFM behind scikit-learn's interface."""
 
 import numpy as np
-import torch
 from sklearn.base import ClassifierMixin
 
 from sklearn_deepfm._common.parameter_rules import dict_of, one_of, real
@@ -12,7 +11,7 @@ from sklearn_deepfm._estimators.settings import Settings
 from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._tables.objects import exact_target
 from sklearn_deepfm._tables.stream import is_stream, stream_to_score
-from sklearn_deepfm._targets.classification import MultiLabelTarget, classification_target
+from sklearn_deepfm._targets.classification import classification_target
 from sklearn_deepfm._training.net import DeepFMClassifierNet
 
 # Times weights of rows, which are of these sizes too, it has to fit float64.
@@ -496,10 +495,6 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         if is_stream(X):
             X, y, sample_weight = stream_to_score(self, X, y, sample_weight)
         return super().score(X, exact_target(y), sample_weight)
-
-    def _criterion(self):
-        is_sigmoid = self._target.n_outputs == 1 or isinstance(self._target, MultiLabelTarget)
-        return torch.nn.BCEWithLogitsLoss if is_sigmoid else torch.nn.CrossEntropyLoss
 
     def _check_same_classes(self, classes):
         if not np.array_equal(classes, self.classes_):

@@ -19,14 +19,17 @@ class Fitted:
 
     @property
     def module_(self):
+        """The trained network, in eval mode."""
         return self.net_.module_
 
     @property
     def field_dims_(self):
+        """Table rows of each field."""
         return self._fields.dims
 
     @property
     def history_(self):
+        """A dict for each epoch."""
         # skorch also records each batch; this history has an entry for each epoch.
         return [
             {name: value for name, value in epoch.items() if name != "batches"}
@@ -35,14 +38,17 @@ class Fitted:
 
     @property
     def n_iter_(self):
+        """Number of epochs run."""
         return len(self.net_.history)
 
     @property
     def loss_curve_(self):
+        """Mean training loss of each epoch."""
         return [epoch["train_loss"] for epoch in self.history_]
 
     @property
     def validation_scores_(self):
+        """Score of the validation rows after each epoch that had any."""
         scores = [epoch["valid_score"] for epoch in self.history_ if "valid_score" in epoch]
         return scores or None
 

@@ -1,6 +1,5 @@
 """The regressor: a DeepFM behind scikit-learn's interface."""
 
-import torch
 from sklearn.base import RegressorMixin
 
 from sklearn_deepfm._common.sklearn_callbacks import callbacks_of
@@ -359,6 +358,3 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         if is_stream(X):
             X, y, sample_weight = stream_to_score(self, X, y, sample_weight)
         return super().score(X, exact_target(y), sample_weight)
-
-    def _criterion(self):
-        return torch.nn.MSELoss

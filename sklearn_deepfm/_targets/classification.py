@@ -54,6 +54,11 @@ class ClassTarget(Plain):
         expect_finite(self.initial_bias, "initial_bias", (self.n_outputs,))
 
     @property
+    def loss(self):
+        """Name of the loss that the network is trained by."""
+        return "binary_log_loss" if self.n_outputs == 1 else "log_loss"
+
+    @property
     def n_outputs(self):
         return 1 if len(self.classes) == 2 else len(self.classes)
 
@@ -155,6 +160,7 @@ class MultiLabelTarget(Plain):
         1 where a row has a label, else 0.
     """
 
+    loss = "binary_log_loss"
     is_class = False  # rows with the same labels may be too few to hold out in proportion
     mean, scale = 0.0, 1.0
     _saved = {

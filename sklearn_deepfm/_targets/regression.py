@@ -22,6 +22,7 @@ class RegressionTarget(Plain):
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
     """
 
+    loss = "squared_error"
     is_class = False
     _saved = {
         "_shape": None,

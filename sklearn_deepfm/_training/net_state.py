@@ -11,6 +11,7 @@ from skorch.history import History
 
 from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._serialization.plain_values import Damaged, expect, expect_finite
+from sklearn_deepfm._training.losses import LOSSES
 from sklearn_deepfm._training.net import DeepFMNet
 from sklearn_deepfm._training.weight_snapshot import to_numpy, to_torch
 
@@ -67,7 +68,7 @@ def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
         check_history(plain["history"])
         _check_sizes(module, plain["weights"], fields, target)
         net = estimator._net_class(
-            criterion=estimator._criterion(),
+            criterion=LOSSES[target.loss],
             callbacks=[],
             frequencies=fields.frequencies,
             **{f"module__{name}": value for name, value in module.items()},

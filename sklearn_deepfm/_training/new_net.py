@@ -7,6 +7,7 @@ from sklearn_deepfm._model.deepfm import COMPONENTS
 from sklearn_deepfm._targets.classification import MultiLabelTarget
 from sklearn_deepfm._training.defaults import is_sparse
 from sklearn_deepfm._training.devices import device_of
+from sklearn_deepfm._training.losses import LOSSES
 
 
 def new_net(model, fields, target, *, random):
@@ -44,7 +45,7 @@ def new_net(model, fields, target, *, random):
         module__frozen=None if pretrained is None else pretrained.frozen,
         module__n_members=int(model.n_members),
         module__seed=module_seed,
-        criterion=model._criterion(),
+        criterion=LOSSES[target.loss],
         table_optimizer=model.table_optimizer,
         precision=model.precision,
         initial_bias=target.initial_bias.tolist(),
