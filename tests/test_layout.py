@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+import sklearn_deepfm
+
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "sklearn_deepfm"
+PACKAGE = Path(sklearn_deepfm.__file__).parent
 PAGE = ROOT / "docs" / "contributing.rst"
 FLOORS = [
     ("_common", "_serialization", "_tables", "_model"),
@@ -95,7 +97,7 @@ def test_arrows_point_down():
 
 
 def test_no_file_imports_itself_by_a_detour():
-    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES}
+    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in FILES}
     below = {
         name: {other for other in names if any(i.startswith(f"{other}.") for i in imports_of(path))}
         for name, path in names.items()

@@ -258,7 +258,7 @@ def test_steps_that_skl2onnx_does_not_do_exactly_are_refused(X, numbers, y):
     differs = r"ONNX file differs from the model in \d+ of 120 rows: .*\['OneHotEncoder'\]"
     with pytest.raises(ValueError, match=differs):  # where a city is missing
         to_onnx(model, cities)
-    single = (1000 + numbers[["share"]]).astype(np.float32)
+    single = (10_000 + numbers[["share"]]).astype(np.float32)
     model = make_pipeline(StandardScaler(), estimator()).fit(single, y)
     with pytest.raises(ValueError, match="ONNX file differs .* Columns of float32 differ too"):
         to_onnx(model, single)
