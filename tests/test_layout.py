@@ -97,7 +97,9 @@ def test_arrows_point_down():
 
 
 def test_no_file_imports_itself_by_a_detour():
-    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in FILES}
+    names = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in FILES
+    }
     below = {
         name: {other for other in names if any(i.startswith(f"{other}.") for i in imports_of(path))}
         for name, path in names.items()

@@ -39,7 +39,7 @@ from sklearn_deepfm._samples.table_rows import TableRows
 from sklearn_deepfm._tables.stream import is_stream, stream_like_fitted, stream_to_fit
 from sklearn_deepfm._tables.table import refuse_masks
 from sklearn_deepfm._training.checkpoint import Checkpoint
-from sklearn_deepfm._training.defaults import STOPS_FROM, batch_size
+from sklearn_deepfm._training.defaults import STOPS_FROM
 from sklearn_deepfm._training.devices import device_of
 from sklearn_deepfm._training.epoch_tasks import epoch_tasks
 from sklearn_deepfm._training.new_net import new_net
@@ -216,9 +216,7 @@ class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin,
 
     def _prepare(self, rows, adds_up=False):
         """Rows with the target encoded, repeats merged if few, classes weighed; and the factors."""
-        rows = merge_repeats(
-            rows.with_target(self._target.encode(rows.y)), batch_size(self, len(rows))
-        )
+        rows = merge_repeats(rows.with_target(self._target.encode(rows.y)))
         factors = self._class_factors(rows, adds_up)
         return rows.weighed(factors), factors
 

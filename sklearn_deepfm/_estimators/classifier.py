@@ -232,12 +232,11 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     smaller numbers in fit. Beyond the range seen in fit they count as its ends.
 
     A weight w has the effect of w equal rows, and the scale of all weights has none. Rows
-    of weight 0 are dropped. Up to 64 rows, where one batch holds all of them, this is exact:
-    equal rows are merged into one with the sum of their weights, so that a repeated and a
-    weighted data set are one and the same, and the order of the rows has no effect.
-    Beyond, weights multiply the loss, which equals repetition in expectation over the
-    batches; rows are held out and counted one by one. Weights count within one call of fit
-    or `partial_fit`.
+    of weight 0 are dropped. Up to 64 rows this is exact: equal rows are merged into one with
+    the sum of their weights, so that a repeated and a weighted data set are one and the same,
+    and the order of the rows has no effect. Beyond, weights multiply the loss, which equals
+    repetition in expectation over the batches; rows are held out and counted one by one.
+    Weights count within one call of fit or `partial_fit`.
 
     With `sparse_updates`, a row that a batch touches for the first time after g steps
     makes up for them at once: it moves along its momentum as far as under dense Adam,

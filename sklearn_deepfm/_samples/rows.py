@@ -156,26 +156,15 @@ def without_zero_weights(rows):
     return rows.take(np.flatnonzero(rows.weight))
 
 
-def merge_repeats(rows, batch_size):
-    """Merge equal rows that one batch holds, adding up their weights, and sort them.
+def merge_repeats(rows):
+    """Merge equal rows of at most 64, adding up their weights, and sort them.
 
     A row of weight 2 and the same row twice are then one and the same training set, and the
-    order of the rows has no effect, since the loss of a step is the weighted mean of all
-    rows. Where there are several batches, all rows stay as they are: weights equal repeats in
-    expectation, and the number of steps has to follow the rows, not the distinct ones.
-
-    Parameters
-    ----------
-    rows : Rows
-    batch_size : int
-        Most rows in a batch.
-
-    Returns
-    -------
-    rows : Rows
-        The same rows if they are more than a batch, or more than 64.
+    order of the rows has no effect. More rows stay as they are: they need several batches, so
+    that weights equal repeats in expectation only, and the number of steps has to follow the
+    rows, not the distinct ones.
     """
-    if len(rows) > min(FEW_ROWS, batch_size):
+    if len(rows) > FEW_ROWS:
         return rows
     groups = [] if rows.groups is None else [pd.factorize(rows.groups)[0]]
     representative, group = _distinct(rows.columns, rows.y, *groups)

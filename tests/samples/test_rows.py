@@ -102,17 +102,13 @@ def test_rows_of_weight_zero_are_dropped():
     assert without_zero_weights(numbered(4)).weight is None
 
 
-def merged(rows, batch_size=10**6):
-    return merge_repeats(rows, batch_size)
-
-
 def test_merged_rows_are_distinct_and_carry_the_sum_of_weights(rng):
     rows = random_rows(rng)
     weight = rng.integers(1, 9, len(rows)).astype(float)
     expected = Counter()
     for row, w in zip(cells(rows), weight, strict=True):
         expected[row] += w
-    found = merged(Rows(rows.columns, rows.y, weight))
+    found = merge_repeats(Rows(rows.columns, rows.y, weight))
     assert dict(zip(cells(found), found.weight, strict=True)) == expected
     assert len(found) == len(expected) < len(rows)
     assert found.columns[2].categories is rows.columns[2].categories
@@ -121,34 +117,33 @@ def test_merged_rows_are_distinct_and_carry_the_sum_of_weights(rng):
 def test_weighted_and_repeated_rows_merge_to_the_same_bits_in_any_order(rng):
     rows = random_rows(rng, 16)
     weight = rng.integers(0, 5, len(rows))
-    weighted = merged(without_zero_weights(Rows(rows.columns, rows.y, weight * 1.0)))
+    weighted = merge_repeats(without_zero_weights(Rows(rows.columns, rows.y, weight * 1.0)))
     repeated = np.repeat(np.arange(len(rows)), weight)
-    assert_same(weighted, merged(rows.take(repeated)))
-    assert_same(weighted, merged(rows.take(rng.permutation(repeated))))
-    assert_same(weighted, merged(weighted))
+    assert_same(weighted, merge_repeats(rows.take(repeated)))
+    assert_same(weighted, merge_repeats(rows.take(rng.permutation(repeated))))
+    assert_same(weighted, merge_repeats(weighted))
 
 
 def test_scale_of_the_weights_stays_in_the_sums(rng):
     rows = random_rows(rng)
     weight = rng.random(len(rows))
-    one, four = (merged(Rows(rows.columns, rows.y, weight * s)) for s in (1, 4))
+    one, four = (merge_repeats(Rows(rows.columns, rows.y, weight * s)) for s in (1, 4))
     assert_array_equal(4 * one.weight, four.weight)
     assert_array_equal(one.y, four.y)
 
 
 def test_rows_that_differ_in_the_target_alone_are_distinct():
     rows = Rows([InputColumn("c", np.zeros(4, dtype=int))], np.array([1, 0, 1, 1]), None)
-    found = merged(rows)
+    found = merge_repeats(rows)
     assert found.y.tolist() == [0, 1]
     assert found.weight.tolist() == [1, 3]
 
 
-@pytest.mark.parametrize("batch_size", [1, FEW_ROWS, 10**6])
 @pytest.mark.parametrize("n_rows", [1, 2, FEW_ROWS, FEW_ROWS + 1, 4096, 16384])
-def test_rows_are_merged_where_one_batch_holds_all_of_few(n_rows, batch_size):
+def test_few_rows_are_merged_and_no_more(n_rows):
     rows = numbered(1).take(np.zeros(n_rows, dtype=int))
-    found = merged(rows, batch_size)
-    if n_rows <= min(batch_size, FEW_ROWS):
+    found = merge_repeats(rows)
+    if n_rows <= FEW_ROWS:
         assert found.weight.tolist() == [n_rows]
     else:
         assert found is rows
@@ -169,7 +164,7 @@ def test_rows_are_held_out_one_by_one(n_rows, stratify, rng):
 def test_few_rows_of_equal_columns_are_held_out_together(stratify, rng):
     """Or training would see a cell with one label only, and learn that the other never occurs."""
     cells = rng.integers(0, 12, FEW_ROWS)
-    rows = merged(Rows([InputColumn("c", cells)], rng.integers(0, 2, FEW_ROWS), None))
+    rows = merge_repeats(Rows([InputColumn("c", cells)], rng.integers(0, 2, FEW_ROWS), None))
     train, valid = hold_out(rows, 0.2, np.random.RandomState(0), stratify=stratify)
     assert not set(train.columns[0].values) & set(valid.columns[0].values)
     assert len(train) + len(valid) == len(rows)
@@ -258,5 +253,5 @@ def test_single_row_cannot_be_held_out():
 
 def test_equal_rows_of_two_groups_are_not_merged():
     cells, groups = np.zeros(4, dtype=int), np.array(["a", "b", "a", "a"], dtype=object)
-    merged = merge_repeats(Rows([InputColumn("c", cells)], cells, None, groups), 64)
+    merged = merge_repeats(Rows([InputColumn("c", cells)], cells, None, groups))
     assert sorted(zip(merged.groups, merged.weight, strict=True)) == [("a", 3), ("b", 1)]
