@@ -20,7 +20,7 @@ def batch_size(model, n_rows):
     """Rows per batch; "auto" is a power of 2 that grows with the number of rows, within limits."""
     if model.batch_size != "auto":
         return int(model.batch_size)
-    if n_rows <= FEW_ROWS:  # of which equal ones are merged, which takes a batch that holds all
+    if n_rows <= FEW_ROWS:  # so that the loss of a step is the weighted mean of all rows
         return FEW_ROWS
     # Smaller batches often predict better and train slower.
     wanted = max(n_rows / 256, min(n_rows / 128, 64), 1)

@@ -80,7 +80,7 @@ def test_encoder_names_its_output(check):
 @pytest.mark.parametrize("estimator", [DeepFMClassifier, DeepFMRegressor])
 @pytest.mark.parametrize("params", [{}, {"early_stopping": True}, {"dropout": 0.5}])
 def test_weight_is_repetition(estimator, params, rng):
-    """Where one batch holds all rows, a weight w is exactly w equal rows, and 0 is no row.
+    """Of few rows, a weight w is exactly w equal rows, and 0 is no row.
 
     The scale of weights is nothing.
     """
