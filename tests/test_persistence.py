@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import io
 import itertools
 import json
 import os
@@ -706,3 +707,26 @@ def test_file_has_the_permissions_of_any_other(tmp_path):
     (tmp_path / "model").chmod(0o600)
     save_model(DeepFMClassifier(), tmp_path / "model")
     assert (tmp_path / "model").stat().st_mode & 0o777 == 0o600
+
+
+def test_pickle_names_classes_of_numpy_and_of_this_library_alone():
+    """So that it can be read with other versions of pandas, PyArrow, torch and skorch."""
+    X = frame()
+    model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**FAST))
+    model.fit(X, np.arange(len(X)) % 2)
+    for step in model.named_steps.values():
+        loaded = [cls for cls in _classes_in(pickle.dumps(step)) if cls.split(".")[0] != "numpy"]
+        assert loaded == [f"sklearn_deepfm.{type(step).__name__}"]
+
+
+def _classes_in(pickled):
+    """Full names of what a pickle imports."""
+    found = []
+
+    class Names(pickle.Unpickler):
+        def find_class(self, module, name):
+            found.append(f"{module}.{name}")
+            return super().find_class(module, name)
+
+    Names(io.BytesIO(pickled)).load()
+    return found

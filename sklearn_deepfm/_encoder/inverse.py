@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -110,8 +110,11 @@ class InverseMixin:
             field = getattr(field, "of_members", field)
             if spec.position == position and isinstance(field, Vocabulary):
                 return field
+        given = repr(name)
+        if isinstance(name, Integral) and name not in names and name < len(names):
+            given = f"{name} ({names[name]!r})"
         raise ValueError(
-            f"field must be a column of categories that are not hashed, got {name!r}. The columns "
+            f"field must be a column of categories that are not hashed, got {given}. The columns "
             f"are {names}, their kinds {self.field_kinds_}."
         )
 

@@ -64,10 +64,20 @@ class EmbeddingDisplay:
         Returns
         -------
         display : EmbeddingDisplay
+
+        Raises
+        ------
+        ValueError
+            If the field has no categories.
         """
         check_at_least(1, max_categories=max_categories)
         unwrapped = Unwrapped(model)
         frame, weights = unwrapped.embeddings(field), unwrapped.category_weights(field)
+        if frame.empty:
+            raise ValueError(
+                f"field must have categories to draw, and {field!r} has none: its cells were "
+                f"missing or rare in all rows of fit. Name another field."
+            )
         frame = frame.iloc[np.argsort(-weights, kind="stable")[:max_categories]]
         rows = frame.to_numpy(dtype=np.float64)
         left, sizes, _ = np.linalg.svd(rows - rows.mean(0), full_matrices=False)

@@ -252,3 +252,14 @@ def test_numbers_are_passed_on_without_bins():
     assert encoder.inverse_transform(output)[0].tolist() == [1.5, 0.0, "a"]
     whole = OrdinalFieldEncoder(n_bins=None, numeric_features=["n"])
     assert whole.fit_transform(pd.DataFrame({"n": [3, 4]})).dtypes["n"] == np.float64
+
+
+def test_a_long_list_takes_no_more_room_than_many_short_ones():
+    long, short = [list(range(200))], [[2 * i, 2 * i + 1] for i in range(100)]
+    encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"items": long}))
+    sizes = [
+        pa.array(encoder.transform(pd.DataFrame({"items": cells}))["items"]).nbytes
+        for cells in (long, short, [*long, *[[0]] * 99])
+    ]
+    assert sizes[0] <= sizes[1]
+    assert sizes[2] < 2 * sizes[1]  # and the others are not padded to its length

@@ -630,3 +630,13 @@ def test_tables_still_to_be_computed_are_refused(rng):
         OrdinalFieldEncoder().fit({"x": [1, 2]})
     with pytest.raises(TypeError, match=r"got a LazyFrame: collect\(\) it first"):
         DeepFMClassifier().fit(frame.lazy(), [0, 1])
+
+
+def test_dates_are_kept_to_the_microsecond():
+    day = pd.Timestamp("2013-01-01")
+    times = day + pd.to_timedelta([0, 1, 1_000, 2_000], "ns")
+    encoder = OrdinalFieldEncoder(categorical_features=["t"])
+    codes = encoder.fit_transform(pd.DataFrame({"t": times.as_unit("ns")}))
+    assert codes.ravel().tolist() == [2, 2, 3, 4]  # less than a microsecond makes no category
+    found = encoder.inverse_transform(codes).ravel().tolist()
+    assert found == times.floor("us").to_pydatetime().tolist()

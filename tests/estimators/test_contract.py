@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.utils.estimator_checks as checks
 from sklearn.base import clone
@@ -99,3 +100,17 @@ def test_weight_is_repetition(estimator, params, rng):
     if estimator is DeepFMClassifier:
         np.testing.assert_array_equal(weighted.predict_proba(X), repeated.predict_proba(X))
         np.testing.assert_allclose(weighted.predict_proba(X), scaled.predict_proba(X), rtol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", [DeepFMClassifier, DeepFMRegressor])
+@pytest.mark.parametrize("params", [{}, {"early_stopping": True, "n_members": 2}])
+@pytest.mark.parametrize("n", [40, 300])
+def test_weight_zero_is_no_row_at_any_size(estimator, params, n):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"code": rng.integers(0, 6, n), "number": rng.normal(size=n)})
+    y, weight = rng.integers(0, 2, n), rng.integers(0, 3, n)
+    model = estimator(max_epochs=2, random_state=0, **params)
+    weighted = clone(model).fit(X, y, sample_weight=weight)
+    fewer = clone(model).fit(X[weight > 0], y[weight > 0], sample_weight=weight[weight > 0])
+    assert weighted.loss_curve_ == fewer.loss_curve_
+    np.testing.assert_array_equal(weighted.predict(X), fewer.predict(X))

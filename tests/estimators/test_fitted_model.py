@@ -320,3 +320,33 @@ def test_predictions_leave_the_module_in_eval_mode(binary, codes):
     binary.predict(codes)
     binary.predict_log_proba(codes)
     assert not any(module.training for module in binary.module_.modules())
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"n_members": 3},
+        {"components": ("linear",)},
+        {"components": ("linear", "fm")},
+        {"embed_dim": 32, "mlp_dims": (16,), "batch_norm": True},
+        {"mlp_dims": (400, 400), "pooling": "sum"},
+    ],
+)
+@pytest.mark.parametrize("target", ["several", "labels"])
+def test_a_row_has_the_same_bits_in_any_piece_whatever_the_model(params, target):
+    """Widths are multiples of 16: of others, a product may round a row by where it stands."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(
+        {
+            "code": rng.integers(0, 30, 200),
+            "number": rng.normal(size=200),
+            "list": [rng.integers(0, 9, k).tolist() for k in rng.integers(0, 4, 200)],
+        }
+    )
+    y = rng.integers(0, 5, 200) if target == "several" else rng.integers(0, 2, (200, 3))
+    model = DeepFMClassifier(**params, max_epochs=1, random_state=0).fit(X, y)
+    whole = model.predict_proba(X)
+    for rows in ([0], [5], [7, 3], range(1, 18), range(60, 161)):
+        part = model.predict_proba(X.iloc[list(rows)])
+        np.testing.assert_array_equal(part, whole[list(rows)])

@@ -230,7 +230,11 @@ def test_regressor_keeps_the_scale_of_the_first_call(regressor, first, then):
         return 500 + 100.0 * (rows[1] == "yes") + rows[0][:, 2]
 
     regressor.partial_fit(first[0], amount(first))
+    y, scores = amount(first), np.array([[0.0], [1.0]])
+    np.testing.assert_allclose(regressor._target.predict(scores), [y.mean(), y.mean() + y.std()])
     for _ in range(15):
         regressor.partial_fit(then[0], amount(then))
+    assert abs(amount(then).mean() - y.mean()) > 1
+    np.testing.assert_allclose(regressor._target.predict(scores), [y.mean(), y.mean() + y.std()])
     assert regressor.score(then[0], amount(then)) > 0.5
     assert regressor.n_iter_ == 16

@@ -439,3 +439,12 @@ def test_failed_predictions_leave_the_file_as_it_was(streams, dataset, in_order,
             predict_to_parquet(model, **{"X": dataset, "path": path, **params})
         assert path.read_text() == "before"
         assert list(tmp_path.iterdir()) == [path]
+
+
+def test_predictions_replace_the_file_that_a_link_leads_to(dataset, tmp_path):
+    model = fit(pipeline(max_epochs=1), dataset, "label")
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "predictions")
+    predict_to_parquet(model, dataset, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert pq.read_table(tmp_path / "disk" / "predictions").num_rows == N

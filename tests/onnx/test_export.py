@@ -10,6 +10,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import skl2onnx
+from skl2onnx import _parse
 from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType, StringTensorType
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -625,3 +626,13 @@ def test_without_skl2onnx_the_error_says_how_to_get_it(monkeypatch):
         to_onnx(None, None)
     with pytest.raises(ImportError, match="skl2onnx"):
         register_onnx_converters()
+
+
+def test_registering_the_converters_again_changes_nothing():
+    X = make_frame(8)[["letter"]]
+    model = make_pipeline(OrdinalFieldEncoder(), DeepFMClassifier(**FAST))
+    model.fit(X, np.arange(300) % 2)
+    for _ in range(2):
+        register_onnx_converters()
+        assert_equal(model, X)
+    assert _parse.do_not_merge_columns.count(OrdinalFieldEncoder) == 1

@@ -15,6 +15,7 @@ import torch
 from sklearn.base import clone
 from sklearn.metrics import log_loss
 from skorch.callbacks import Callback
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
 
@@ -313,3 +314,66 @@ def test_auto_updates_a_batchs_rows_in_large_tables_only(n_codes, expected):
     model.set_params(early_stopping=False).fit(X, X[:, 0] % 2)
     assert model.module_.sparse is expected
     assert (len(model.module_.table) > 2**16) is expected
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_more_epochs_begin_as_fewer_do(n_members, classifier, X, y):
+    """What a search by successive halving rests on, with `max_epochs` as its resource."""
+
+    def losses(max_epochs):
+        model = clone(classifier).set_params(max_epochs=max_epochs, n_members=n_members)
+        history = model.set_params(early_stopping=True).fit(X, y).history_
+        return [(epoch["train_loss"], epoch["valid_loss"]) for epoch in history]
+
+    assert losses(4)[:2] == losses(2)
+
+
+class Sizes(TorchDispatchMode):
+    """Number of elements of the largest tensor that an operation has made."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        # A view, or a tensor changed in place, is no new one.
+        if isinstance(found, torch.Tensor) and not func._schema.returns[0].alias_info:
+            self.largest = max(self.largest, found.numel())
+        return found
+
+
+class AfterTheFirstStep(Callback):
+    """Watches the steps of training but the first, which makes the state of the optimizer."""
+
+    def __init__(self, sizes):
+        self.sizes = sizes
+
+    def on_batch_begin(self, net, batch, training, **kwargs):
+        if training and net.history[-1].get("batches", [{}])[1:]:
+            self.sizes.__enter__()
+            self.is_watching = True
+
+    def on_batch_end(self, net, batch, training, **kwargs):
+        if vars(self).pop("is_watching", False):
+            self.sizes.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("table_optimizer", ["adam", "adagrad"])
+def test_step_of_a_large_table_makes_nothing_that_grows_with_it(table_optimizer):
+    rng = np.random.default_rng(0)
+    found = []
+    for n_codes in (1_000, 6_000):
+        X = np.column_stack([np.arange(6_000) % n_codes, rng.integers(0, 9, 6_000)])
+        sizes = Sizes()
+        DeepFMClassifier(
+            sparse_updates=True,
+            table_optimizer=table_optimizer,
+            embed_dim=4,
+            mlp_dims=(8,),
+            batch_size=200,
+            max_epochs=1,
+            early_stopping=False,
+            callbacks=[AfterTheFirstStep(sizes)],
+            random_state=0,
+        ).fit(X, X[:, 1] % 2)
+        found.append(sizes.largest)
+    assert found[0] == found[1] < 6_000  # the cells of a batch, with their embeddings
