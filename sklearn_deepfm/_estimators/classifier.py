@@ -74,7 +74,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Whether to hold out rows, stop when their score no longer improves, and keep
         the weights of the best epoch. "auto" does so if `X_val` is passed, with
         `validation_split`, or if there are at least 200 training rows. With False and
-        `X_val`, all epochs are run and the best weights kept.
+        `X_val`, all epochs are run and the best weights kept. With ``scoring="loss"`` and up
+        to 16,384 rows an epoch also has to predict the validation rows better, by more than
+        chance, than logistic or ridge regression on the same fields: else the model is that.
     scoring : str or callable, default="loss"
         Score of the validation rows: "loss" for the negative loss, the name of a
         scorer, or a callable ``scorer(estimator, X, y)``, which gets the validation rows
@@ -210,6 +212,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         with validation rows "valid_loss" and "valid_score", and what callbacks record.
     loss_curve_ : list of float
         Mean training loss of each epoch, without penalties.
+    best_epoch_ : int or None
+        Number of the epoch whose weights the model has; 0 if no epoch has beaten the linear
+        model, None without validation rows.
     validation_scores_ : list of float or None
         Score of the validation rows after each epoch that had any, greater is better.
     net_ : skorch.NeuralNet
@@ -232,10 +237,10 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     smaller numbers in fit. Beyond the range seen in fit they count as its ends.
 
     A weight w has the effect of w equal rows, and the scale of all weights has none. Rows
-    of weight 0 are dropped. Up to 64 rows this is exact: equal rows are merged into one with
-    the sum of their weights, so that a repeated and a weighted data set are one and the same,
-    and the order of the rows has no effect. Beyond, weights multiply the loss, which equals
-    repetition in expectation over the batches; rows are held out and counted one by one.
+    of weight 0 are dropped. Up to 64 rows, repeats counted, this is exact: equal rows are merged
+    into one with the sum of their weights, so that a repeated and a weighted data set are one and
+    the same, and the order of the rows has no effect. Beyond, weights multiply the loss, which
+    equals repetition in expectation over the batches; rows are held out and counted one by one.
     Weights count within one call of fit or `partial_fit`.
 
     With `sparse_updates`, a row that a batch touches for the first time after g steps

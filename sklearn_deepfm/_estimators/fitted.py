@@ -9,6 +9,7 @@ from sklearn_deepfm._estimators.prediction import predict_logits
 from sklearn_deepfm._fields.pretrained import embedding_frame
 from sklearn_deepfm._fields.read_columns import read_cells
 from sklearn_deepfm._tables.stream import is_stream, stream_like_fitted
+from sklearn_deepfm._training.divergence import best_epoch
 
 
 class Fitted:
@@ -40,6 +41,11 @@ class Fitted:
     def n_iter_(self):
         """Number of epochs run."""
         return len(self.net_.history)
+
+    @property
+    def best_epoch_(self):
+        """Number of the epoch whose weights the model has; None without validation rows."""
+        return best_epoch(self.history_)
 
     @property
     def loss_curve_(self):

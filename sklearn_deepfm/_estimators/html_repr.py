@@ -2,11 +2,11 @@
 
 import html
 
-import numpy as np
 from sklearn.base import BaseEstimator
 
 from sklearn_deepfm._fields.list_field import ListField
 from sklearn_deepfm._fields.numeric_field import NumericField
+from sklearn_deepfm._training.divergence import best_epoch
 
 MOST_FIELDS = 30  # in the list; further ones are counted
 
@@ -62,8 +62,10 @@ def _epochs(history):
     scores = [epoch.get("valid_score") for epoch in history]
     if not history or None in scores:
         return f"{len(history)}"
-    best = int(np.argmax(scores))
-    return f"{len(history)}, the best one {best + 1} with the score {scores[best]:.5g}"
+    best = best_epoch(history)
+    if not best:
+        return f"{len(history)}, none of which is better than a linear model, which was kept"
+    return f"{len(history)}, the best one {best} with the score {scores[best - 1]:.5g}"
 
 
 def _fields(estimator):

@@ -15,6 +15,10 @@ from sklearn_deepfm._model.touched_rows import DistinctRows, TouchedRows
 
 COMPONENTS = ("linear", "fm", "deep")
 EMBEDDING_STD = 1e-2  # small: the first predictions are the base rate, which the bias holds
+# Of the weights that give the deep logits. BatchNorm brings small embeddings to full size: with 1,
+# the first predictions have the noise of an MLP that knows nothing yet, which costs tables of few
+# rows much. With 0, tables of many codes learn later, and not as well.
+OUTPUT_SCALE = 0.2
 
 
 class DeepFM(nn.Module):
@@ -218,12 +222,33 @@ class DeepFM(nn.Module):
             embeddings = embeddings.to(self.table).repeat(1, self.n_members)
             self.table[rows.to(self.table.device), self._n_first :] = embeddings
 
+    def set_linear(self, rows: Tensor, weights: Tensor, bias: Tensor) -> None:
+        """Make an untrained module predict by first-order weights alone, or nearly so.
+
+        Embeddings stay as they are, to learn from: their products are small.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n,), int64
+            Positions in the table.
+        weights : Tensor of shape (n, n_members * n_outputs)
+            First-order weights of these rows; those of all others become 0.
+        bias : Tensor of shape (n_members * n_outputs,)
+            The global bias.
+        """
+        with torch.no_grad():
+            self.table[:, : self._n_first] = 0
+            self.table[rows.to(self.table.device), : self._n_first] = weights.to(self.table)
+            self.bias.copy_(bias)
+            for output in self._output_layers():
+                output.weight.zero_()
+
     def release(self) -> None:
         """Free what training with `sparse` keeps between steps: touched rows and scratch array."""
         self.touched, self._distinct = None, DistinctRows()
 
     def reset_parameters(self) -> None:
-        """Draw all parameters anew: small embeddings, first order and bias at 0."""
+        """Draw all parameters anew: small embeddings and deep logits, first order and bias at 0."""
         generator = self._randomness.on(self.table.device)
         with torch.no_grad():
             self.table.normal_(std=EMBEDDING_STD, generator=generator)
@@ -240,6 +265,8 @@ class DeepFM(nn.Module):
                         layer.bias.zero_()
                 elif isinstance(layer, nn.BatchNorm1d):
                     layer.reset_parameters()
+            for output in self._output_layers():
+                output.weight.mul_(OUTPUT_SCALE)
 
     def random_state(self) -> dict[str, Any]:
         """State of the generators behind dropout.
@@ -466,6 +493,11 @@ class DeepFM(nn.Module):
         for number, columns in enumerate(self.columns_of_members()):
             member[columns] = number
         return member
+
+    def _output_layers(self) -> list[nn.Linear]:
+        """The last layer of each MLP."""
+        mlps = self.mlps if "deep" in self.components else ()
+        return [[*mlp.modules()][-1] for mlp in mlps]  # type: ignore[misc]
 
     def _by_member(self, columns: Tensor) -> Tensor:
         """View (..., n_members * n) as (..., n_members, n)."""

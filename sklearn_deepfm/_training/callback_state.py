@@ -68,7 +68,7 @@ def _check_value(callback: Any, attribute: str, value: Any) -> None:
     if room not in ("skorch", "sklearn_deepfm") or not hasattr(callback, attribute):
         return
     begun = getattr(callback, attribute)
-    if begun is None:  # what is none or weights
+    if begun is None or isinstance(begun, WeightSnapshot):  # what is none or weights
         expect(room == "skorch" or value is None, attribute)
     elif not isinstance(begun, list | dict):  # these may have grown
         expect(_is_like(value, begun), attribute)

@@ -54,8 +54,21 @@ def epoch_of_weights_left(history: Sequence[dict[str, Any]], n_before: int) -> s
     n_before : int
         Number of epochs of earlier fits, less than ``len(history)``.
     """
-    scores = np.array([epoch.get("valid_score", np.nan) for epoch in history[n_before:]])
-    scores = np.where(np.isnan(scores), -np.inf, scores)
-    if scores.max() == -np.inf:  # no score says which one is best
+    if "valid_score_best" not in history[-1]:  # no score says which one is best
         return f"epoch {len(history)}, the last one before"
-    return f"epoch {n_before + int(scores.argmax()) + 1}, the best one before"
+    best = best_epoch(history) or 0
+    if best <= n_before:
+        return "a linear model, which no epoch has beaten"
+    return f"epoch {best}, the best one before"
+
+
+def best_epoch(history: Sequence[dict[str, Any]]) -> int | None:
+    """Number of the epoch with the best score; 0 for the baseline, None without validation."""
+    if not history or "valid_score" not in history[-1]:
+        return None
+    # Files of earlier versions do not say which epochs were better than all before them.
+    scores = [epoch.get("valid_score", -np.inf) for epoch in history]
+    if "valid_score_best" not in history[-1]:
+        return int(np.argmax(scores)) + 1
+    best = [epoch["epoch"] for epoch in history if epoch.get("valid_score_best")]
+    return best[-1] if best else 0

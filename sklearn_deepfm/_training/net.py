@@ -14,6 +14,7 @@ from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Samples
 from sklearn_deepfm._training.base_net import BaseNet
 from sklearn_deepfm._training.divergence import Diverged, divergence_message
+from sklearn_deepfm._training.losses import losses_of_rows, mean_loss
 from sklearn_deepfm._training.training_group import ALONE, Stopped
 from sklearn_deepfm._training.unseen_rows import fill_unseen_rows
 from sklearn_deepfm._training.weight_average import (
@@ -104,7 +105,8 @@ class DeepFMNet(BaseNet):
         self.module_.eval()
         with torch.no_grad():
             logits = self.group.concatenated(self.infer(part), len(x["index"]))
-            return {"loss": self.get_loss(logits, y, X=x), "y_pred": logits}
+            losses = losses_of_rows(self.criterion_, logits, y, x)
+            return {"loss": mean_loss(losses, x), "losses": losses[:, 0], "y_pred": logits}
 
     def infer(self, x: dict[str, Any], **fit_params: Any) -> Tensor:
         """Logits (batch, n_outputs): the mean of the members.
@@ -132,21 +134,9 @@ class DeepFMNet(BaseNet):
         """Mean over the batch of weight times loss; the weights have mean 1 over all rows.
 
         For one process's part of a batch, it is the share of that part in the mean. The losses
-        of several labels or target columns are summed, and so are those of several members,
-        whose logits have the shape (batch, n_members, n_outputs).
+        of several members, whose logits have the shape (batch, n_members, n_outputs), are summed.
         """
-        n_members = y_pred.shape[1] if y_pred.ndim == 3 else 1
-        logits = y_pred.reshape(-1, y_pred.shape[-1])
-        y_true = y_true if n_members == 1 else y_true.repeat_interleave(n_members, 0)
-        losses: Tensor = self.criterion_(logits[:, 0] if logits.shape[1] == 1 else logits, y_true)
-        losses = losses.sum(1) if losses.ndim == 2 else losses
-        losses = losses.view(-1, n_members)
-        if "weight" in X:
-            weight = X["weight"]
-            losses = losses * (weight.unsqueeze(1) if weight.ndim == 1 else weight)
-        # "n_rows" counts the rows of a batch in all processes.
-        mean: Tensor = losses.sum(0) / X["n_rows"] if "n_rows" in X else losses.mean(0)
-        return mean.sum()
+        return mean_loss(losses_of_rows(self.criterion_, y_pred, y_true, X), X)
 
     def get_all_learnable_params(self) -> Any:
         """Parameters by name; in a sparse step the touched rows stand in for the table.

@@ -7,6 +7,7 @@ from sklearn_deepfm._training.callbacks import copy_callback, training_callbacks
 from sklearn_deepfm._training.defaults import batch_size, patience, penalties
 from sklearn_deepfm._training.devices import warn_of_slow_bfloat16
 from sklearn_deepfm._training.divergence import epoch_of_weights_left
+from sklearn_deepfm._training.linear_baseline import linear_baselines
 from sklearn_deepfm._training.training_group import ALONE
 from sklearn_deepfm._training.unseen_rows import unseen_rows_of_members
 
@@ -60,10 +61,13 @@ def run_training(
     net.unseen = unseen_rows_of_members(samples, net.module__n_features, group.seen_anywhere)
     net.callbacks, net.keep_optimizer, net.max_epochs = users, keep_optimizer, n_epochs
     _set_parameters(model, samples.n_rows_in_all, in_stream)
+    baselines = []
+    if not net.initialized_ and valid_samples is not None and scorer is None:
+        baselines = _linear_baselines(model, samples, group)
     n_epochs_before = len(net.history) if net.initialized_ else 0
     n_batches = -(-samples.n_rows_in_all // net.batch_size)
     callbacks = _callbacks_of(
-        model, users, scorer, valid_samples is not None, tasks, group, n_batches
+        model, users, scorer, valid_samples is not None, tasks, group, n_batches, baselines
     )
     if checkpoint is not None:
         net.max_epochs = n_epochs - checkpoint.begin(model, samples, valid_samples, group)
@@ -97,7 +101,18 @@ def _set_parameters(model, n_rows, in_stream):
     net.batch_size = batch_size(model, n_rows)
 
 
-def _callbacks_of(model, users, scorer, has_valid, tasks, group, n_batches):
+def _linear_baselines(model, samples, group):
+    """The linear models that training has to beat, as the first process has found them."""
+    if "linear" not in model.components:
+        return []
+    baselines = []
+    if group.rank == 0:
+        slopes, n_members = model._fields.slopes, int(model.n_members)
+        baselines = linear_baselines(samples, slopes, model._target, n_members)
+    return group.of_first("linear baselines", baselines)
+
+
+def _callbacks_of(model, users, scorer, has_valid, tasks, group, n_batches, baselines):
     return training_callbacks(
         users,
         scorer=scorer,
@@ -108,6 +123,7 @@ def _callbacks_of(model, users, scorer, has_valid, tasks, group, n_batches):
         plateau=model.lr_schedule == "plateau",
         verbose=model.verbose,
         tasks=list(tasks),
+        baselines=baselines,
         writes=group.rank == 0,
     )
 

@@ -40,6 +40,30 @@ def test_effects_of_shops_are_learned(n_rows, n_shops):
     assert own < linear + 0.015
 
 
+@pytest.mark.parametrize(("n_rows", "n_ids"), [(500, 20), (1_000, 300), (4_000, 1_000)])
+@pytest.mark.parametrize("n_columns", [1, 2])
+@pytest.mark.parametrize("kind", ["classes", "numbers"])
+def test_small_tables_are_as_good_as_the_linear_model_that_is_true(n_rows, n_ids, n_columns, kind):
+    rng = np.random.default_rng(1)
+    n_values = round(n_ids ** (1 / n_columns))
+    X = rng.integers(0, n_values, (n_rows + N_TEST, n_columns))
+    effects = rng.normal(scale=1.5 / np.sqrt(n_columns), size=(n_columns, n_values))
+    effect = effects[np.arange(n_columns), X].sum(axis=1)
+    if kind == "classes":
+        y = (rng.random(len(X)) < expit(effect)).astype(int)
+        models, loss = (DeepFMClassifier(random_state=0), LogisticRegression()), log_loss
+    else:
+        y = effect + rng.normal(size=len(X))
+        models, loss = (DeepFMRegressor(random_state=0), Ridge()), lambda y, p: 1 - r2_score(y, p)
+    found = []
+    for model in (models[0], make_pipeline(OneHotEncoder(handle_unknown="ignore"), models[1])):
+        model.fit(X[:n_rows], y[:n_rows])
+        predict = model.predict_proba if kind == "classes" else model.predict
+        found.append(loss(y[n_rows:], predict(X[n_rows:])))
+    own, linear = found
+    assert own < linear + 0.02
+
+
 def test_two_columns_of_few_values_are_logistic_regression():
     rng = np.random.default_rng(1)
     n_rows = 1_500

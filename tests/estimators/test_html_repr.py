@@ -2,7 +2,6 @@
 
 import html.parser
 
-import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, clone
@@ -49,10 +48,11 @@ def test_an_unfitted_estimator_shows_no_summary():
     assert "deepfm-summary" not in DeepFMClassifier()._repr_html_()
 
 
+@pytest.mark.parametrize("scoring", ["loss", "neg_log_loss"])
 @pytest.mark.parametrize("n_members", [1, 2])
-def test_a_fitted_one_shows_fields_sizes_and_epochs(data, n_members):
+def test_a_fitted_one_shows_fields_sizes_and_epochs(data, n_members, scoring):
     X, y = data
-    model = DeepFMClassifier(n_members=n_members, **SMALL).fit(X, y)
+    model = DeepFMClassifier(n_members=n_members, scoring=scoring, **SMALL).fit(X, y)
     assert model._repr_mimebundle_()["text/html"].count("deepfm-summary") == 1
     cells = summary_cells(model)
     rows, module = model.field_dims_.sum(), model.module_
@@ -60,9 +60,11 @@ def test_a_fitted_one_shows_fields_sizes_and_epochs(data, n_members):
     n_mlp = sum(p.numel() for p in module.mlps.parameters())
     members = ", of 2 members" if n_members == 2 else ""
     assert f"{rows * 3 * n_members:,} in the table, {n_mlp:,} in the MLP{members}" in cells
-    best = np.argmax(model.validation_scores_)
-    score = model.validation_scores_[best]
-    assert f"3, the best one {best + 1} with the score {score:.5g}" in cells
+    best = model.best_epoch_
+    assert (best == 0) == (scoring == "loss")  # three epochs do not beat a linear model
+    score = max(model.validation_scores_)
+    epochs = "3, none of which is better than a linear model, which was kept"
+    assert (f"3, the best one {best} with the score {score:.5g}" if best else epochs) in cells
     assert "<b>user</b>" in cells  # as text, not as a tag
     assert [cells[cells.index("price") + k] for k in (1, 2)] == [
         "numbers",

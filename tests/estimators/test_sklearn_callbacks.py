@@ -61,7 +61,9 @@ if HAS_CALLBACKS:
     @pytest.mark.parametrize("ema_epochs", [0, 1.0])
     def test_monitor_scores_the_model_as_it_is_after_each_epoch(data, early_stopping, ema_epochs):
         X, y = data
+        # By this score no linear model stands beside the epochs.
         params = {**SMALL, "early_stopping": early_stopping, "ema_epochs": ema_epochs}
+        params["scoring"] = "neg_log_loss"
         monitor = ScoringMonitor(scoring="neg_log_loss")
         model = DeepFMClassifier(**params, n_members=2).set_callbacks(monitor).fit(X, y)
         log = monitor.get_logs().data_as_pandas

@@ -1,0 +1,201 @@
+"""Linear baselines: scikit-learn's on the same fields, kept unless training beats them."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder, contributions
+from sklearn_deepfm._training.callbacks import is_better
+from sklearn_deepfm._training.divergence import best_epoch
+from sklearn_deepfm._training.linear_baseline import MOST_ROWS, STRENGTHS
+
+N_TRAIN, N = 600, 900
+UNTRAINED = {"max_epochs": 1, "learning_rate": 1e-9, "random_state": 0}
+
+
+@pytest.fixture
+def table(rng):
+    """Codes of two columns, and the sum of their effects."""
+    X = np.column_stack([rng.integers(0, 9, N), rng.integers(0, 6, N)])
+    return X, rng.normal(scale=1.5, size=9)[X[:, 0]] + rng.normal(size=6)[X[:, 1]]
+
+
+def best_of_strengths(X, y, weight, make, loss):
+    """The linear model that has the lowest loss on the rows after the training rows."""
+    one_hot = OneHotEncoder(handle_unknown="ignore").fit(X[:N_TRAIN])
+    models = [make(strength) for strength in STRENGTHS]
+    for model in models:
+        weights = {} if weight is None else {"sample_weight": weight[:N_TRAIN]}
+        model.fit(one_hot.transform(X[:N_TRAIN]), y[:N_TRAIN], **weights)
+    return min((make_pipeline(one_hot, m) for m in models), key=lambda m: loss(m, X[N_TRAIN:]))
+
+
+def fitted(model, X, y, weight=None):
+    weight = None if weight is None else weight[:N_TRAIN]
+    return model.fit(X[:N_TRAIN], y[:N_TRAIN], weight, X_val=X[N_TRAIN:], y_val=y[N_TRAIN:])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_classifier_keeps_logistic_regression(table, rng, classes, weighted):
+    X, odds = table
+    y = np.digitize(odds + rng.logistic(size=N), [0, 1][: classes - 1])
+    weight = rng.integers(1, 4, N) / 2 if weighted else None
+    model = fitted(DeepFMClassifier(**UNTRAINED), X, y, weight)
+    mean_1 = None if weight is None else weight / weight[:N_TRAIN].mean()
+    linear = best_of_strengths(
+        X,
+        y,
+        mean_1,
+        lambda strength: LogisticRegression(C=1 / strength),
+        lambda m, new: log_loss(y[N_TRAIN:], m.predict_proba(new)),
+    )
+    assert model.best_epoch_ == 0
+    assert_allclose(model.predict_proba(X), linear.predict_proba(X), atol=2e-3)
+
+
+def test_labels_have_a_logistic_regression_each(table, rng):
+    X, odds = table
+    y = (np.column_stack([odds, -odds]) + rng.logistic(size=(N, 2)) > 0).astype(int)
+    model = fitted(DeepFMClassifier(**UNTRAINED), X, y)
+    linear = best_of_strengths(
+        X,
+        y,
+        None,
+        lambda strength: OneVsRestClassifier(LogisticRegression(C=1 / strength)),
+        lambda m, new: -np.log(np.abs(1 - y[N_TRAIN:] - m.predict_proba(new))).mean(),
+    )
+    proba = model.predict_proba(X)
+    assert_allclose(
+        np.column_stack([p[:, 1] for p in proba]) if isinstance(proba, list) else proba,
+        linear.predict_proba(X),
+        atol=2e-3,
+    )
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_regressor_keeps_ridge(table, rng, n_outputs):
+    X, effect = table
+    y = 50 + 7 * (effect[:, np.newaxis] * [1, -1] + rng.normal(size=(N, 2)))[:, :n_outputs]
+    y = y[:, 0] if n_outputs == 1 else y
+    model = fitted(DeepFMRegressor(**UNTRAINED), X, y)
+    linear = best_of_strengths(
+        X,
+        y,
+        None,
+        lambda strength: Ridge(alpha=strength),
+        lambda m, new: np.square(m.predict(new) - y[N_TRAIN:]).mean(),
+    )
+    assert model.best_epoch_ == 0
+    assert_allclose(model.predict(X), linear.predict(X), atol=0.05)
+
+
+def test_numbers_have_a_slope_and_lists_share_a_weight(rng):
+    """The gain of the slope, and of list members, over what the other columns tell."""
+    tags = [rng.choice(list("abcdef"), k).tolist() for k in rng.integers(0, 4, N)]
+    number = rng.normal(size=N)
+    odds = 3 * number + 3 * np.array([("a" in cell) - ("b" in cell) for cell in tags])
+    X = pd.DataFrame({"number": number, "tags": tags})
+    y = (rng.random(N) < expit(odds)).astype(int)
+    codes = OrdinalFieldEncoder(n_bins=None).fit_transform(X)
+    loss = {}
+    for name in ("number", "tags", "both"):
+        columns = codes if name == "both" else codes[[name]]
+        parts = [columns[:N_TRAIN], y[:N_TRAIN], columns[N_TRAIN:], y[N_TRAIN:]]
+        model = DeepFMClassifier(**UNTRAINED).fit(*parts[:2], X_val=parts[2], y_val=parts[3])
+        assert model.best_epoch_ == 0
+        loss[name] = log_loss(y[N_TRAIN:], model.predict_proba(parts[2]))
+    assert loss["number"] < 0.6
+    assert loss["tags"] < 0.68
+    assert loss["both"] < min(loss["number"], loss["tags"]) - 0.05
+
+
+def test_each_member_learns_from_its_own_rows(table, rng):
+    X, odds = table
+    y = (odds + rng.logistic(size=N) > 0).astype(int)
+    model = DeepFMClassifier(n_members=3, **UNTRAINED).fit(X, y)
+    assert model.best_epoch_ == 0
+    first = model.module_.table.detach()[:, :3]
+    assert (first.std(1) > 1e-3).any()
+    assert_allclose(first, first.mean(1, keepdim=True).expand(-1, 3), atol=0.3)
+
+
+def test_a_pattern_that_no_linear_model_has_is_learned(rng):
+    X = rng.integers(0, 6, (3_000, 2))
+    y = (rng.random(3_000) < expit(rng.normal(scale=2, size=(6, 6))[X[:, 0], X[:, 1]])).astype(int)
+    model = DeepFMClassifier(random_state=0, max_epochs=20).fit(X, y)
+    assert model.best_epoch_ == np.argmax(model.validation_scores_) + 1
+    assert [e["valid_score_best"] for e in model.history_].count(True) >= 1
+
+
+def test_kept_model_is_taken_apart_saved_and_trained_further(table, rng):
+    X, _ = table
+    y = (rng.random(N) < expit(rng.normal(scale=3, size=(9, 6))[X[:, 0], X[:, 1]])).astype(int)
+    model = DeepFMClassifier(warm_start=True, **UNTRAINED).fit(X, y)
+    before = model.predict_proba(X)
+    loaded = pickle.loads(pickle.dumps(model))
+    assert loaded.best_epoch_ == 0
+    assert_array_equal(loaded.predict_proba(X), before)
+    assert np.abs(contributions(model, X).deep).max() == 0
+    model.set_params(learning_rate=1e-2, max_epochs=20).fit(X, y)
+    assert model.best_epoch_ > 1
+    assert log_loss(y, model.predict_proba(X)) < log_loss(y, before) - 0.05
+
+
+def test_unseen_code_is_an_average_one_in_the_kept_model(table, rng):
+    X, odds = table
+    y = (odds + rng.logistic(size=N) > 0).astype(int)
+    model = fitted(DeepFMClassifier(**UNTRAINED), X, y)
+    start, count = model._fields.frequencies[0]
+    first = model.module_.table.detach().numpy()[start : start + len(count), 0]
+    assert first[0] == pytest.approx(np.average(first[1:], weights=count[1:]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "why", ["many rows", "another score", "no linear component", "no validation rows"]
+)
+def test_where_there_is_no_baseline_training_decides(rng, why):
+    n = MOST_ROWS * 2 if why == "many rows" else 1_000
+    X, y = rng.integers(0, 9, (n, 2)), rng.integers(0, 2, n)
+    params = {
+        "another score": {"scoring": "roc_auc"},
+        "no linear component": {"components": ("fm", "deep")},
+        "no validation rows": {"early_stopping": False},
+    }
+    model = DeepFMClassifier(max_epochs=1, random_state=0, **params.get(why, {})).fit(X, y)
+    assert model.best_epoch_ == (None if why == "no validation rows" else 1)
+
+
+def test_gain_must_be_more_than_chance():
+    rng = np.random.default_rng(0)
+    for n, gain in [(20, 0.5), (20, 0.2), (100, 0.1), (100, 0.02), (5_000, 0.01), (5_000, -0.01)]:
+        before = rng.random(n)
+        after = before - gain - rng.normal(scale=0.5, size=n)
+        gains = before - after
+        error = np.sqrt(np.square(gains - gains.mean()).sum() / n) / np.sqrt(n)
+        expected = gains.sum() / n > np.sqrt(80 / n) * error
+        assert is_better(torch.tensor(before), torch.tensor(after)) == expected
+
+
+def test_best_epoch_of_a_history():
+    assert best_epoch([]) is None
+    assert best_epoch([{"epoch": 1, "train_loss": 0.5}]) is None
+    # As files of earlier versions have it.
+    assert best_epoch([{"epoch": k + 1, "valid_score": s} for k, s in enumerate([-3, -1, -2])]) == 2
+    flags = [True, False, True, False]
+    history = [
+        {"epoch": k + 1, "valid_score": 0.0, "valid_score_best": flag}
+        for k, flag in enumerate(flags)
+    ]
+    assert best_epoch(history) == 3
+    assert best_epoch(history[1:2]) == 0
