@@ -115,35 +115,37 @@ class ProcessGroup(Processes, TrainingGroup):
 
     # In each step
 
-    def merge(self, module: Any, loss: Tensor) -> Tensor:
+    def merge(
+        self, module: Any, loss: Tensor, touched: TouchedRows | None
+    ) -> tuple[Tensor, TouchedRows | None]:
         """Sum the gradients, and the parts of a loss, over the processes.
-
-        With sparse updates, `module.touched` becomes the table rows that any process touched.
 
         Returns
         -------
         loss : Tensor of shape ()
+        touched : TouchedRows or None
+            The table rows that any process touched.
         """
         parameters = [p for p in module.parameters() if p.grad is not None]
-        if module.touched is not None:
-            self._join_touched(module)
-            parameters.append(module.touched.rows)
+        if touched is not None:
+            touched = self._join_touched(module.table.detach(), touched)
+            parameters.append(touched.rows)
         loss, *grads = self.add_up([loss.detach(), *(p.grad for p in parameters)])
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad
-        return loss
+        return loss, touched
 
-    def _join_touched(self, module: Any) -> None:
-        """Replace `module.touched` by the rows of all processes, with this one's gradients."""
-        table, touched = module.table.detach(), module.touched
+    def _join_touched(self, table: Tensor, touched: TouchedRows) -> TouchedRows:
+        """The rows that all processes touched, with this one's gradients."""
         # A process without rows has run one of weight 0, whose table rows do not count.
         n = len(touched.positions) if self.takes_part else 0
         parts = self.gather(touched.positions[:n])
         positions, slot = self._distinct.in_order(len(table), torch.cat(parts))
         own = slot.split([len(part) for part in parts])[self.rank]
         rows = table.index_select(0, positions).requires_grad_()
-        rows.grad = torch.zeros_like(rows).index_add_(0, own, touched.rows.grad[:n])
-        module.touched = TouchedRows(positions, rows)
+        gradient: Any = touched.rows.grad
+        rows.grad = torch.zeros_like(rows).index_add_(0, own, gradient[:n])
+        return TouchedRows(positions, rows)
 
     def sum_over_batch(self, sums: Tensor) -> Tensor:
         """Sums over all rows of a batch, from the sums over this process's part of it."""

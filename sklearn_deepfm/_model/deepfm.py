@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,27 @@ EMBEDDING_STD = 1e-2  # small: the first predictions are the base rate, which th
 # the first predictions have the noise of an MLP that knows nothing yet, which costs tables of few
 # rows much. With 0, tables of many codes learn later, and not as well.
 OUTPUT_SCALE = 0.2
+
+
+class Lookup(NamedTuple):
+    """Where the cells of a batch find their rows.
+
+    Attributes
+    ----------
+    table : Tensor of shape (n_rows, width)
+        The table, or the touched rows of it.
+    cells : Tensor of shape (batch, n_fields - n_bags)
+        Row of each field of one code.
+    slope_rows : Tensor of shape (n_numeric_fields,), int64
+        Row of the slope of each numeric field.
+    bags : Bags or None
+        The multi-valued fields.
+    """
+
+    table: Tensor
+    cells: Tensor
+    slope_rows: Tensor
+    bags: Bags | None
 
 
 class DeepFM(nn.Module):
@@ -69,8 +90,8 @@ class DeepFM(nn.Module):
         For each numeric field, its position in the index matrix and the row of
         the table that holds its slope.
     sparse : bool, default=False
-        Whether a training step exposes only the rows of its batch, as
-        :attr:`touched`, instead of a gradient as large as the table.
+        Whether a training step is to :meth:`touch` the rows of its batch alone, instead of
+        computing a gradient as large as the table.
     frozen : array-like of bool of shape (n_features,), default=None
         Rows of the table whose embeddings an optimizer shall leave as they are.
     n_members : int, default=1
@@ -96,10 +117,6 @@ class DeepFM(nn.Module):
         The global bias `b`.
     mlps : ModuleList
         The MLP of each member, if "deep" is among the components.
-    touched : TouchedRows or None
-        With `sparse`, the rows of the last training batch: their `positions` in the
-        table and a leaf tensor of their values, `rows`, that carries the gradient. Each
-        call of forward needs its own step.
 
     References
     ----------
@@ -153,7 +170,6 @@ class DeepFM(nn.Module):
         self.multi_label = multi_label
         self.components = tuple(name for name in COMPONENTS if name in components)
         self.sparse = sparse
-        self.touched: TouchedRows | None = None
         self._distinct = DistinctRows()
         self._randomness = Randomness(seed)
 
@@ -244,8 +260,8 @@ class DeepFM(nn.Module):
                 output.weight.zero_()
 
     def release(self) -> None:
-        """Free what training with `sparse` keeps between steps: touched rows and scratch array."""
-        self.touched, self._distinct = None, DistinctRows()
+        """Free the scratch array by which :meth:`touch` finds distinct rows."""
+        self._distinct = DistinctRows()
 
     def reset_parameters(self) -> None:
         """Draw all parameters anew: small embeddings and deep logits, first order and bias at 0."""
@@ -333,10 +349,26 @@ class DeepFM(nn.Module):
         logits : Tensor of shape (batch, n_members, n_outputs)
         """
         bags = None if bags is None else Bags(*bags)
-        first, squares, embedding = self._terms(index, value, bags)
+        return self.logits_of(Lookup(self.table, index, self._slope_rows, bags), value)
+
+    def logits_of(self, lookup: Lookup, value: Tensor | None = None) -> Tensor:
+        """Logits of each member for a batch whose rows are looked up.
+
+        Parameters
+        ----------
+        lookup : Lookup
+            As :meth:`touch` gives it.
+        value : Tensor of shape (batch, n_numeric_fields), default=None
+            Values of the numeric fields.
+
+        Returns
+        -------
+        logits : Tensor of shape (batch, n_members, n_outputs)
+        """
+        first, squares, embedding = self._terms(lookup, value)
         # Paper: equation 2 has no global bias; without one the base rate has to be
         # spread over first-order weights.
-        logits = self._by_member(self.bias.expand(len(index), -1))
+        logits = self._by_member(self.bias.expand(len(lookup.cells), -1))
         if "linear" in self.components:
             logits = logits + self._by_member(first)  # equation 2: <w, x>
         if "fm" in self.components:
@@ -425,29 +457,44 @@ class DeepFM(nn.Module):
         is_classes = self.n_outputs > 1 and not self.multi_label
         return logits.softmax(1) if is_classes else logits.sigmoid()
 
-    def _terms(
-        self, index: Tensor, value: Tensor | None, bags: Bags | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def touch(self, index: Tensor, bags: Bags | None = None) -> tuple[TouchedRows, Lookup]:
+        """Take the rows of a batch out of the table, so that they alone get a gradient.
+
+        Parameters
+        ----------
+        index : Tensor of shape (batch, n_fields - n_bags)
+            As for :meth:`forward`.
+        bags : tuple of Tensor (members, starts, weights), default=None
+            The multi-valued fields.
+
+        Returns
+        -------
+        touched : TouchedRows
+            Their `positions` in the table, and a leaf tensor of their values, `rows`, which
+            carries the gradient.
+        lookup : Lookup
+            Where each cell of the batch finds its row among them, for :meth:`logits_of`.
+        """
+        bags = None if bags is None else Bags(*bags)
+        # One look-up for all: a table row that cells, slopes and members share has one slot,
+        # which collects its whole gradient.
+        members = [] if bags is None else [bags.members]
+        wanted = [index.flatten().long(), self._slope_rows, *members]
+        touched, slot = self._distinct.touch(self.table, torch.cat(wanted))
+        cells, slope_rows, *members = slot.split([len(rows) for rows in wanted])
+        if bags is not None:
+            bags = bags._replace(members=members[0])
+        return touched, Lookup(touched.rows, cells.view_as(index), slope_rows, bags)
+
+    def _terms(self, lookup: Lookup, value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Gather (w_i, v_i) of every field once, for first order, FM and MLP alike."""
-        table: Tensor = self.table
-        slope_rows = self._slope_rows
-        if value is None and len(slope_rows):
+        n_numeric = len(lookup.slope_rows)
+        if value is None and n_numeric:
             raise ValueError(
-                f"value must hold the numbers of the {len(slope_rows)} numeric fields, got None."
+                f"value must hold the numbers of the {n_numeric} numeric fields, got None."
             )
-        if self.training and torch.is_grad_enabled() and self.touched is not None:
-            self.touched = None  # a frozen table must not step on the rows of an earlier batch
-        if self.sparse and table.requires_grad and torch.is_grad_enabled() and self.training:
-            # One look-up for all: a table row that cells, slopes and members share has one
-            # slot, which collects its whole gradient.
-            wanted = [index.flatten().long(), slope_rows, *([] if bags is None else [bags.members])]
-            self.touched, slot = self._distinct.touch(table, torch.cat(wanted))
-            table = self.touched.rows
-            cells, slope_rows, *members = slot.split([len(rows) for rows in wanted])
-            index = cells.view_as(index)
-            bags = bags and bags._replace(members=members[0])
-        layout = TableLayout(self._n_first, self._numeric_fields, slope_rows)
-        return field_terms(table, index, value, bags, layout)
+        layout = TableLayout(self._n_first, self._numeric_fields, lookup.slope_rows)
+        return field_terms(lookup.table, lookup.cells, value, lookup.bags, layout)
 
     def rows_of(self, index: Tensor, bags: Bags | None) -> Tensor:
         """Rows of the table that the given samples touch.

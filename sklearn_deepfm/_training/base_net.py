@@ -15,6 +15,7 @@ from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Samples
 from sklearn_deepfm._training.optimizer import RowSparseAdam, resize_rows
+from sklearn_deepfm._training.step import TrainStep
 from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
 from sklearn_deepfm._training.weight_average import WeightAverage
 from sklearn_deepfm._training.weight_snapshot import from_any_buffer
@@ -57,7 +58,7 @@ class BaseNet(NeuralNet):
 
     # Set during a fit only, and left out of pickles.
     group: TrainingGroup = ALONE  # processes that train the net together
-    n_steps = 0
+    step_: TrainStep | None = None
     callback_failed = False  # whether an error in a callback has ended training
     average: WeightAverage | None = None
     _trained_on: Any = None
@@ -121,14 +122,8 @@ class BaseNet(NeuralNet):
         return self
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> "BaseNet":
-        """Build the optimizer, which asks the module which table rows a batch touched."""
-        module = self.module_
-        self.optimizer_ = RowSparseAdam(
-            self._parameter_groups(),
-            touched=lambda: module.touched,  # another object after each forward pass
-            fused=True,
-            lr=self.lr,
-        )
+        """Build the optimizer."""
+        self.optimizer_ = RowSparseAdam(self._parameter_groups(), fused=True, lr=self.lr)
         return self
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
@@ -176,7 +171,7 @@ class BaseNet(NeuralNet):
 
     def __getstate__(self) -> dict[str, Any]:
         rebuilt = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
-        of_a_fit = ("group", "average", "_trained_on", "_samples", "n_steps", "callback_failed")
+        of_a_fit = ("group", "average", "_trained_on", "_samples", "step_", "callback_failed")
         left_out = {*rebuilt, *of_a_fit}
         state = {name: value for name, value in vars(self).items() if name not in left_out}
         state["unseen"] = []  # every fit sets it anew

@@ -7,14 +7,16 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
 from skorch import NeuralNet
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 
+from sklearn_deepfm._model.touched_rows import TouchedRows
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Samples
 from sklearn_deepfm._training.base_net import BaseNet
 from sklearn_deepfm._training.divergence import Diverged, divergence_message
 from sklearn_deepfm._training.losses import losses_of_rows, mean_loss
+from sklearn_deepfm._training.step import INPUTS, TrainStep, autocast, is_at_hand
 from sklearn_deepfm._training.training_group import ALONE, Stopped
 from sklearn_deepfm._training.unseen_rows import fill_unseen_rows
 from sklearn_deepfm._training.weight_average import (
@@ -44,6 +46,13 @@ class DeepFMNet(BaseNet):
         else:
             self.initialize()
         self._restart_optimizer()
+        self.step_ = TrainStep(
+            self.module_,
+            self.criterion_,
+            self.optimizer_,
+            precision=self.precision,
+            group=self.group,
+        )
         # Shards may differ, and then so do the means and variances of their parts of a batch.
         if self.group.has_shards:
             normalise_together(self.module_, self.group.sum_over_batch)
@@ -55,6 +64,8 @@ class DeepFMNet(BaseNet):
             self.callbacks = users
             self.callbacks_: list[Any] = []
             self.average = self._trained_on = self._samples = None
+            if self.step_ is not None:
+                self.step_.average = None
             self._leave_group()
             self.unseen = []
             self.optimizer_.zero_grad()
@@ -78,25 +89,26 @@ class DeepFMNet(BaseNet):
         # Each process predicts its part of a validation batch.
         return dataset.batches(max(self.batch_size, VALID_BATCH_SIZE) * self.group.size)
 
-    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
-        """Compute output, loss and gradient of a batch.
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        """Take a step on a batch; its loss is the mean of the members'."""
+        step: Any = self.step_
+        result: dict[str, Tensor] = step(batch, on_grad=self._grad_hook(batch))
+        return result
 
-        Training minimises the sum of the members' losses; their mean is recorded.
-        """
-        if not self.module_.training:  # to set the mode of every layer in every step takes time
-            self.module_.train()
-        x, y = batch
-        logits = self._member_logits(x)
-        loss = self.get_loss(logits, y, X=x, training=True)
-        # Several processes sum their losses before the check, so that all stop at the same step.
-        if self.group.size > 1:
-            loss.backward()
-            loss = self.group.merge(self.module_, loss)
-        if _is_at_hand(loss) and not math.isfinite(loss.item()):
-            raise Diverged(loss.item(), self.n_steps)
-        if self.group.size == 1:
-            loss.backward()
-        return {"loss": loss / logits.shape[1], "y_pred": logits.detach().mean(1)}
+    def _grad_hook(self, batch: Any) -> Any:
+        """What a step calls with its gradients; None where no callback asks for them."""
+        own = Callback.on_grad_computed
+        if all(type(c).on_grad_computed is own for _, c in self.callbacks_):
+            return None
+
+        def tell(touched: TouchedRows | None) -> None:
+            named = list(self.get_all_learnable_params())
+            if touched is not None:
+                # The table itself has no gradient then, which clipping looks for.
+                named = [(n, touched.rows if n == "table" else p) for n, p in named]
+            self.notify("on_grad_computed", named_parameters=named, batch=batch, training=True)
+
+        return tell
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Compute output and loss of a batch; each process predicts a part of it."""
@@ -120,12 +132,10 @@ class DeepFMNet(BaseNet):
 
     def _member_logits(self, x: dict[str, Any]) -> Tensor:
         """Logits (batch, n_members, n_outputs) in float32, whatever the precision."""
-        inputs = {name: part for name, part in x.items() if name in ("index", "value", "bags")}
-        low = self.precision == "bfloat16" and self.module_.training
-        device = x["index"].device.type
-        # Inside another autocast the cache would outlive the step, with the weights before it.
-        with torch.autocast(device, torch.bfloat16, enabled=low, cache_enabled=False):
-            logits: Tensor = self.module_.member_logits(**inputs)
+        # What predicts has full precision; BatchNorm's statistics are those of training.
+        precision = self.precision if self.module_.training else "float32"
+        with autocast(x["index"].device.type, precision):
+            logits: Tensor = self.module_.member_logits(**{n: x[n] for n in INPUTS if n in x})
         return logits.float()
 
     def get_loss(
@@ -137,17 +147,6 @@ class DeepFMNet(BaseNet):
         of several members, whose logits have the shape (batch, n_members, n_outputs), are summed.
         """
         return mean_loss(losses_of_rows(self.criterion_, y_pred, y_true, X), X)
-
-    def get_all_learnable_params(self) -> Any:
-        """Parameters by name; in a sparse step the touched rows stand in for the table.
-
-        The table itself has no gradient then, which callbacks such as clipping look for.
-        """
-        for name, parameter in super().get_all_learnable_params():
-            if name == "table" and self.module_.touched is not None:
-                yield name, self.module_.touched.rows
-            else:
-                yield name, parameter
 
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
@@ -167,11 +166,8 @@ class DeepFMNet(BaseNet):
         for batch in iterator or ():
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
-            self.n_steps += training
-            if training and self.average is not None:
-                self.average.update(self.module_.touched)
             loss = step["loss"].detach()
-            self.history.record_batch(name, loss.item() if _is_at_hand(loss) else loss)
+            self.history.record_batch(name, loss.item() if is_at_hand(loss) else loss)
             n_rows = batch[0].get("n_rows", len(batch[0]["index"]))
             self.history.record_batch(f"{prefix}_batch_size", n_rows)
             recorded.append(self.history[-1]["batches"][-1])
@@ -183,12 +179,17 @@ class DeepFMNet(BaseNet):
                 row[name] = loss
             not_finite = [n for n, loss in enumerate(losses) if not math.isfinite(loss)]
             if training and not_finite:
-                n_steps = self.n_steps - len(losses) + not_finite[0]
+                n_steps = self._n_steps - len(losses) + not_finite[0]
                 raise Diverged(losses[not_finite[0]], n_steps)
         if iterator is not None:
             self.history.record(f"{prefix}_batch_count", len(recorded))
         if not training:
             self._check_weights()
+
+    @property
+    def _n_steps(self) -> int:
+        """Number of steps that this call of `train` has taken."""
+        return 0 if self.step_ is None else self.step_.n_steps
 
     def _check_weights(self) -> None:
         """Raise Diverged if the weights are not finite: no loss follows an epoch's last step."""
@@ -201,7 +202,7 @@ class DeepFMNet(BaseNet):
         is_well = all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights))
         # All processes have to stop together; with shards, each has predicted rows of its own.
         if not self.group.all_true(is_well, logits.device):
-            raise Diverged(math.nan, self.n_steps)
+            raise Diverged(math.nan, self._n_steps)
 
     def _begin_epoch(self, batches: Any) -> None:
         """Put back the weights in training, which their average has replaced for validation."""
@@ -214,6 +215,8 @@ class DeepFMNet(BaseNet):
             self.average.restore()
         elif self.ema_epochs:
             self.average = make_weight_average(self.module_, self.ema_epochs, len(batches))
+        if self.step_ is not None:
+            self.step_.average = self.average
 
     def _apply_average(self) -> None:
         """Put the averaged weights into the module, with BatchNorm statistics that fit them."""
@@ -303,11 +306,6 @@ class DeepFMNet(BaseNet):
         """Go on as a single process."""
         normalise_together(self.module_, None)
         self.group = ALONE
-
-
-def _is_at_hand(loss: Tensor) -> bool:
-    """Whether a loss can be read without waiting for a device."""
-    return loss.device.type == "cpu"
 
 
 class DeepFMClassifierNet(ClassifierMixin, DeepFMNet):

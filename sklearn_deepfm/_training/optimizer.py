@@ -34,8 +34,6 @@ class RowSparseAdam(torch.optim.Adam):
         ``frozen``, a mask of table rows of which only these columns are updated; and
         ``n_members`` with ``member``, the member of each column, for which Adagrad keeps
         sums of their own.
-    touched : callable
-        Returns the table rows of the last batch, with their gradient, or None.
     **kwargs
         As for :class:`torch.optim.Adam`.
 
@@ -45,22 +43,29 @@ class RowSparseAdam(torch.optim.Adam):
        and Recommendation Systems", 2019. https://arxiv.org/abs/1906.00091
     """
 
-    def __init__(
-        self, params: list[dict], *, touched: Callable[[], TouchedRows | None], **kwargs: Any
-    ) -> None:
-        super().__init__(params, **kwargs)
-        self._touched = touched
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:  # type: ignore[override]
-        """Evaluate `closure`, then update all parameters that have a gradient."""
+    def step(  # type: ignore[override]
+        self,
+        closure: Callable[[], Tensor] | None = None,
+        *,
+        touched: TouchedRows | None = None,
+    ) -> Tensor | None:
+        """Evaluate `closure`, then update all parameters that have a gradient.
+
+        Parameters
+        ----------
+        closure : callable, default=None
+            Computes the gradients, and returns the loss.
+        touched : TouchedRows, default=None
+            Table rows of the batch, with their gradient, for the group with ``rows``.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         kept = []
         for group in self.param_groups:
-            if group.get("rows") and (touched := self._touched()) is not None:
+            if group.get("rows") and touched is not None:
                 self._step_rows(group, touched)
                 continue
             _add_first_decay(group)

@@ -38,10 +38,7 @@ class NetRollback:
 
     def copy(self, samples: Samples) -> None:
         """Copy the tensors that training on these samples is about to change in place."""
-        self._net.n_steps, self._net.callback_failed = (
-            0,
-            False,
-        )  # an earlier call may have left others
+        self._net.step_, self._net.callback_failed = None, False  # as an earlier call left them
         tensors, rows = self._tensors(), None
         of_table = [name for name, t in tensors.items() if name.startswith("table") and t.ndim]
         if self._net.module_.table is self._table:
@@ -61,7 +58,8 @@ class NetRollback:
     @property
     def callback_failed(self) -> bool:
         """Whether a callback has raised an error after a step of the call."""
-        has_learned: bool = self._copy is not None and self._net.n_steps > 0
+        step = self._net.step_
+        has_learned: bool = self._copy is not None and step is not None and step.n_steps > 0
         return has_learned and self._net.callback_failed
 
     def restore(self) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sklearn_deepfm._model.touched_rows import TouchedRows
 from sklearn_deepfm._samples.samples import Batch, Batches, Samples
 
 
@@ -89,9 +90,11 @@ class TrainingGroup:
         """Results of all processes for their parts of `n` rows, in the order of ranks."""
         return tensor
 
-    def merge(self, module: Any, loss: Tensor) -> Tensor:
+    def merge(
+        self, module: Any, loss: Tensor, touched: TouchedRows | None
+    ) -> tuple[Tensor, TouchedRows | None]:
         """Sum the gradients, and the parts of a loss, over the processes."""
-        return loss
+        return loss, touched
 
     def sum_over_batch(self, sums: Tensor) -> Tensor:
         """Sums over all rows of a batch, from the sums over this process's part of it."""

@@ -596,7 +596,7 @@ def diverges(folder):
                 net.optimizer_.param_groups[0]["lr"] = 1e30
 
     with pytest.warns(UserWarning, match="Training stopped; the weights are those of epoch"):
-        model = fit(callbacks=[Blowup()], sparse_updates=True)
+        model = fit(callbacks=[Blowup()], sparse_updates=True, scoring="neg_log_loss")
     return error_of(lambda: fit(learning_rate=1e30)), learned(model)
 
 
@@ -1007,8 +1007,8 @@ REFUSED = {
     "other rows": ("training rows must be the same in all processes",) * 2,
     "other codes": ("fields must be the same in all processes",) * 2,
     "checkpoint": (
-        "Process 1 is at the step 'checkpoint' of a fit and process 0 at 'rows'",
-        "Process 0 is at the step 'rows' of a fit and process 1 at 'checkpoint'",
+        "Process 1 is at the step 'checkpoint' of a fit and process 0 at 'linear baselines'",
+        "Process 0 is at the step 'linear baselines' of a fit and process 1 at 'checkpoint'",
     ),
     "weights": ("weights must be the same in all processes",) * 2,
     "no classes": ("process 1 has refused it: ValueError: classes", "^ValueError: classes must"),

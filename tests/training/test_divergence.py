@@ -30,7 +30,8 @@ def data():
 def place(request, monkeypatch):
     """Where losses are; on a device they are read when the epoch ends, which runs anywhere."""
     if request.param == "device":
-        monkeypatch.setattr("sklearn_deepfm._training.net._is_at_hand", lambda loss: False)
+        for file in ("net", "step"):
+            monkeypatch.setattr(f"sklearn_deepfm._training.{file}.is_at_hand", lambda loss: False)
 
 
 # By this score, which equals the loss, no linear model stands beside the epochs.

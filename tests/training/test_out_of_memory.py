@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
+from sklearn_deepfm._training import out_of_memory
 from sklearn_deepfm._training.out_of_memory import (
     explain_out_of_memory,
     free_bytes,
@@ -103,7 +104,7 @@ def test_error_in_a_step_is_the_advice_too(method, monkeypatch):
     def no_room(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(DeepFMNet, "train_step_single", no_room)
+    monkeypatch.setattr(DeepFMNet, "train_step", no_room)
     with pytest.raises(MemoryError, match="Memory of the device 'cpu' is not enough"):
         getattr(DeepFMRegressor(device="cpu"), method)([[0], [1], [2]], [1.0, 2.0, 3.0])
 
@@ -120,7 +121,7 @@ def test_other_errors_stay_as_they_are(monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(DeepFMNet, "train_step_single", broken)
+    monkeypatch.setattr(DeepFMNet, "train_step", broken)
     with pytest.raises(RuntimeError, match="something else"):
         DeepFMRegressor().fit([[0], [1], [2]], [1.0, 2.0, 3.0])
 
@@ -159,3 +160,20 @@ def test_model_that_goes_on_cannot_become_narrower():
 
 def test_free_memory_is_some():
     assert free_bytes("cpu") > 2**20
+
+
+def test_no_free_memory_is_a_number_too(monkeypatch):
+    resource = pytest.importorskip("resource")
+    sysconf = out_of_memory.os.sysconf
+    monkeypatch.setattr(resource, "getrlimit", lambda of: (2**60, resource.RLIM_INFINITY))
+    pages = {"SC_AVPHYS_PAGES": 0}
+    monkeypatch.setattr(
+        out_of_memory.os, "sysconf", lambda n: pages.get(n, sysconf("SC_PAGE_SIZE"))
+    )
+    assert free_bytes("cpu") == 0
+    text = memory_message(DeepFMClassifier(), "cpu", **SIZES, free=free_bytes("cpu"))
+    assert re.search("and 0 bytes are free.* No embed_dim would fit", text)
+    # The process may take more than a limit that was lowered since.
+    monkeypatch.setattr(resource, "getrlimit", lambda of: (1, resource.RLIM_INFINITY))
+    pages["SC_AVPHYS_PAGES"] = 2**20
+    assert free_bytes("cpu") == 0

@@ -84,7 +84,7 @@ class Steps:
     """Stands in for a training step that fails the third time."""
 
     def __init__(self, error):
-        self.error, self.n, self.step = error, 0, DeepFMNet.train_step_single
+        self.error, self.n, self.step = error, 0, DeepFMNet.train_step
 
     def __get__(self, net, owner):
         def step(batch, **kwargs):
@@ -124,9 +124,9 @@ def fail(monkeypatch):
             if failure == "divergence":
                 model.set_params(learning_rate=1e30)
             elif failure == "memory":
-                patch.setattr(net, "train_step_single", Steps(NO_MEMORY))
+                patch.setattr(net, "train_step", Steps(NO_MEMORY))
             elif failure == "a step":
-                patch.setattr(net, "train_step_single", Steps(RuntimeError("something else")))
+                patch.setattr(net, "train_step", Steps(RuntimeError("something else")))
             else:
                 raised = NO_MEMORY if failure == "growth" else KeyboardInterrupt("pressed")
                 patch.setattr(base_net, "resize_rows", grows_badly(raised))
@@ -275,7 +275,7 @@ def test_callback_that_is_killed_or_lacks_memory_leaves_the_model_as_it_was(vari
         go_on(model.set_params(callbacks=[Dies()]), PARTS["new codes"])
     assert_same(model.set_params(callbacks=None), twin)
     assert not model.module_.training
-    assert model.module_.touched is None
+    assert model.module_._distinct._scratch is None
 
 
 def test_scorer_that_breaks_leaves_the_model_as_it_was():

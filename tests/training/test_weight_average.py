@@ -141,7 +141,7 @@ def test_hidden_units_are_normalised_as_the_averaged_weights_make_them(classifie
     linear = next(layer for layer in module.modules() if isinstance(layer, nn.Linear))
     index, _, _ = classifier._fields.encode(codes)
     with torch.no_grad():
-        hidden = linear(module._terms(torch.from_numpy(index), None, None)[2].flatten(1))
+        hidden = linear(module.member_terms(torch.from_numpy(index))[1].flatten(1))
     assert_allclose(norm.running_mean, hidden.mean(0), atol=1e-4)
     assert_allclose(norm.running_var, hidden.var(0), rtol=1e-3)
 

@@ -1,0 +1,137 @@
+"""One step of training: forward, loss, backward, update of the weights, update of their average."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_deepfm._model.deepfm import DeepFM
+from sklearn_deepfm._model.touched_rows import TouchedRows
+from sklearn_deepfm._samples.samples import Batch
+from sklearn_deepfm._training.divergence import Diverged
+from sklearn_deepfm._training.losses import losses_of_rows, mean_loss
+from sklearn_deepfm._training.optimizer import RowSparseAdam
+from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
+from sklearn_deepfm._training.weight_average import WeightAverage
+
+INPUTS = "index", "value", "bags"  # of the module, among what a batch holds
+
+
+class TrainStep:
+    """A step on a batch; calls of it are all that changes weights in training.
+
+    Training minimises the sum of the members' losses.
+
+    Parameters
+    ----------
+    module : DeepFM
+    criterion : Module
+        From logits and targets to the loss of each row.
+    optimizer : RowSparseAdam
+    precision : {"float32", "bfloat16"}, default="float32"
+        Precision of the matrix products.
+    group : TrainingGroup, default=ALONE
+        Processes of which each has a part of the batch.
+
+    Attributes
+    ----------
+    average : WeightAverage or None
+        Average of the weights, which each step updates.
+    n_steps : int
+        Number of steps taken.
+    """
+
+    def __init__(
+        self,
+        module: DeepFM,
+        criterion: nn.Module,
+        optimizer: RowSparseAdam,
+        *,
+        precision: str = "float32",
+        group: TrainingGroup = ALONE,
+    ) -> None:
+        self.module, self.criterion, self.optimizer = module, criterion, optimizer
+        self.precision, self.group = precision, group
+        self.average: WeightAverage | None = None
+        self.n_steps = 0
+
+    def __call__(
+        self, batch: Batch, on_grad: Callable[[TouchedRows | None], None] | None = None
+    ) -> dict[str, Tensor]:
+        """Take a step.
+
+        Parameters
+        ----------
+        batch : tuple of (dict, Tensor)
+            Inputs and weights, and targets.
+        on_grad : callable, default=None
+            Called between backward and update with the touched rows, which hold the gradient
+            of the table where only those rows are updated.
+
+        Returns
+        -------
+        step : dict
+            "loss", the mean over rows and members, and "y_pred", the members' mean logits.
+
+        Raises
+        ------
+        Diverged
+            Before the update, if the loss can be read at once and is not finite.
+        """
+        x, y = batch
+        if not self.module.training:  # to set the mode of every layer in every step takes time
+            self.module.train()
+        self.optimizer.zero_grad()
+        logits, touched = self._forward(x)
+        loss, touched = self._backward(self._loss(logits, y, x), touched)
+        if on_grad is not None:
+            on_grad(touched)
+        self.optimizer.step(touched=touched)
+        if self.average is not None:
+            self.average.update(touched)
+        self.n_steps += 1
+        return {"loss": loss / logits.shape[1], "y_pred": logits.detach().mean(1)}
+
+    def _forward(self, x: dict[str, Any]) -> tuple[Tensor, TouchedRows | None]:
+        """Logits of each member, and the touched rows if only those get a gradient."""
+        module, touched = self.module, None
+        inputs = {name: x[name] for name in INPUTS if name in x}
+        with autocast(x["index"].device.type, self.precision):
+            # Callbacks may freeze the table, which then must not step.
+            if module.sparse and module.table.requires_grad:
+                touched, lookup = module.touch(inputs["index"], inputs.get("bags"))
+                logits = module.logits_of(lookup, inputs.get("value"))
+            else:
+                logits = module.member_logits(**inputs)
+        return logits.float(), touched
+
+    def _loss(self, logits: Tensor, y: Any, x: dict[str, Any]) -> Tensor:
+        return mean_loss(losses_of_rows(self.criterion, logits, y, x), x)
+
+    def _backward(
+        self, loss: Tensor, touched: TouchedRows | None
+    ) -> tuple[Tensor, TouchedRows | None]:
+        """Compute gradients, and check the loss: all processes stop at the same step."""
+        is_alone = self.group.size == 1
+        if not is_alone:  # their losses are summed before the check
+            loss.backward()
+            loss, touched = self.group.merge(self.module, loss, touched)
+        if is_at_hand(loss) and not math.isfinite(loss.item()):
+            raise Diverged(loss.item(), self.n_steps)
+        if is_alone:
+            loss.backward()
+        return loss, touched
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """Context in which matrix products have a precision, on the kind of device."""
+    # Inside another autocast the cache would outlive the step, with the weights before it.
+    is_low = precision == "bfloat16"
+    return torch.autocast(device, torch.bfloat16, enabled=is_low, cache_enabled=False)
+
+
+def is_at_hand(loss: Tensor) -> bool:
+    """Whether a loss can be read without waiting for a device."""
+    return loss.device.type == "cpu"
