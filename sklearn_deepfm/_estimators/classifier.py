@@ -74,9 +74,10 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Whether to hold out rows, stop when their score no longer improves, and keep
         the weights of the best epoch. "auto" does so if `X_val` is passed, with
         `validation_split`, or if there are at least 200 training rows. With False and
-        `X_val`, all epochs are run and the best weights kept. With ``scoring="loss"`` and up
-        to 16,384 rows an epoch also has to predict the validation rows better, by more than
-        chance, than logistic or ridge regression on the same fields: else the model is that.
+        `X_val`, all epochs are run and the best weights kept. With ``scoring="loss"``,
+        ``linear_l2="auto"`` and up to 16,384 training rows an epoch also has to predict the
+        validation rows better, by more than chance, than a linear model of the same fields
+        (logistic or ridge regression): else the model is that one.
     scoring : str or callable, default="loss"
         Score of the validation rows: "loss" for the negative loss, the name of a
         scorer, or a callable ``scorer(estimator, X, y)``, which gets the validation rows
@@ -90,6 +91,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Holds out the validation rows of its last split, in the place of a random share:
         ``GroupShuffleSplit(1)`` with `groups` in `fit` keeps a user's rows together,
         ``TimeSeriesSplit()`` holds out the last rows of a table in the order of time.
+        A row in both parts is an error.
     n_iter_no_change : int or "auto", default="auto"
         Epochs in a row without a score better by `tol` after which training stops. "auto"
         is 5, or as many as make 500 steps in a small table, where 5 epochs change little.
@@ -185,8 +187,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         precision, batch size and epochs may change in between, the network may not.
     random_state : int, RandomState instance or None, default=None
         Source of all chance: initialisation, order of the rows, dropout, hold-out.
-        With an int, fits on the same machine, versions and number of threads are
-        equal bit by bit. None takes fresh entropy. Global generators are not touched.
+        With an int, from 0 to 4294967295, fits on the same machine, versions and number of
+        threads are equal bit by bit. None takes fresh entropy. Global generators are not
+        touched.
     verbose : int, default=0
         1 prints a line per epoch with its losses, score and seconds. 2 draws a progress bar
         with these and the time left in a terminal or a notebook; anywhere else it adds

@@ -9,7 +9,7 @@ from sklearn_deepfm._estimators.prediction import predict_logits
 from sklearn_deepfm._fields.pretrained import embedding_frame
 from sklearn_deepfm._fields.read_columns import read_cells
 from sklearn_deepfm._tables.stream import is_stream, stream_like_fitted
-from sklearn_deepfm._training.divergence import best_epoch
+from sklearn_deepfm._training.best_epoch import best_epoch
 
 
 class Fitted:

@@ -6,7 +6,7 @@ from sklearn.base import BaseEstimator
 
 from sklearn_deepfm._fields.list_field import ListField
 from sklearn_deepfm._fields.numeric_field import NumericField
-from sklearn_deepfm._training.divergence import best_epoch
+from sklearn_deepfm._training.best_epoch import best_epoch
 
 MOST_FIELDS = 30  # in the list; further ones are counted
 

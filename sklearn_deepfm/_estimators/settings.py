@@ -1,6 +1,7 @@
 """The parameters that classifier and regressor share, their defaults and what they may be."""
 
 import os
+from numbers import Integral
 from types import FunctionType
 
 import numpy as np
@@ -32,6 +33,11 @@ def _are_components(names):
     return 0 < len(names) == sum(component in names for component in COMPONENTS)
 
 
+def _is_source_of_chance(value):
+    """Whether it is a generator that scikit-learn takes, NumPy's global one included."""
+    return isinstance(value, np.random.RandomState) or value is np.random
+
+
 def _is_splitter(value):
     return callable(getattr(value, "split", None)) and not isinstance(value, str)
 
@@ -39,6 +45,11 @@ def _is_splitter(value):
 _COLUMN = instance(str, "a name") | integer(0)
 _EMBEDDINGS = Rule(
     lambda value: len(np.shape(value)) == 2, "a data frame or array of shape (n_codes, embed_dim)"
+)
+
+_SEED = Rule(
+    lambda value: isinstance(value, Integral) and 0 <= int(value) < 2**32,
+    "an int from 0 to 2**32 - 1 = 4294967295",
 )
 
 # Times weights, it has to fit float32, which ends at 3e38.
@@ -91,6 +102,7 @@ class Settings(BaseEstimator):
         "checkpoint": one_of(None) | instance((str, os.PathLike), "the path of a file"),
         "distributed": boolean() | one_of("shards"),
         "warm_start": boolean(),
+        "random_state": one_of(None) | Rule(_is_source_of_chance, "a RandomState") | _SEED,
         "verbose": boolean() | integer(0),
     }
 

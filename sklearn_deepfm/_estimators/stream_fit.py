@@ -13,7 +13,12 @@ from sklearn_deepfm._common.fingerprint import fingerprint
 from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.encode import samples_of, with_mean_weight
-from sklearn_deepfm._samples.rows import Rows, weights_of_rows, without_zero_weights
+from sklearn_deepfm._samples.rows import (
+    Rows,
+    check_target,
+    weights_of_rows,
+    without_zero_weights,
+)
 from sklearn_deepfm._samples.samples import Samples
 from sklearn_deepfm._samples.table_rows import TableRows
 from sklearn_deepfm._tables.stream import (
@@ -24,11 +29,12 @@ from sklearn_deepfm._tables.stream import (
     stream_like_fitted,
     take_rows,
 )
+from sklearn_deepfm._targets.regression import few_rows_like
 from sklearn_deepfm._training.devices import device_of
 from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
 
 IN_MEMORY = 2**16  # rows; a stream of at most so many is read whole and fitted as a table is
-SAMPLE = 2**20  # rows; kinds of columns, bins and the target's scale or base rate come from these
+SAMPLE = 2**20  # rows; kinds of columns, bins and the base rate of classes come from these
 MOST_HELD_OUT = 2**20  # rows; validation rows stay in memory
 
 
@@ -71,8 +77,7 @@ class NamedStream(NamedTuple):
         share, random = SAMPLE / max(n_rows, 1), np.random.default_rng(seed)
         parts, labels = [], []
         for X, (y, weight) in self.stream.parts(self.y, self.weight):
-            # A row that one of several members holds out is a training row of the others.
-            learns = hold_out.next(len(y)) < 0 if hold_out.n_members == 1 else np.full(len(y), True)
+            learns = hold_out.next_learn(len(y))
             if weight is not None:
                 learns &= weight != 0
             # Classes come from all training rows: the sample may have no row of a rare one.
@@ -93,6 +98,31 @@ class NamedStream(NamedTuple):
         weight = None if self.weight is None else np.concatenate(weights)
         rows = self._read(concat_parts(tables), np.concatenate(ys), weight, reset=True)
         return rows, np.concatenate(labels) if labels else rows.y
+
+    def amounts(self, hold_out: "HoldOut", group: TrainingGroup) -> Rows:
+        """Few rows with the mean, deviation and extremes of y in all training rows.
+
+        The target of the model is set. Nothing but y and weights is read.
+
+        Parameters
+        ----------
+        hold_out : HoldOut
+        group : TrainingGroup
+        """
+        few = []
+        columns = Stream(self.stream.dataset, [])
+        for _, (y, weight) in columns.parts(self.y, self.weight):
+            learns = hold_out.next_learn(len(y))
+            y = self.model._target.encode(check_target(self.model, y, [y]))
+            if weight is not None:
+                weight = weights_of_rows(weight, y, self.weight_parameter)
+                learns &= weight != 0
+                weight = weight[learns]
+            if learns.any():
+                few.append(few_rows_like(y[learns], weight))
+        of_all = chain(*group.of_shards("amounts", few))
+        ys, weights = zip(*of_all, strict=True)
+        return Rows([], np.concatenate(ys), np.concatenate(weights))
 
     def _read(self, X: Any, y: Any, weight: Any, groups: Any = None, reset: bool = False) -> Rows:
         # The model would refuse weights that are all 0, as those of a part may be.
@@ -127,6 +157,12 @@ class HoldOut:
         # Each member has a stretch of [0, 1) of its own, so no two hold out the same row.
         member = np.floor(drawn / self._fraction).astype(np.int64)
         return np.where(member < self.n_members, member, -1)
+
+    def next_learn(self, n: int) -> np.ndarray:
+        """Whether each of the next rows is a training row, of any member."""
+        held = self.next(n) >= 0
+        # A row that one of several members holds out is a training row of the others.
+        return ~held if self.n_members == 1 else np.full(n, True)
 
 
 def buffer_rows(
@@ -241,7 +277,10 @@ def learn_stream(
     sample = sample.with_target(model._target.encode(sample.y))
     factors = model._class_factors(sample, adds_up=False)
     sample = sample.weighed(factors)
-    model._target.fit(sample)
+    # Amounts can be rare, and all equal in the sample.
+    is_whole = is_classifier(model) or n_rows <= SAMPLE
+    of_all = sample if is_whole else named.amounts(HoldOut(share, n_members, seeds[0]), group)
+    model._target.fit(of_all)
     fields = Fields(sample.columns, model._is_index, sample.weight, model.pooling, model.n_bins)
     # The same seed as for the sample: its rows must not be held out now.
     hold_out = HoldOut(share, n_members, seeds[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -55,7 +57,9 @@ class DiskBuffer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        # Closing writes what is left, and may fail after an error that has said more.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __len__(self) -> int:
         return self._n_rows
@@ -73,19 +77,31 @@ class DiskBuffer:
             arrays = {name: tensor.numpy() for name, tensor in part.named_tensors().items()}
             # The table may grow later: the layout tells how far to move the rows then.
             self._chunks.append(_Chunk(self._file.tell(), _shapes(arrays), offsets))
-            try:
+            with self._naming_the_folder():
                 for array in arrays.values():
                     self._file.write(np.ascontiguousarray(array).data)
-            except OSError as error:
-                raise OSError(error.errno, self._no_room()) from error
         self._n_rows += len(samples)
         if samples.weight is not None:
             self._weight = self._weight + samples.weight.sum(0, dtype=torch.float64)
 
-    def _no_room(self) -> str:
+    @contextlib.contextmanager
+    def _naming_the_folder(self) -> Iterator[None]:
+        """Where writing fails, say in which folder."""
+        try:
+            yield
+        except OSError as error:
+            message = (
+                f"The temporary folder {tempfile.gettempdir()!r} has no room for the encoded "
+                f"rows, of which {self._n_rows} are written. Set TMPDIR to a folder that has"
+            )
+            raise OSError(error.errno, message) from error
+
+    def _cut_short(self, chunk: _Chunk, name: str, wanted: int, n_read: int) -> str:
         return (
-            f"The temporary folder {tempfile.gettempdir()!r} has no room for the encoded rows, of "
-            f"which {self._n_rows} are written. Set TMPDIR to a folder that has"
+            f"The temporary file of the encoded rows must hold what was written, and ends early: "
+            f"{n_read} of {wanted} bytes of {name!r} are left in the chunk at byte {chunk.start}. "
+            f"Something has cut the file in the folder {tempfile.gettempdir()!r}. Fit again, or "
+            f"set TMPDIR to a folder that nothing else cleans up"
         )
 
     @property
@@ -109,13 +125,19 @@ class DiskBuffer:
         rows : ndarray of shape (n_rows_of_the_layout,), int32, default=None
             Row in the table that all processes share, for each row of this process's table;
             None if both are the same.
+
+        Raises
+        ------
+        OSError
+            If there is no room for what is still to be written.
         """
         self._offsets = offsets
         self._rows = None if rows is None else torch.from_numpy(rows)
         numbers, weights = zip(*(totals or [self.total]), strict=True)
         self.rows_of_processes = list(numbers)
         self._mean_weight = sum(weights) / sum(numbers)
-        self._file.flush()
+        with self._naming_the_folder():
+            self._file.flush()
         every = -(-len(self._chunks) // FEW_CHUNKS)
         chunks = self._chunks[::every]
         n = FEW_ROWS // len(chunks)
@@ -149,11 +171,20 @@ class DiskBuffer:
             yield Samples.concatenate(parts).to(self._device)
 
     def _read(self, chunk: _Chunk) -> Samples:
+        """The samples of a chunk, with the final layout of the table.
+
+        Raises
+        ------
+        OSError
+            If the file ends before the chunk does.
+        """
         self._file.seek(chunk.start)
         tensors = {}
         for name, (dtype, shape) in chunk.tensors.items():
             array = np.empty(shape, dtype)
-            self._file.readinto(array.data)  # type: ignore[attr-defined]
+            n_read = self._file.readinto(array.data)  # type: ignore[attr-defined]
+            if n_read < array.nbytes:
+                raise OSError(errno.EIO, self._cut_short(chunk, name, array.nbytes, n_read))
             tensors[name] = torch.from_numpy(array)
         samples = Samples.of_named_tensors(tensors)
         # Fields may have grown since the chunk was written: those after them begin later now.

@@ -193,7 +193,7 @@ def split_by(splitter, rows, seed):
     Raises
     ------
     ValueError
-        If there is no split, or one of its parts is empty.
+        If there is no split, if one of its parts is empty, or if a row is in both.
     """
     splitter = copy.deepcopy(splitter)
     if getattr(splitter, "random_state", 0) is None:
@@ -201,7 +201,9 @@ def split_by(splitter, rows, seed):
     # The last split, since in order of time it validates on the latest rows.
     splits = list(splitter.split(rows.table.read(), rows.y, rows.groups))
     last = splits[-1] if splits else ()
-    parts = [without_zero_weights(rows.take(_positions(p, len(rows), splitter))) for p in last]
+    positions = [_positions(part, len(rows), splitter) for part in last]
+    _refuse_overlap(positions, splitter)
+    parts = [without_zero_weights(rows.take(of_part)) for of_part in positions]
     if len(parts) != 2 or not all(map(len, parts)):
         raise ValueError(
             f"validation_split must leave rows for training and for validation, got {splitter!r}, "
@@ -222,6 +224,20 @@ def _positions(part, n_rows, splitter):
             f"got {part!r} from {splitter!r}. Make the splitter for these rows."
         )
     return positions.astype(np.int64)
+
+
+def _refuse_overlap(positions, splitter):
+    """Refuse parts that share rows; a part may repeat a row of its own, as a bootstrap does."""
+    if len(positions) != 2:
+        return
+    shared = np.intersect1d(*positions)
+    if len(shared):
+        raise ValueError(
+            f"validation_split must give each row to training or to validation, got {splitter!r}, "
+            f"which gives {len(shared)} rows to both, the row {shared[0]} among them. Take the "
+            f"rows of validation out of those of training: a score of rows that were learned "
+            f"does not tell when to stop."
+        )
 
 
 def hold_out(rows, fraction, random_state, *, stratify, n_members=1, least=0):

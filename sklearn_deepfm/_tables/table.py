@@ -162,8 +162,8 @@ def refuse_other_containers(X: Any) -> None:
     Raises
     ------
     TypeError
-        If X is sparse, a path, a dict, records, a data set, or a reader or lazy frame, which has
-        still to be read.
+        If X is sparse, a path or several, a dict, records, a data set, or a reader or lazy frame,
+        which has still to be read.
     """
     if is_stream(X):
         raise TypeError(
@@ -181,6 +181,13 @@ def refuse_other_containers(X: Any) -> None:
             f"X must be a data frame or a matrix, got the path {X!r}. Read it, for example by "
             f"pandas.read_parquet(path), or by pyarrow.dataset.dataset(path) where it does not fit "
             f"in memory."
+        )
+    if isinstance(X, list | tuple) and X and isinstance(X[0], str | bytes | os.PathLike):
+        raise TypeError(
+            f"X must be a data frame or a matrix, got a {type(X).__name__} whose first element is "
+            f"{X[0]!r}. Read files, for example by pandas.read_parquet([*X]), or by "
+            f"pyarrow.dataset.dataset(X) where they do not fit in memory; make the values of a "
+            f"column a data frame, pandas.DataFrame({{'name': X}})."
         )
     refuse_masks("X", X)
     if advice := advice_for(X):

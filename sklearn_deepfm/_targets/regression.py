@@ -97,15 +97,48 @@ class RegressionTarget(Plain):
         return FixedRegressor(self, logits, X)
 
 
+def few_rows_like(y, weight):
+    """Four rows and their weights, with the mean, the deviation and the extremes of many.
+
+    Of such rows of several parts, joined, :class:`RegressionTarget` learns what it would learn of
+    the parts.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs), float64
+    weight : ndarray of shape (n_samples,) or None
+        Positive weights; None for 1.
+
+    Returns
+    -------
+    y : ndarray of shape (4,) or (4, n_outputs)
+    weight : ndarray of shape (4,)
+        0 for the extremes.
+    """
+    unit = _unit(y)
+    mean, deviation = _moments(y / unit, weight)
+    total = len(y) if weight is None else weight.sum()
+    middle = (mean - deviation) * unit, (mean + deviation) * unit
+    return np.stack([*middle, y.min(axis=0), y.max(axis=0)]), np.array([total, total, 0, 0]) / 2
+
+
 def _mean_and_deviation(y, weight):
     """Mean and standard deviation of each output; 0 for one that is constant up to rounding."""
-    largest = np.abs(y).max(axis=0)
-    # In this unit squares neither overflow nor vanish, whatever the size of y.
-    unit = np.where(largest > SMALLEST_TARGET, largest, 1.0)
+    unit = _unit(y)
     y = y / unit
-    mean = np.average(y, axis=0, weights=weight)
-    scale = np.sqrt(np.average(np.square(y - mean), axis=0, weights=weight))
+    mean, scale = _moments(y, weight)
     # Weights can make the deviation so small that scores overflow float32.
     scale = np.maximum(scale, np.abs(y - mean).max(axis=0) / LARGEST_SCORE)
     scale = np.where(scale > 1e-12 * np.abs(mean), scale, 0.0)
     return mean * unit, scale * unit
+
+
+def _unit(y):
+    """Unit of each output in which squares neither overflow nor vanish, whatever the size of y."""
+    largest = np.abs(y).max(axis=0)
+    return np.where(largest > SMALLEST_TARGET, largest, 1.0)
+
+
+def _moments(y, weight):
+    mean = np.average(y, axis=0, weights=weight)
+    return mean, np.sqrt(np.average(np.square(y - mean), axis=0, weights=weight))

@@ -59,6 +59,7 @@ class BaseNet(NeuralNet):
     # Set during a fit only, and left out of pickles.
     group: TrainingGroup = ALONE  # processes that train the net together
     step_: TrainStep | None = None
+    valid_losses: list[Tensor]  # of the rows of each batch of the last validation
     callback_failed = False  # whether an error in a callback has ended training
     average: WeightAverage | None = None
     _trained_on: Any = None
@@ -172,7 +173,7 @@ class BaseNet(NeuralNet):
     def __getstate__(self) -> dict[str, Any]:
         rebuilt = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
         of_a_fit = ("group", "average", "_trained_on", "_samples", "step_", "callback_failed")
-        left_out = {*rebuilt, *of_a_fit}
+        left_out = {*rebuilt, *of_a_fit, "valid_losses"}
         state = {name: value for name, value in vars(self).items() if name not in left_out}
         state["unseen"] = []  # every fit sets it anew
         state["history_"] = History({**epoch, "batches": []} for epoch in self.history_)

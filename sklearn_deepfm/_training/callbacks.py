@@ -1,7 +1,6 @@
 """skorch callbacks of a fit: validation scores, best weights, learning rate, early stopping."""
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -16,13 +15,13 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._training.best_epoch import is_better
 from sklearn_deepfm._training.linear_baseline import FirstOrder
 from sklearn_deepfm._training.progress import progress_callbacks
 from sklearn_deepfm._training.rollback import LastEpochWeights
 from sklearn_deepfm._training.weight_snapshot import WeightSnapshot
 
 MONITOR = "valid_score"
-CHANCE_ROWS = 80  # validation rows from which on a gain of one standard error is believed
 # Callbacks of skorch that write files, print or send: of several processes one runs them.
 _WRITERS = (
     skorch_callbacks.Checkpoint,
@@ -186,7 +185,6 @@ class BestWeights(Callback):
         self.best_score_ = -np.inf
         self._copy: WeightSnapshot | None = None
         self._is_last = False
-        self._losses: list[Tensor] = []
         self._beats_baseline: Callable[[Tensor], bool] | None = None
         if self.baselines:
             self._try_baselines(net, X[1])
@@ -213,24 +211,18 @@ class BestWeights(Callback):
         if self._is_last:  # copied only now, when the next epoch is about to change them
             self._drop()
             self._copy = WeightSnapshot(net.module_.state_dict())
-        self._is_last, self._losses = False, []
-
-    def on_batch_end(  # type: ignore[override]
-        self, net: NeuralNet, *, training: bool, losses: Tensor | None = None, **kwargs: Any
-    ) -> None:
-        if not training and self.baselines and losses is not None:
-            self._losses.append(losses)
+        self._is_last = False
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
         score = net.history[-1, MONITOR]
         # As long as every score is NaN, the last epoch counts as the best.
         is_best = score > self.best_score_ or self.best_score_ == -np.inf
-        if is_best and self._beats_baseline is not None:
-            is_best = self._beats_baseline(torch.cat(self._losses))
+        # An epoch that follows one which has beaten the baseline has to be better than that one.
+        if is_best and self._beats_baseline is not None and self.best_score_ == -np.inf:
+            is_best = self._beats_baseline(torch.cat(net.valid_losses))
         if is_best:
             self.best_score_, self._is_last = float(np.fmax(score, self.best_score_)), True
             self._drop()
-        self._losses = []
         net.history.record(f"{MONITOR}_best", is_best)
 
     def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
@@ -245,18 +237,6 @@ class BestWeights(Callback):
         if self._copy is not None:
             self._copy.close()
         self._copy = None
-
-
-def is_better(baseline: Tensor, now: Tensor) -> bool:
-    """Whether losses of rows are lower than those of a baseline, by more than chance.
-
-    The mean gain must be 2 standard errors for 20 rows, 0.9 for 100, 0.3 for 1,000: few rows let
-    the best of some epochs seem better than it is.
-    """
-    gain = (baseline - now).double()
-    # Times a standard error, which falls like 1 / sqrt(n) too.
-    factor = math.sqrt(CHANCE_ROWS / len(gain))
-    return bool(gain.mean() > factor * gain.std(correction=0) / math.sqrt(len(gain)))
 
 
 class EpochLog(Callback):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+from sklearn_deepfm._training.best_epoch import best_epoch
 
 
 class Diverged(ArithmeticError):
@@ -60,15 +60,3 @@ def epoch_of_weights_left(history: Sequence[dict[str, Any]], n_before: int) -> s
     if best <= n_before:
         return "a linear model, which no epoch has beaten"
     return f"epoch {best}, the best one before"
-
-
-def best_epoch(history: Sequence[dict[str, Any]]) -> int | None:
-    """Number of the epoch with the best score; 0 for the baseline, None without validation."""
-    if not history or "valid_score" not in history[-1]:
-        return None
-    # Files of earlier versions do not say which epochs were better than all before them.
-    scores = [epoch.get("valid_score", -np.inf) for epoch in history]
-    if "valid_score_best" not in history[-1]:
-        return int(np.argmax(scores)) + 1
-    best = [epoch["epoch"] for epoch in history if epoch.get("valid_score_best")]
-    return best[-1] if best else 0

@@ -1,12 +1,12 @@
 """Linear baselines of a small table: the models that training has to beat."""
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, Ridge
+from scipy.optimize import minimize
+from scipy.special import expit, log_softmax
+from sklearn.linear_model import Ridge
 
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Samples
@@ -15,8 +15,10 @@ from sklearn_deepfm._training.weight_snapshot import to_numpy
 # Rows above which there is no baseline. Training then has so many steps in an epoch that it finds
 # the first-order weights, and its validation rows tell what is noise.
 MOST_ROWS = 2**14
-# Times the penalty that scikit-learn has by default, (1/2) * ||w||^2 beside the sum of the losses.
-# Codes of few rows that tell nothing need more.
+MOST_WEIGHTS = 2**19  # of the linear models of all members, which bounds time and memory
+MOST_ITERATIONS = 100
+# Times the penalty that LogisticRegression and Ridge have by default. Codes of few rows that tell
+# nothing need more.
 STRENGTHS = 1.0, 10.0, 100.0
 
 
@@ -39,7 +41,9 @@ class FirstOrder(NamedTuple):
 def linear_baselines(
     samples: Samples | DiskBuffer, slopes: dict[int, int], target: Any, n_members: int
 ) -> list[FirstOrder]:
-    """Fit LogisticRegression, or Ridge, to the training rows, by penalties of several strengths.
+    """Fit logistic or ridge regression to the training rows, by penalties of several strengths.
+
+    Weights have the mean 1 and numbers to predict the variance 1, as in training.
 
     Parameters
     ----------
@@ -54,12 +58,15 @@ def linear_baselines(
     Returns
     -------
     baselines : list of FirstOrder
-        Empty for more than 16,384 rows, or rows that lack one of several classes.
+        Empty for more than 16,384 rows or 524,288 weights, and for rows that lack one of several
+        classes.
     """
     if samples.n_rows_in_all > MOST_ROWS:
         return []
     x, y = samples.few(MOST_ROWS)
     rows, design = _design(x, slopes)
+    if len(rows) * target.n_outputs * n_members > MOST_WEIGHTS:
+        return []
     y = to_numpy(y)
     weight = np.ones((len(y), 1)) if "weight" not in x else to_numpy(x["weight"])
     weight = np.broadcast_to(weight.reshape(len(y), -1), (len(y), n_members))
@@ -108,25 +115,47 @@ def _fit(
     if target.loss == "squared_error":
         ridge = Ridge(alpha=strength).fit(design, y, weight)
         return np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
-    if target.loss == "log_loss":
-        return _logistic(design, y, weight, strength)
-    labels = y.reshape(len(y), -1).T
-    bias, weights = np.array(target.initial_bias), np.zeros((len(labels), design.shape[1]))
-    for label, is_one in enumerate(labels):
-        if _has_all(is_one, 2):
-            weights[[label]], bias[[label]] = _logistic(design, is_one, weight, strength)
-    return weights, bias
+    start = np.zeros((design.shape[1] + 1, target.n_outputs))
+    start[-1] = target.initial_bias
+    y = np.eye(target.n_outputs)[y] if target.loss == "log_loss" else y.reshape(len(y), -1)
+    found = minimize(
+        _logistic_loss,
+        start.ravel(),
+        (design, y, weight, target.loss == "log_loss", strength),
+        method="L-BFGS-B",
+        jac=True,
+        options={"maxiter": MOST_ITERATIONS, "gtol": 1e-3},
+    )
+    weights: np.ndarray = found.x.reshape(start.shape)
+    return weights[:-1].T, weights[-1]
+
+
+def _logistic_loss(
+    flat: np.ndarray,
+    design: sparse.csr_array,
+    y: np.ndarray,
+    weight: np.ndarray,
+    is_softmax: bool,
+    strength: float,
+) -> tuple[float, np.ndarray]:
+    """Sum of the losses of all rows and outputs with the penalty of LogisticRegression.
+
+    scikit-learn's class would do, but warns where it is not quite at the optimum, which does not
+    matter here and cannot be silenced in one thread alone.
+    """
+    weights = flat.reshape(-1, y.shape[1])
+    logits = design @ weights[:-1] + weights[-1]
+    if is_softmax:
+        log_proba = log_softmax(logits, axis=1)
+        losses, proba = -(y * log_proba).sum(axis=1), np.exp(log_proba)
+    else:
+        losses = (np.logaddexp(0, logits) - y * logits).sum(axis=1)
+        proba = expit(logits)
+    error = (proba - y) * weight[:, np.newaxis]
+    gradient = np.vstack([design.T @ error + strength * weights[:-1], error.sum(axis=0)])
+    loss = weight @ losses + strength / 2 * np.square(weights[:-1]).sum()
+    return loss, gradient.ravel()
 
 
 def _has_all(y: np.ndarray, n_classes: int) -> bool:
     return len(np.unique(y)) == n_classes
-
-
-def _logistic(
-    design: sparse.csr_array, y: np.ndarray, weight: np.ndarray, strength: float
-) -> tuple[np.ndarray, np.ndarray]:
-    model = LogisticRegression(C=1 / strength)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # near the optimum is near enough
-        model.fit(design, y, weight)
-    return model.coef_, model.intercept_

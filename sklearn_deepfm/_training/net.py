@@ -64,6 +64,7 @@ class DeepFMNet(BaseNet):
             self.callbacks = users
             self.callbacks_: list[Any] = []
             self.average = self._trained_on = self._samples = None
+            self.valid_losses = []
             if self.step_ is not None:
                 self.step_.average = None
             self._leave_group()
@@ -162,10 +163,13 @@ class DeepFMNet(BaseNet):
             self._apply_average()
             if iterator is not None:  # in an epoch, only validation reads these rows
                 self.refresh_unseen()
+            self.valid_losses = []
         name, recorded = f"{prefix}_loss", []
         for batch in iterator or ():
             self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
+            if not training:
+                self.valid_losses.append(step.pop("losses"))
             loss = step["loss"].detach()
             self.history.record_batch(name, loss.item() if is_at_hand(loss) else loss)
             n_rows = batch[0].get("n_rows", len(batch[0]["index"]))

@@ -149,5 +149,6 @@ def free_bytes(device: str) -> float | None:
         if limit != resource.RLIM_INFINITY:
             with open("/proc/self/statm") as file:
                 taken = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-            free = min(limit - taken, free or limit)
+            room = float(max(limit - taken, 0))
+            free = room if free is None else min(room, free)
     return free

@@ -8,6 +8,8 @@ from typing import Any
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
+from sklearn_deepfm._training.best_epoch import best_epoch
+
 _LOSSES = {"train_loss": "train loss", "valid_loss": "valid loss"}
 
 
@@ -40,6 +42,11 @@ class EpochLines(Callback):
             line += f"  at most {left:.0f} s left"
         print(line, flush=True)
 
+    def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Say so if no epoch was good enough."""
+        if best_epoch(net.history[self._before :]) == 0:
+            print("no epoch was better than a linear model by more than chance: it was kept")
+
 
 class EpochBar(Callback):
     """A bar of tqdm that fills up with the batches of all epochs."""
@@ -52,7 +59,8 @@ class EpochBar(Callback):
         self._bar = tqdm(unit=" batches", file=sys.stderr, dynamic_ncols=True)
 
     def on_epoch_begin(self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any) -> None:
-        n_batches = -(-len(dataset_train) // net.batch_size)
+        # Of shards: each process has as many batches as the rows of all of them need.
+        n_batches = -(-dataset_train.n_rows_in_all // net.batch_size)
         self._bar.total = n_batches * net.max_epochs
         self._bar.set_description(f"epoch {len(net.history)}/{self._before + net.max_epochs}")
 

@@ -3,6 +3,7 @@
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_deepfm._common.user_warning import warn_user
+from sklearn_deepfm._training.best_epoch import best_epoch
 from sklearn_deepfm._training.callbacks import copy_callback, training_callbacks
 from sklearn_deepfm._training.defaults import batch_size, patience, penalties
 from sklearn_deepfm._training.devices import warn_of_slow_bfloat16
@@ -103,7 +104,10 @@ def _set_parameters(model, n_rows, in_stream):
 
 def _linear_baselines(model, samples, group):
     """The linear models that training has to beat, as the first process has found them."""
-    if "linear" not in model.components:
+    # A penalty that the user has chosen is to be seen in the model; products of embeddings given
+    # are not small, and belong to no linear model. Of shards no process has all the rows.
+    is_asked = "linear" in model.components and model.linear_l2 == "auto" and not model.pretrained
+    if not is_asked or group.has_shards:
         return []
     baselines = []
     if group.rank == 0:
@@ -134,10 +138,13 @@ def _report_no_convergence(history, n_epochs):
         return
     scores = [epoch["valid_score"] for epoch in history]
     if scores[-1] > max(scores[:-1]):
+        kept = ""
+        if best_epoch(history) == 0:
+            kept = ", though no epoch has beaten a linear model, which was kept"
         warn_user(
             f"The validation score still improved when training ended after "
-            f"max_epochs={n_epochs}. Raise max_epochs, or set early_stopping=False if exactly so "
-            f"many epochs are wanted.",
+            f"max_epochs={n_epochs}{kept}. Raise max_epochs, or set early_stopping=False if "
+            f"exactly so many epochs are wanted.",
             ConvergenceWarning,
         )
 

@@ -61,6 +61,7 @@ BAD = {
     "callbacks": [3, [3], ["timer"], EpochTimer(), ("timer", EpochTimer()), [("timer", 3)]],
     "distributed": [None, 0, 1, "yes"],
     "warm_start": [None, 0, 1, "yes"],
+    "random_state": [-1, 2**32, 0.0, "0", [0], np.random.default_rng(0)],
     "verbose": [-1, 0.5, None],
 }
 
@@ -99,6 +100,7 @@ GOOD = {
     "callbacks": [[], [EpochTimer], (("timer", EpochTimer()),)],
     "distributed": [np.bool_(False)],
     "warm_start": [np.bool_(True)],
+    "random_state": [None, 0, 2**32 - 1, np.int64(1), np.random.RandomState(0), np.random],
     "verbose": [np.int64(0), False],
 }
 
@@ -161,7 +163,7 @@ def test_rule_describes_itself(rule, description):
 
 def test_tables_cover_every_parameter():
     for estimator in ESTIMATORS:
-        parameters = set(estimator().get_params()) - {"random_state"}
+        parameters = set(estimator().get_params())
         left_out = {"class_weight"} - parameters
         assert set(BAD) - left_out == parameters
         assert set(GOOD) | {"class_weight"} - left_out == parameters
@@ -187,9 +189,10 @@ def test_bad_parameter_is_refused_by_partial_fit(estimator):
         estimator(embed_dim=0).partial_fit(X, Y, **options)
 
 
-@pytest.mark.parametrize("value", ["a", -1, 1.5])
-def test_bad_random_state_is_refused(value):
-    with pytest.raises(ValueError, match="[Ss]eed"):
+@pytest.mark.parametrize("value", ["a", -1, 1.5, 2**32])
+def test_message_of_a_bad_random_state_tells_the_largest(value):
+    allowed = r"None or a RandomState or an int from 0 to 2\*\*32 - 1 = 4294967295"
+    with pytest.raises(ValueError, match=f"^random_state must be {allowed}, got {value!r}"):
         DeepFMClassifier(random_state=value).fit(X, Y)
 
 

@@ -230,6 +230,57 @@ def test_class_that_is_rare_is_not_lost(streams, dataset, monkeypatch):
     assert model.classes_.tolist() == [0, 1, 2]
 
 
+@pytest.fixture(scope="module")
+def rare_amounts(tmp_path_factory):
+    """Rows of which few have an amount, those of the first user, and one a very large one."""
+    rng = np.random.default_rng(0)
+    user, w = rng.integers(0, 20, 900), rng.integers(0, 3, 900).astype(float)
+    y = np.where(user == 0, 100.0 + rng.normal(size=900), 0.0)
+    rows = pd.DataFrame({"user": user, "w": w, "y": y})
+    rows.loc[450, ["y", "w"]] = 1e60, 0.0
+    path = tmp_path_factory.mktemp("rare") / "rows"
+    rows.to_parquet(path)
+    return pads.dataset(path), rows
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_amounts_that_the_sample_lacks_are_learned(streams, rare_amounts, monkeypatch, n_members):
+    """Their mean and deviation are those of all training rows."""
+    monkeypatch.setattr("sklearn_deepfm._estimators.stream_fit.SAMPLE", 5)
+    dataset, rows = rare_amounts
+    params = {"random_state": 0, "n_members": n_members, "max_epochs": 10, "batch_size": 64}
+    params |= {"components": ["linear"], "learning_rate": 0.1}
+    model = DeepFMRegressor(**params).fit(dataset, "y", sample_weight="w")
+    learned, weight = rows["y"], rows["w"]
+    if n_members == 2:  # each row is a training row of one of them at least
+        mean = np.average(learned, weights=weight)
+        deviation = np.sqrt(np.average((learned - mean) ** 2, weights=weight))
+        assert_allclose([model._target.mean, model._target.scale], [mean, deviation])
+    predicted = model.predict(rows[["user"]])
+    assert predicted[rows["user"] == 0].mean() == pytest.approx(100, rel=0.1)
+    assert abs(predicted[rows["user"] > 0]).max() < 10
+
+
+def test_amount_far_from_those_of_the_sample_is_learned(streams, rare_amounts, monkeypatch):
+    """By the deviation of the sample it would be infinite for the network."""
+    monkeypatch.setattr("sklearn_deepfm._estimators.stream_fit.SAMPLE", 500)
+    dataset, rows = rare_amounts
+    model = DeepFMRegressor(random_state=0, early_stopping=False, max_epochs=1).fit(dataset, "y")
+    assert_allclose(
+        [model._target.mean, model._target.scale], [rows["y"].mean(), rows["y"].std(ddof=0)]
+    )
+    assert np.isfinite(model.predict(dataset)).all()
+
+
+def test_amounts_are_checked_in_all_rows(streams, rare_amounts, monkeypatch, tmp_path):
+    monkeypatch.setattr("sklearn_deepfm._estimators.stream_fit.SAMPLE", 5)
+    _, rows = rare_amounts
+    for wrong, message in ((np.nan, "Input y contains NaN"), (np.inf, "y contains infinity")):
+        rows.assign(y=[*rows["y"][:-1], wrong]).to_parquet(tmp_path / "rows")
+        with pytest.raises(ValueError, match=message):
+            DeepFMRegressor(random_state=0).fit(pads.dataset(tmp_path / "rows"), "y")
+
+
 def test_rows_of_weight_zero_have_no_effect(streams, dataset, in_order, tmp_path):
     rows = pa.Table.from_pandas(in_order, preserve_index=False)
     strange = pa.Table.from_pandas(

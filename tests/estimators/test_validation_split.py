@@ -242,3 +242,33 @@ def test_splitter_gets_the_table_of_fit(rng):
     model = DeepFMClassifier(validation_split=Latest(), scoring=scorer, max_epochs=1)
     model.fit(X, y)
     pd.testing.assert_frame_equal(held[0], X[X["day"] > X["day"].median()])
+
+
+class OutOfBag:
+    """Training rows drawn with repeats, validation rows that were not drawn."""
+
+    def split(self, X, y=None, groups=None):
+        train = np.random.default_rng(0).integers(0, len(X), len(X))
+        yield train, np.setdiff1d(np.arange(len(X)), train)
+
+
+def test_parts_that_share_rows_are_refused(rng):
+    X, y, _ = table(rng)
+    is_held = np.arange(400) >= 300
+    for parts in (([*range(200)], [*range(190, 400)]), (is_held | (np.arange(400) < 290), is_held)):
+        message = r"each row to training or to validation, got <.*Parts.*, which gives \d+ rows to"
+        with pytest.raises(ValueError, match=message):
+            DeepFMClassifier(validation_split=Parts(*parts)).fit(X, y)
+    with pytest.raises(ValueError, match="gives 10 rows to both, the row 190 among them"):
+        DeepFMClassifier(validation_split=Parts(range(200), range(190, 400))).fit(X, y)
+    # One of weight 0 is no training row, but the splitter is as wrong.
+    weight = (np.arange(400) != 7).astype(float)
+    model = DeepFMClassifier(validation_split=Parts(range(9), range(7, 8)))
+    with pytest.raises(ValueError, match="gives 1 rows to both"):
+        model.fit(X, y, sample_weight=weight)
+
+
+def test_training_part_may_repeat_rows_as_a_bootstrap_does(rng):
+    X, y, _ = table(rng)
+    model = DeepFMClassifier(validation_split=OutOfBag(), max_epochs=2, random_state=0).fit(X, y)
+    assert len(model.validation_scores_) == 2

@@ -1,6 +1,8 @@
 """Samples in a temporary file are the same as in memory, in batches and one by one."""
 
 import errno
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,3 +165,29 @@ def test_full_disk_is_an_error_that_names_the_folder(monkeypatch):
     ):
         buffer.add(samples(), NOWHERE)
     assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("n", [1, N], ids=["at the end", "while rows are added"])
+def test_disk_that_is_full_when_rows_leave_memory_is_told_too(monkeypatch, n):
+    """A few rows wait in memory until the last are added, and closing tries to write them."""
+
+    def fill():
+        with DiskBuffer("cpu") as buffer:
+            buffer.add(samples(n=n), NOWHERE)
+            buffer.finish(NOWHERE)
+
+    full = partial(Path("/dev/full").open, "w+b")
+    monkeypatch.setattr(disk_buffer.tempfile, "TemporaryFile", full)
+    with pytest.raises(OSError, match=r"temporary folder .* has no room .*Set TMPDIR") as caught:
+        fill()
+    assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("left", [0, 100, 0.5, -1], ids=["nothing", "a bit", "half", "all but one"])
+def test_file_that_was_cut_is_an_error(left):
+    with spooled(samples()) as buffer:
+        size = buffer._file.seek(0, 2)
+        buffer._file.truncate(int(left * size) if isinstance(left, float) else left % size)
+        with pytest.raises(OSError, match=r"rows must hold what was written, .*\d+ of \d+ bytes"):
+            list(buffer.batches(64))

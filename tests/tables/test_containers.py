@@ -2,6 +2,7 @@
 
 import pickle
 import types
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -201,6 +202,20 @@ def test_container_that_is_no_table_gets_advice(kind, frame, y, fitted, tmp_path
     for model in estimators().values():
         with pytest.raises(TypeError, match=message):
             model.fit(make(frame, tmp_path), y)
+
+
+@pytest.mark.parametrize("first", ["a.parquet", Path("a.parquet"), b"a.parquet"], ids=repr)
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_paths_get_advice(kind, first, y, fitted):
+    """And so do the values of a column, which look the same."""
+    X = kind([first, "b.parquet"])
+    message = f"matrix, got a {kind.__name__} whose first element is .*a.parquet.*Read files"
+    for model in fitted.values():
+        with pytest.raises(TypeError, match=message):
+            model.predict(X)
+    for model in estimators().values():
+        with pytest.raises(TypeError, match=message):
+            model.fit(X, y)
 
 
 def test_advice_computes_nothing(fitted):

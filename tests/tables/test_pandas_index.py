@@ -142,3 +142,17 @@ def test_data_set_of_an_index_alone_is_refused(frame, tmp_path):
     frame[["y"]].to_parquet(tmp_path / "rows")
     with pytest.raises(ValueError, match=r"X must have columns besides \['y', '__index_level_0__'"):
         OrdinalFieldEncoder().fit(pads.dataset(tmp_path / "rows"), "y")
+
+
+def test_frame_of_polars_has_the_columns_that_it_has(frame, tmp_path):
+    """It has no index, and nothing says what a column was elsewhere."""
+    X = pl.DataFrame(frame[["city"]]).with_columns(
+        pl.Series("__index_level_0__", frame["shop"].to_numpy())
+    )
+    fitted = model().fit(X, frame["y"])
+    assert fitted[0].feature_names_in_.tolist() == X.columns
+    X.write_parquet(tmp_path / "rows")
+    expected = fitted.predict_proba(X)
+    # Fit saw the column: it is read where Arrow would take it for an index.
+    for rows in (pads.dataset(tmp_path / "rows"), X.to_arrow(), X.to_pandas()):
+        assert_array_equal(fitted.predict_proba(rows), expected)

@@ -19,7 +19,7 @@ from sklearn.utils.class_weight import compute_class_weight, compute_sample_weig
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
 from sklearn_deepfm._samples.rows import Rows, check_target
 from sklearn_deepfm._targets.classification import ClassTarget, MultiLabelTarget
-from sklearn_deepfm._targets.regression import RegressionTarget
+from sklearn_deepfm._targets.regression import RegressionTarget, few_rows_like
 
 CLASSES = [
     ["no", "yes"],
@@ -184,6 +184,31 @@ def test_regressor_predicts_a_constant_and_learns_what_comes_after_it(constant):
         by_partial_fit.partial_fit(X, later)
     assert r2_score(later, by_partial_fit.predict(X)) > 0.8
     assert r2_score(later, by_fit.predict(X)) > 0.8
+
+
+@pytest.mark.parametrize("size", [1.0, 1e300, 1e-290])
+@pytest.mark.parametrize("is_weighed", [False, True])
+def test_few_rows_stand_for_the_rows_of_all_parts(size, is_weighed, rng):
+    constant = np.full(500, 0.1)
+    y = np.column_stack([rng.normal(size=500), rng.random(500) < 0.01, constant]) * size
+    y[7] = 0.9 * size  # two of them vary in the one part more than in the other
+    weight = rng.uniform(0.5, 2, 500) if is_weighed else None
+    parts = [slice(0, 10), slice(10, 11), slice(11, 500)]
+    few = [few_rows_like(y[part], None if weight is None else weight[part]) for part in parts]
+    of_all, of_few = RegressionTarget(y), RegressionTarget(y)
+    of_all.fit(rows_of(y, weight))
+    of_few.fit(rows_of(*map(np.concatenate, zip(*few, strict=True))))
+    assert_allclose(of_few.mean, of_all.mean, rtol=1e-10)
+    assert_allclose(of_few.scale, of_all.scale, rtol=1e-10)
+    assert of_few.scale[1] > 0
+
+
+def test_constant_of_all_parts_is_constant_in_the_few_rows():
+    y = np.full(1000, 0.1)
+    few = [few_rows_like(y[:n], None) for n in (3, 500, 1000)]
+    target = RegressionTarget(y)
+    target.fit(rows_of(*map(np.concatenate, zip(*few, strict=True))))
+    assert (target.mean, target.scale) == (pytest.approx(0.1, rel=1e-15), 0)
 
 
 def test_constant_output_of_several_is_predicted():

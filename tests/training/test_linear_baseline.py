@@ -1,6 +1,8 @@
 """Linear baselines: scikit-learn's on the same fields, kept unless training beats them."""
 
 import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -8,6 +10,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import expit
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.multiclass import OneVsRestClassifier
@@ -15,8 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder, contributions
-from sklearn_deepfm._training.callbacks import is_better
-from sklearn_deepfm._training.divergence import best_epoch
+from sklearn_deepfm._training.best_epoch import best_epoch, is_better
 from sklearn_deepfm._training.linear_baseline import MOST_ROWS, STRENGTHS
 
 N_TRAIN, N = 600, 900
@@ -138,6 +140,65 @@ def test_a_pattern_that_no_linear_model_has_is_learned(rng):
     assert [e["valid_score_best"] for e in model.history_].count(True) >= 1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_best_epoch_is_the_best_of_all_that_follow_one_that_beats_the_baseline(seed):
+    rng = np.random.default_rng(seed)
+    X, effect = rng.integers(0, 5, (500, 2)), rng.normal(scale=2, size=(5, 5))
+    y = (rng.random(500) < expit(effect[X[:, 0], X[:, 1]])).astype(int)
+    model = DeepFMClassifier(random_state=seed, max_epochs=40).fit(X, y)
+    scores = np.array(model.validation_scores_)
+    flags = [epoch["valid_score_best"] for epoch in model.history_]
+    assert model.best_epoch_ == (1 + int(np.argmax(scores)) if any(flags) else 0)
+    other = DeepFMClassifier(random_state=seed, max_epochs=40, scoring="neg_log_loss").fit(X, y)
+    if model.best_epoch_:
+        assert_array_equal(model.predict_proba(X), other.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "params", [{"linear_l2": 1.0}, {"pretrained": {0: np.ones((9, 16))}}], ids=["l2", "pretrained"]
+)
+def test_what_the_user_has_chosen_is_seen_in_the_model(table, rng, params):
+    X, odds = table
+    y = (odds + rng.logistic(size=N) > 0).astype(int)
+    assert DeepFMClassifier(max_epochs=1, random_state=0, **params).fit(X, y).best_epoch_ == 1
+
+
+def test_fewer_than_ten_rows_prove_nothing():
+    before = torch.linspace(1, 2, 9)
+    assert not is_better(before, before - 0.5)
+    assert is_better(torch.linspace(1, 2, 10), torch.linspace(0, 1.5, 10))
+
+
+def test_threads_leave_the_filters_of_warnings_alone(table, rng):
+    X, odds = table
+    y = (odds + rng.logistic(size=N) > 0).astype(int)
+    filters = list(warnings.filters)
+    models = [DeepFMClassifier(max_epochs=1, random_state=seed) for seed in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda model: model.fit(X, y), models))
+    assert warnings.filters == filters
+
+
+def test_many_outputs_have_no_baseline(table, monkeypatch):
+    X, odds = table
+    monkeypatch.setattr("sklearn_deepfm._training.linear_baseline.MOST_WEIGHTS", 40)
+    model = DeepFMClassifier(max_epochs=1, random_state=0)
+    y = np.digitize(odds, [-1, 0, 1])
+    assert model.fit(X, y).best_epoch_ == 1
+    assert model.fit(X, y > 1).best_epoch_ == 0
+
+
+def test_kept_model_is_told(table, rng, capsys):
+    X, odds = table
+    y = (odds + rng.logistic(size=N) > 0).astype(int)
+    told = "no epoch was better than a linear model by more than chance: it was kept"
+    with pytest.warns(ConvergenceWarning, match="no epoch has beaten a linear model, which was"):
+        DeepFMClassifier(verbose=1, max_epochs=3, learning_rate=1e-4, random_state=0).fit(X, y)
+    assert capsys.readouterr().out.splitlines()[-1] == told
+    DeepFMClassifier(verbose=1, scoring="neg_log_loss", **UNTRAINED).fit(X, y)
+    assert told not in capsys.readouterr().out
+
+
 def test_kept_model_is_taken_apart_saved_and_trained_further(table, rng):
     X, _ = table
     y = (rng.random(N) < expit(rng.normal(scale=3, size=(9, 6))[X[:, 0], X[:, 1]])).astype(int)
@@ -182,8 +243,8 @@ def test_gain_must_be_more_than_chance():
         before = rng.random(n)
         after = before - gain - rng.normal(scale=0.5, size=n)
         gains = before - after
-        error = np.sqrt(np.square(gains - gains.mean()).sum() / n) / np.sqrt(n)
-        expected = gains.sum() / n > np.sqrt(80 / n) * error
+        error = np.sqrt(np.square(gains - gains.mean()).sum() / (n - 1)) / np.sqrt(n)
+        expected = gains.sum() / n > np.sqrt(40 / n) * error
         assert is_better(torch.tensor(before), torch.tensor(after)) == expected
 
 
