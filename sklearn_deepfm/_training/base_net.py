@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.history import History
 from torch import Tensor, nn
 
 from sklearn_deepfm._common.user_warning import warn_user
@@ -15,10 +14,10 @@ from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Samples
 from sklearn_deepfm._training.optimizer import RowSparseAdam, resize_rows
+from sklearn_deepfm._training.state import OF_A_MODEL, TO_GO_ON, load_plain, to_plain
 from sklearn_deepfm._training.step import TrainStep
 from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
 from sklearn_deepfm._training.weight_average import WeightAverage
-from sklearn_deepfm._training.weight_snapshot import from_any_buffer
 
 
 class BaseNet(NeuralNet):
@@ -62,6 +61,7 @@ class BaseNet(NeuralNet):
     valid_losses: list[Tensor]  # of the rows of each batch of the last validation
     callback_failed = False  # whether an error in a callback has ended training
     average: WeightAverage | None = None
+    n_batches = 0  # of an epoch
     _trained_on: Any = None
     _samples: Samples | DiskBuffer | None = None
 
@@ -171,47 +171,27 @@ class BaseNet(NeuralNet):
     # Pickling: arrays instead of tensors, so that any device can load them
 
     def __getstate__(self) -> dict[str, Any]:
-        rebuilt = ("module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_")
-        of_a_fit = ("group", "average", "_trained_on", "_samples", "step_", "callback_failed")
-        left_out = {*rebuilt, *of_a_fit, "valid_losses"}
-        state = {name: value for name, value in vars(self).items() if name not in left_out}
+        state = {name: value for name, value in vars(self).items() if name not in _LEFT_OUT}
         state["unseen"] = []  # every fit sets it anew
-        state["history_"] = History({**epoch, "batches": []} for epoch in self.history_)
-        state["weights"] = {
-            name: tensor.cpu().numpy() for name, tensor in self.module_.state_dict().items()
-        }
-        state["order"] = self.order_.get_state().numpy()
-        if self.keep_optimizer:
-            state["optimizer_state"] = _on_cpu(self.optimizer_.state_dict()["state"])
-            state["dropout"] = self.module_.random_state()
+        state["trained"] = to_plain(self, TO_GO_ON if self.keep_optimizer else OF_A_MODEL)
         return state
 
     @own_modes()
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        weights, order = state.pop("weights"), state.pop("order")
-        optimizer_state, dropout = state.pop("optimizer_state", None), state.pop("dropout", None)
-        history = state["history_"]
-        state["device"] = _available(state["device"])
+        state = {**state, "device": _available(state["device"])}
+        trained = state.pop("trained")
         # Without a history for now: `initialize` would clear the one of the state.
         self.__dict__.update(state, history_=None, initialized_=False, callbacks_=[])
         self.initialize()
-        self.history_ = history
-        self.module_.load_state_dict({k: from_any_buffer(v) for k, v in weights.items()})
+        load_plain(self, trained)
         self.module_.eval()
-        self.order_.set_state(from_any_buffer(order))
-        if optimizer_state is not None:
-            groups = self.optimizer_.state_dict()["param_groups"]
-            self.optimizer_.load_state_dict({"state": optimizer_state, "param_groups": groups})
-            self.module_.set_random_state(dropout)
 
 
-def _on_cpu(state: dict[int, Any]) -> dict[int, Any]:
-    """Moments of an optimizer with all tensors on the CPU, so that any machine can load them."""
-    return {
-        number: {name: v.cpu() if torch.is_tensor(v) else v for name, v in moments.items()}
-        for number, moments in state.items()
-    }
+# Attributes that a pickle leaves out: what is built anew, or is part of the state of training,
+# and what is set during a fit only.
+_LEFT_OUT = {"module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_"}
+_LEFT_OUT |= {"history_", "group", "average", "n_batches", "_trained_on", "_samples", "step_"}
+_LEFT_OUT |= {"callback_failed", "valid_losses"}
 
 
 def _available(device: str) -> str:

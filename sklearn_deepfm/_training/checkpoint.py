@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ import torch
 from filelock import FileLock, Timeout
 from skorch import NeuralNet
 from skorch.callbacks import Callback
-from skorch.history import History
 
 from sklearn_deepfm._common.fingerprint import describe
 from sklearn_deepfm._common.user_warning import warn_user
@@ -24,20 +22,13 @@ from sklearn_deepfm._serialization import archive
 from sklearn_deepfm._serialization.plain import FORMAT
 from sklearn_deepfm._serialization.plain_values import expect
 from sklearn_deepfm._training.callback_state import callback_state, load_callback
-from sklearn_deepfm._training.net_state import (
-    check_history,
-    check_weights,
-    load_optimizer,
-    optimizer_to_plain,
-)
+from sklearn_deepfm._training.net_state import check_history, check_weights
+from sklearn_deepfm._training.state import PARTS, load_plain, to_plain
 from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
-from sklearn_deepfm._training.weight_average import make_weight_average
-from sklearn_deepfm._training.weight_snapshot import to_numpy, to_torch
 
 TIME_BETWEEN = 9  # times the time of a write: at most a tenth of a fit goes into writing
 _KEY = "checkpoint"
-_ENTRIES = {_KEY, "key", "random", "history", "module", "is_trained", "dropout", "order"}
-_ENTRIES |= {"optimizer", "lr", "average", "callbacks"}
+_ENTRIES = {_KEY, "key", "random", "callbacks", *PARTS}
 # Callbacks that are not saved: they start afresh with each epoch, or show progress.
 _PASSING = (
     "epoch_timer",
@@ -227,24 +218,11 @@ class Checkpoint(Callback):
 
     def _resume(self, net: NeuralNet, saved: dict[str, Any], train: Samples) -> None:
         """Restore the state of training that was saved before the next epoch began."""
-        epochs = [{**epoch, "batches": []} for epoch in saved["history"]]
-        begun = {**net.history[-1], "epoch": len(epochs) + 1}
-        net.history_ = History([*epochs, begun])
+        begun = net.history[-1]
         check_weights(saved["module"])
-        net.module_.load_state_dict(_map_values(to_torch, saved["module"]))
-        for name, parameter in net.module_.named_parameters():
-            parameter.requires_grad_(saved["is_trained"][name])
-        net.module_.set_random_state(saved["dropout"])
-        net.order_.set_state(torch.from_numpy(saved["order"]))
-        load_optimizer(net.optimizer_, saved["optimizer"])
-        for group, lr in zip(net.optimizer_.param_groups, saved["lr"], strict=True):
-            expect(type(lr) in (int, float) and 0 <= lr < math.inf, "lr")
-            group["lr"] = lr
-        if saved["average"] is not None:
-            # The net has none yet at its first epoch, and would begin an empty one.
-            n_batches = len(net.get_iterator(train, training=True))
-            net.average = make_weight_average(net.module_, net.ema_epochs, n_batches)
-            net.average.load_plain(saved["average"])
+        net.n_batches = len(net.get_iterator(train, training=True))
+        load_plain(net, saved)
+        net.history_.append({**begun, "epoch": len(net.history_) + 1})
         for name, callback in net.callbacks_:
             if name in saved["callbacks"]:
                 load_callback(callback, saved["callbacks"][name], net)
@@ -286,25 +264,13 @@ def _fingerprint(estimator: Any, train: Samples, valid: Samples | None) -> str:
 
 def _state(net: NeuralNet, own: Checkpoint) -> dict[str, Any]:
     """State of training as plain data, all but the fit's own generator."""
+    state = to_plain(net)
     return {
-        "history": [
-            {name: value for name, value in epoch.items() if name != "batches"}
-            for epoch in net.history[:-1]  # the last one is about to begin
-        ],
-        "module": _map_values(to_numpy, net.module_.state_dict()),
-        "is_trained": {name: p.requires_grad for name, p in net.module_.named_parameters()},
-        "dropout": net.module_.random_state(),
-        "order": net.order_.get_state().numpy(),
-        "optimizer": optimizer_to_plain(net.optimizer_),
-        "lr": [group["lr"] for group in net.optimizer_.param_groups],
-        "average": None if net.average is None else net.average.to_plain(),
+        **state,
+        "history": state["history"][:-1],  # the last one is about to begin
         "callbacks": {
             name: callback_state(callback, net)
             for name, callback in net.callbacks_
             if callback is not own and name not in _PASSING
         },
     }
-
-
-def _map_values(change: Callable[[Any], Any], values: dict[str, Any]) -> dict[str, Any]:
-    return {name: change(value) for name, value in values.items()}

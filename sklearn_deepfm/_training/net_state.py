@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch.history import History
 
 from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._serialization.plain_values import Damaged, expect, expect_finite
 from sklearn_deepfm._training.losses import LOSSES
 from sklearn_deepfm._training.net import DeepFMNet
-from sklearn_deepfm._training.weight_snapshot import to_numpy, to_torch
+from sklearn_deepfm._training.state import OF_A_MODEL, TO_GO_ON
 
 SETTINGS = (
     "embedding_l2",
@@ -30,24 +29,20 @@ SETTINGS = (
     "batch_size",
     "device",
 )
+_IN_FILES = {"module": "weights"}  # names of parts in files, where they are others
 
 
 def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
     """State of a net, without what follows from the fields and the target of its estimator."""
     state = net.__getstate__()
-    plain = {
+    trained = state["trained"]
+    return {
         "module": _without_prefix(state, "module__"),
         "settings": {name: state[name] for name in SETTINGS},
-        "history": [_without_batches(epoch) for epoch in state["history_"]],
-        "weights": state["weights"],
-        "order": state["order"],
+        **{_IN_FILES.get(name, name): part for name, part in trained.items()},
         "interrupted": state["interrupted_"],
         "diverged": state["diverged_"],
     }
-    if net.keep_optimizer:
-        plain["optimizer"] = _to_plain(state["optimizer_state"])
-        plain["dropout"] = state["dropout"]
-    return plain
 
 
 @own_modes()
@@ -96,31 +91,6 @@ def check_history(history: Any) -> None:
         expect(isinstance(epoch.get("train_loss"), float), "history")
 
 
-def optimizer_to_plain(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Moments of an optimizer, by the number of the parameter."""
-    return _to_plain(optimizer.state_dict()["state"])
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, plain: dict[str, Any]) -> None:
-    """Load moments into an optimizer of the same parameters."""
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": _of_plain(plain), "param_groups": groups})
-
-
-def _to_plain(moments: dict[int, Any]) -> dict[str, Any]:
-    return {
-        str(number): {name: to_numpy(value) for name, value in values.items()}
-        for number, values in moments.items()
-    }
-
-
-def _of_plain(plain: dict[str, Any]) -> dict[int, Any]:
-    return {
-        int(number): {name: to_torch(value) for name, value in values.items()}
-        for number, values in plain.items()
-    }
-
-
 def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
     """Compare the sizes with those of the weights, before a network of them takes memory."""
     for name in ("n_fields", "n_features", "n_outputs", "n_members", "embed_dim"):
@@ -148,22 +118,13 @@ def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
 
 def _trained_state(plain: dict[str, Any], net: DeepFMNet) -> dict[str, Any]:
     """Entries of the pickle of a trained net besides its parameters."""
-    state = {
-        "history_": History({**epoch, "batches": []} for epoch in plain["history"]),
-        "weights": plain["weights"],
-        "order": plain["order"],
+    names = TO_GO_ON if net.keep_optimizer else OF_A_MODEL
+    return {
+        "trained": {name: plain[_IN_FILES.get(name, name)] for name in names},
         "interrupted_": plain["interrupted"],
         "diverged_": plain["diverged"],
     }
-    if net.keep_optimizer:
-        state["dropout"] = plain["dropout"]
-        state["optimizer_state"] = _of_plain(plain["optimizer"])
-    return state
 
 
 def _without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}
-
-
-def _without_batches(epoch: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in epoch.items() if name != "batches"}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._training.state import tensors_of_step
 from sklearn_deepfm._training.weight_snapshot import WeightSnapshot
 
 
@@ -48,12 +49,7 @@ class NetRollback:
         self._copy = WeightSnapshot(tensors, {} if rows is None else dict.fromkeys(of_table, rows))
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Weights, statistics and moments by name."""
-        tensors: dict[str, Tensor] = self._net.module_.state_dict()
-        for number, (parameter, moments) in enumerate(self._moments.items()):
-            prefix = "table" if parameter is self._table else number
-            tensors |= {f"{prefix}.{name}": t for name, t in moments.items()}
-        return tensors
+        return tensors_of_step(self._net.module_, self._moments, self._table)
 
     @property
     def callback_failed(self) -> bool:
