@@ -21,6 +21,14 @@ EMBEDDING_STD = 1e-2  # small: the first predictions are the base rate, which th
 OUTPUT_SCALE = 0.2
 
 
+def table_columns(
+    components: Collection[str], n_outputs: int, embed_dim: int, n_members: int
+) -> tuple[int, int]:
+    """Number of first-order weights in a table row, which come first, and of embedding values."""
+    n_first = n_members * n_outputs if "linear" in components else 0
+    return n_first, n_members * embed_dim if {"fm", "deep"} & set(components) else 0
+
+
 class Lookup(NamedTuple):
     """Where the cells of a batch find their rows.
 
@@ -177,8 +185,7 @@ class DeepFM(nn.Module):
         dtype = dtype or torch.get_default_dtype()
 
         n_logits = n_members * n_outputs
-        self._n_first = n_logits if "linear" in components else 0
-        n_second = n_members * embed_dim if {"fm", "deep"} & set(components) else 0
+        self._n_first, n_second = table_columns(components, n_outputs, embed_dim, n_members)
         self.table = nn.Parameter(
             torch.empty(n_features, self._n_first + n_second, device=device, dtype=dtype)
         )

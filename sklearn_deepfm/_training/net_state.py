@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_deepfm._model.deepfm import table_columns
 from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._serialization.plain_values import Damaged, expect, expect_finite
 from sklearn_deepfm._training.losses import LOSSES
@@ -101,8 +102,7 @@ def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
     expect(module["slopes"] == fields.slopes, "slopes")
     components, embed_dim = set(module["components"]), module["embed_dim"]
     n_logits = module["n_members"] * module["n_outputs"]
-    width = n_logits if "linear" in components else 0
-    width += module["n_members"] * embed_dim if {"fm", "deep"} & components else 0
+    width = sum(table_columns(components, module["n_outputs"], embed_dim, module["n_members"]))
     expect(weights["bias"].shape == (n_logits,), "n_members")
     expect(weights["table"].shape == (module["n_features"], width), "embed_dim")
     if "fm" in components and module["n_outputs"] > 1:
