@@ -315,6 +315,11 @@ USUAL_SHARDS = {
     "mlp_dims": (32,),
 }
 USUAL_SHARDS |= {"dropout": 0.2, "batch_norm": True}
+# A penalty that leaves rows of data their norm; a row without gradient loses it all the same,
+# by steps of full size.
+OF_FEW = {"batch_size": 3, "max_epochs": 1, "embedding_l2": 1e-3}
+# No choice of an epoch, which would be that of a few rows.
+OF_CLASSES = {"sparse_updates": True, "max_epochs": 12, "early_stopping": False}
 
 
 @work
@@ -326,11 +331,10 @@ def shards_as_usual(folder):
         "sparse": {"sparse_updates": True, "weight": "weight"},
         "members": {"n_members": 2, "scoring": "roc_auc"},
         "late codes": {"sample": 100},
-        "batches of few": {"batch_size": 3, "max_epochs": 1, "sizes": (1590, 10)},
+        "batches of few": {**OF_FEW, "sizes": (1590, 10)},
         "classes apart": {
             "by_class": True,
-            "sparse_updates": True,
-            "max_epochs": 8,
+            **OF_CLASSES,
             "sizes": CLASSES,
         },
         "few apart": {"by_class": True, "batch_size": 32, "sizes": (1590, 10)},
@@ -830,7 +834,7 @@ def test_shards_share_codes_counts_and_validation_rows(found):
         assert len(counts["place"]) == (58 if name == "sparse" else 60)
         assert set(counts["user"]) == set(range(99))
         assert model[0]["table"].shape[0] == dims.sum()
-    alone = learned(*fit_shard(False, **USUAL_SHARDS, n_members=2, scoring="roc_auc"))
+    alone = learned(*fit_shard(False, **USUAL_SHARDS | {"n_members": 2, "scoring": "roc_auc"}))
     scores = [[epoch["valid_score"] for epoch in m[1]] for m in (zero["members"][0], alone)]
     assert max(scores[0]) == pytest.approx(max(scores[1]), abs=0.03)
     drawn = zero["dense"][0][3], one["dense"][0][3]
@@ -855,8 +859,7 @@ def test_batch_is_normalised_as_if_one_process_had_it(found, name):
 
 @pytest.mark.parametrize("name", ["classes apart", "few apart"])
 def test_shards_that_are_not_alike_learn_as_one_process_does(found, name):
-    params = {"classes apart": {"sparse_updates": True, "max_epochs": 8}}
-    params = params.get(name, {"batch_size": 32})
+    params = OF_CLASSES if name == "classes apart" else {"batch_size": 32}
     alone = learned(*fit_shard(False, **USUAL_SHARDS | params, by_class=True))
     model = found("shards_as_usual")[0][name][0]
     losses = [log_loss(np.sort(Y), of_fit[4]) for of_fit in (model, alone)]
@@ -866,7 +869,7 @@ def test_shards_that_are_not_alike_learn_as_one_process_does(found, name):
 def test_rows_that_no_process_has_in_a_batch_are_left_alone(found):
     """The stand-in of a process without rows is no row of the batch."""
     model, _, _ = found("shards_as_usual")[1]["batches of few"]
-    alone = learned(*fit_shard(False, **USUAL_SHARDS | {"batch_size": 3, "max_epochs": 1}))
+    alone = learned(*fit_shard(False, **USUAL_SHARDS | OF_FEW))
     norms = [np.linalg.norm(of_fit[0]["table"], axis=1) for of_fit in (model, alone)]
     assert norms[0].min() > norms[1].min() / 3
 
