@@ -191,15 +191,15 @@ class BestWeights(Callback):
 
     def _try_baselines(self, net: Any, valid: Samples) -> None:
         """Keep the best of the linear models, whose losses epochs are then compared with."""
-        weights, lowest = net.module_.state_dict(), np.inf
+        weights = net.module_.state_dict()
         start = WeightSnapshot(weights)
         for baseline in self.baselines:
             net.module_.set_linear(*map(torch.from_numpy, baseline))
             net.refresh_unseen()
             steps = [net.validation_step(batch) for batch in net.get_iterator(valid)]
             losses = torch.cat([step["losses"] for step in steps])
-            if float(losses.mean()) < lowest:
-                lowest = float(losses.mean())
+            # The weakest penalty, unless another is better by more than chance.
+            if self._beats_baseline is None or self._beats_baseline(losses):
                 # A function, which a checkpoint leaves out: a fit that resumes makes it again.
                 self._beats_baseline = partial(is_better, losses)
                 self._drop()

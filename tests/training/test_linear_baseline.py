@@ -19,7 +19,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder, contributions
 from sklearn_deepfm._training.best_epoch import best_epoch, is_better
-from sklearn_deepfm._training.linear_baseline import MOST_ROWS, STRENGTHS
+from sklearn_deepfm._training.linear_baseline import MOST_ROWS
 
 N_TRAIN, N = 600, 900
 UNTRAINED = {"max_epochs": 1, "learning_rate": 1e-9, "random_state": 0}
@@ -32,14 +32,19 @@ def table(rng):
     return X, rng.normal(scale=1.5, size=9)[X[:, 0]] + rng.normal(size=6)[X[:, 1]]
 
 
-def best_of_strengths(X, y, weight, make, loss):
-    """The linear model that has the lowest loss on the rows after the training rows."""
+@pytest.fixture(params=[1.0, 10.0])
+def strength(request, monkeypatch):
+    """The one penalty that there is."""
+    monkeypatch.setattr("sklearn_deepfm._training.linear_baseline.STRENGTHS", (request.param,))
+    return request.param
+
+
+def on_one_hot(model, X, y, weight=None):
+    """A linear model on one-hot codes of the training rows."""
     one_hot = OneHotEncoder(handle_unknown="ignore").fit(X[:N_TRAIN])
-    models = [make(strength) for strength in STRENGTHS]
-    for model in models:
-        weights = {} if weight is None else {"sample_weight": weight[:N_TRAIN]}
-        model.fit(one_hot.transform(X[:N_TRAIN]), y[:N_TRAIN], **weights)
-    return min((make_pipeline(one_hot, m) for m in models), key=lambda m: loss(m, X[N_TRAIN:]))
+    weights = {} if weight is None else {"sample_weight": weight[:N_TRAIN]}
+    model.fit(one_hot.transform(X[:N_TRAIN]), y[:N_TRAIN], **weights)
+    return make_pipeline(one_hot, model)
 
 
 def fitted(model, X, y, weight=None):
@@ -49,57 +54,53 @@ def fitted(model, X, y, weight=None):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_classifier_keeps_logistic_regression(table, rng, classes, weighted):
+def test_classifier_keeps_logistic_regression(table, rng, classes, weighted, strength):
     X, odds = table
     y = np.digitize(odds + rng.logistic(size=N), [0, 1][: classes - 1])
     weight = rng.integers(1, 4, N) / 2 if weighted else None
     model = fitted(DeepFMClassifier(**UNTRAINED), X, y, weight)
     mean_1 = None if weight is None else weight / weight[:N_TRAIN].mean()
-    linear = best_of_strengths(
-        X,
-        y,
-        mean_1,
-        lambda strength: LogisticRegression(C=1 / strength),
-        lambda m, new: log_loss(y[N_TRAIN:], m.predict_proba(new)),
-    )
+    linear = on_one_hot(LogisticRegression(C=1 / strength), X, y, mean_1)
     assert model.best_epoch_ == 0
     assert_allclose(model.predict_proba(X), linear.predict_proba(X), atol=2e-3)
 
 
-def test_labels_have_a_logistic_regression_each(table, rng):
+def test_labels_have_a_logistic_regression_each(table, rng, strength):
     X, odds = table
     y = (np.column_stack([odds, -odds]) + rng.logistic(size=(N, 2)) > 0).astype(int)
     model = fitted(DeepFMClassifier(**UNTRAINED), X, y)
-    linear = best_of_strengths(
-        X,
-        y,
-        None,
-        lambda strength: OneVsRestClassifier(LogisticRegression(C=1 / strength)),
-        lambda m, new: -np.log(np.abs(1 - y[N_TRAIN:] - m.predict_proba(new))).mean(),
-    )
+    linear = on_one_hot(OneVsRestClassifier(LogisticRegression(C=1 / strength)), X, y)
+    assert model.best_epoch_ == 0
     proba = model.predict_proba(X)
-    assert_allclose(
-        np.column_stack([p[:, 1] for p in proba]) if isinstance(proba, list) else proba,
-        linear.predict_proba(X),
-        atol=2e-3,
-    )
+    proba = np.column_stack([p[:, 1] for p in proba]) if isinstance(proba, list) else proba
+    assert_allclose(proba, linear.predict_proba(X), atol=2e-3)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 2])
-def test_regressor_keeps_ridge(table, rng, n_outputs):
+def test_regressor_keeps_ridge(table, rng, n_outputs, strength):
     X, effect = table
     y = 50 + 7 * (effect[:, np.newaxis] * [1, -1] + rng.normal(size=(N, 2)))[:, :n_outputs]
     y = y[:, 0] if n_outputs == 1 else y
     model = fitted(DeepFMRegressor(**UNTRAINED), X, y)
-    linear = best_of_strengths(
-        X,
-        y,
-        None,
-        lambda strength: Ridge(alpha=strength),
-        lambda m, new: np.square(m.predict(new) - y[N_TRAIN:]).mean(),
-    )
+    linear = on_one_hot(Ridge(alpha=strength), X, y)  # whose penalty has no unit
     assert model.best_epoch_ == 0
     assert_allclose(model.predict(X), linear.predict(X), atol=0.05)
+
+
+@pytest.mark.parametrize("n_ids", [5, 1_000])
+def test_stronger_penalty_is_taken_only_where_the_weak_one_is_worse_by_more_than_chance(n_ids, rng):
+    """Of 1,000 ids without an effect each has a weight of noise; 5 have many rows."""
+    X = np.column_stack([rng.integers(0, n_ids, 4_000), rng.integers(0, 3, 4_000)])
+    y = (rng.random(4_000) < expit(X[:, 1] - 1)).astype(int)
+    part = {"X_val": X[2_000:], "y_val": y[2_000:]}
+    model = DeepFMClassifier(**UNTRAINED).fit(X[:2_000], y[:2_000], **part)
+    ids = model.module_.table.detach().numpy()[: n_ids + 1, 0]
+    weak = np.abs(weights_of(X[:2_000], y[:2_000], LogisticRegression())[:n_ids]).max()
+    assert (np.abs(ids).max() > 0.9 * weak) == (n_ids == 5)
+
+
+def weights_of(X, y, model):
+    return model.fit(OneHotEncoder().fit_transform(X), y).coef_[0]
 
 
 def test_numbers_have_a_slope_and_lists_share_a_weight(rng):
