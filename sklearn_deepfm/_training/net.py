@@ -310,6 +310,8 @@ class DeepFMNet(BaseNet):
         """Go on as a single process."""
         normalise_together(self.module_, None)
         self.group = ALONE
+        if self.step_ is not None:
+            self.step_.group = ALONE
 
 
 class DeepFMClassifierNet(ClassifierMixin, DeepFMNet):
