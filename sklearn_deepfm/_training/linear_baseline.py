@@ -15,7 +15,7 @@ from sklearn_deepfm._training.weight_snapshot import to_numpy
 # Rows above which there is no baseline. Training then has so many steps in an epoch that it finds
 # the first-order weights, and its validation rows tell what is noise.
 MOST_ROWS = 2**14
-MOST_WEIGHTS = 2**19  # of the linear models of all members, which bounds time and memory
+MOST_WEIGHTS = 2**18  # of the linear models of all members, which bounds time and memory
 MOST_ITERATIONS = 100
 # Times the penalty that LogisticRegression and Ridge have by default. Codes of few rows that tell
 # nothing need more.
@@ -58,7 +58,7 @@ def linear_baselines(
     Returns
     -------
     baselines : list of FirstOrder
-        Empty for more than 16,384 rows or 524,288 weights, and for rows that lack one of several
+        Empty for more than 16,384 rows or 262,144 weights, and for rows that lack one of several
         classes.
     """
     if samples.n_rows_in_all > MOST_ROWS:
