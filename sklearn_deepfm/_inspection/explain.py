@@ -236,7 +236,7 @@ def nearest_categories(model, field, category, n_categories=10):
     cosine = others.to_numpy() @ own / np.maximum(lengths, np.finfo(np.float32).tiny)
     distance = np.linalg.norm(others.to_numpy() - own, axis=1)
     found = pd.DataFrame({"similarity": cosine, "distance": distance}, index=others.index)
-    return found.sort_values("similarity", ascending=False, kind="stable")[:n_categories]
+    return found.sort_values("similarity", ascending=False, kind="stable").iloc[:n_categories]
 
 
 def _is_among(category, index):
