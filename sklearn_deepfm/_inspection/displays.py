@@ -197,7 +197,7 @@ class FieldImportanceDisplay(_ImportancesDisplay):
         display : FieldImportanceDisplay
         """
         check_at_least(1, max_fields=max_fields)
-        fields = self.importances.fields[:max_fields][::-1]
+        fields = self.importances.fields.iloc[:max_fields][::-1]
         ax = self.ax_ = axes(ax, (6.5, 1.2 + 0.3 * len(fields)))
         self.figure_, place = ax.figure, np.arange(len(fields))
         alone = ax.barh(
