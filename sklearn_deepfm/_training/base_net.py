@@ -60,7 +60,6 @@ class BaseNet(NeuralNet):
     step_: TrainStep | None = None
     valid_losses: list[Tensor]  # of the rows of each batch of the last validation
     callback_failed = False  # whether an error in a callback has ended training
-    average: WeightAverage | None = None
     n_batches = 0  # of an epoch
     _trained_on: Any = None
     _samples: Samples | DiskBuffer | None = None
@@ -96,6 +95,11 @@ class BaseNet(NeuralNet):
         self.seed = seed
         self.keep_optimizer = keep_optimizer
         super().__init__(module, train_split=None, criterion__reduction="none", verbose=0, **kwargs)
+
+    @property
+    def average(self) -> WeightAverage | None:
+        """Average of the weights, which the steps of a fit update."""
+        return None if self.step_ is None else self.step_.average
 
     def get_default_callbacks(self) -> list[Any]:
         """Timer and loss scoring of skorch, without its printing, which `verbose` replaces."""
@@ -190,7 +194,7 @@ class BaseNet(NeuralNet):
 # Attributes that a pickle leaves out: what is built anew, or is part of the state of training,
 # and what is set during a fit only.
 _LEFT_OUT = {"module_", "criterion_", "optimizer_", "callbacks_", "virtual_params_", "order_"}
-_LEFT_OUT |= {"history_", "group", "average", "n_batches", "_trained_on", "_samples", "step_"}
+_LEFT_OUT |= {"history_", "group", "n_batches", "_trained_on", "_samples", "step_"}
 _LEFT_OUT |= {"callback_failed", "valid_losses"}
 
 

@@ -63,10 +63,9 @@ class DeepFMNet(BaseNet):
             # Callbacks may hold rows of the data, which are not to stay in the model.
             self.callbacks = users
             self.callbacks_: list[Any] = []
-            self.average = self._trained_on = self._samples = None
+            self._trained_on = self._samples = None
             self.valid_losses = []
-            if self.step_ is not None:
-                self.step_.average = None
+            self.step_.average = None
             self._leave_group()
             self.unseen = []
             self.optimizer_.zero_grad()
@@ -215,12 +214,12 @@ class DeepFMNet(BaseNet):
         # Statistics need two rows: BatchNorm takes its running ones for a batch of one row.
         has_pairs = batches.has_two_rows_per_batch and has_statistics(self.module_)
         self._trained_on = batches if has_pairs else None
+        self.n_batches = len(batches)
         if self.average is not None:
             self.average.restore()
-        elif self.ema_epochs:
-            self.average = make_weight_average(self.module_, self.ema_epochs, len(batches))
-        if self.step_ is not None:
-            self.step_.average = self.average
+        elif self.ema_epochs and self.step_ is not None:
+            average = make_weight_average(self.module_, self.ema_epochs, self.n_batches)
+            self.step_.average = average
 
     def _apply_average(self) -> None:
         """Put the averaged weights into the module, with BatchNorm statistics that fit them."""

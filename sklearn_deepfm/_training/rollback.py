@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Samples
-from sklearn_deepfm._training.state import tensors_of_step
+from sklearn_deepfm._training.state import GENERATORS, load_plain, tensors_of_step, to_plain
 from sklearn_deepfm._training.weight_snapshot import WeightSnapshot
 
 
@@ -34,7 +34,7 @@ class NetRollback:
         self._table, self._frozen = module.table, module.frozen
         self._groups = [dict(group) for group in optimizer.param_groups]
         self._moments = {key: dict(moments) for key, moments in optimizer.state.items()}
-        self._order, self._dropout = net.order_.get_state(), module.random_state()
+        self._generators = to_plain(net, GENERATORS)
         self._copy: WeightSnapshot | None = None
 
     def copy(self, samples: Samples) -> None:
@@ -71,8 +71,7 @@ class NetRollback:
         optimizer.state.update(self._moments)
         if self._copy is not None:
             self._copy.restore(self._tensors())
-        net.order_.set_state(self._order)
-        module.set_random_state(self._dropout)
+        load_plain(net, self._generators)
         module.eval()
         module.release()
 

@@ -90,12 +90,13 @@ def _average(net: Net) -> Any:
 def _load_average(net: Net, average: Any) -> None:
     if average is not None:
         # A net has none yet at its first epoch, and would begin an empty one.
-        net.average = make_weight_average(net.module_, net.ema_epochs, net.n_batches)
-        net.average.load_plain(average)
+        net.step_.average = make_weight_average(net.module_, net.ema_epochs, net.n_batches)
+        net.step_.average.load_plain(average)
 
 
 # In the order of loading. What training is to change and must not forget is added here, and
-# nowhere else: pickles, files, checkpoints and the undo of a failed call go by this list.
+# nowhere else: pickles, files and checkpoints go by this list. The undo of a failed call takes the
+# generators from it, and `tensors_of_step`.
 PARTS = {
     "history": Part(_history, _load_history),
     "module": Part(_weights, _load_weights),
@@ -110,6 +111,7 @@ PARTS = {
     "average": Part(_average, _load_average),
 }
 OF_A_MODEL = "history", "module", "order"  # what a trained net keeps
+GENERATORS = "dropout", "order"
 TO_GO_ON = *OF_A_MODEL, "dropout", "optimizer"  # what a net keeps that is trained further
 
 
