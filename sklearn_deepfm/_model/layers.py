@@ -33,6 +33,7 @@ class Randomness:
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def on(self, device: torch.device) -> torch.Generator | None:
+        """The generator for a device; None without a seed."""
         if self.seed is None:
             return None
         if device not in self._generators:
@@ -40,9 +41,11 @@ class Randomness:
         return self._generators[device]
 
     def state(self) -> dict[str, Any]:
+        """State of each generator, an array of bytes by name of device."""
         return {str(d): g.get_state().numpy() for d, g in self._generators.items()}
 
     def set_state(self, state: dict[str, Any]) -> None:
+        """Restore the generators to a state of `state`, as far as this machine has the devices."""
         for name, array in state.items():
             # The state may come from a machine with other devices; those start from the seed.
             with contextlib.suppress(AssertionError, RuntimeError):

@@ -147,15 +147,18 @@ class ValidationScore(Callback):
         self._logits: list[Tensor] = []
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Forget the logits of the epoch before."""
         self._logits = []
 
     def on_batch_end(  # type: ignore[override]
         self, net: NeuralNet, *, y_pred: Tensor, training: bool, **kwargs: Any
     ) -> None:
+        """Keep the logits of a validation batch, if a scorer wants them."""
         if self.scorer is not None and not training:
             self._logits.append(y_pred)
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Record the score of the epoch that ends."""
         if self.scorer is None:
             score = -net.history[-1, "valid_loss"]
         else:
@@ -182,6 +185,7 @@ class BestWeights(Callback):
     def on_train_begin(  # type: ignore[override]
         self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
     ) -> None:
+        """Start without a best epoch, or with the best of the linear models."""
         self.best_score_ = -np.inf
         self._copy: WeightSnapshot | None = None
         self._is_last = False
@@ -208,12 +212,14 @@ class BestWeights(Callback):
         start.close()
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Copy the weights if the epoch before was the best."""
         if self._is_last:  # copied only now, when the next epoch is about to change them
             self._drop()
             self._copy = WeightSnapshot(net.module_.state_dict())
         self._is_last = False
 
     def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Compare the epoch with the best so far, and record whether it is better."""
         score = net.history[-1, MONITOR]
         # As long as every score is NaN, the last epoch counts as the best.
         is_best = score > self.best_score_ or self.best_score_ == -np.inf
@@ -226,6 +232,7 @@ class BestWeights(Callback):
         net.history.record(f"{MONITOR}_best", is_best)
 
     def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Put the best weights back."""
         if self._copy is not None and not self._is_last:
             self._copy.restore(net.module_.state_dict())
         self._drop()

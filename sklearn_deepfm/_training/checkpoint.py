@@ -196,6 +196,7 @@ class Checkpoint(Callback):
                 os.unlink(path)
 
     def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+        """Resume before the first epoch; write the file before a later one, if it is time."""
         if self._saved is not None:
             with self._saying_damaged():
                 self._resume(net, self._saved, kwargs["dataset_train"])

@@ -30,7 +30,10 @@ def losses_of_rows(criterion: nn.Module, logits: Tensor, y: Tensor, x: dict[str,
 
 
 def mean_loss(losses: Tensor, x: dict[str, Any]) -> Tensor:
-    """Mean over the rows of a batch, summed over members."""
+    """Mean over the rows of a batch, summed over members; weights have mean 1 over all rows.
+
+    For one process's part of a batch, it is the share of that part in the mean.
+    """
     # "n_rows" counts the rows of a batch in all processes.
     mean: Tensor = losses.sum(0) / x["n_rows"] if "n_rows" in x else losses.mean(0)
     return mean.sum()

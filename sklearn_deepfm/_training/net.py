@@ -138,16 +138,6 @@ class DeepFMNet(BaseNet):
             logits: Tensor = self.module_.member_logits(**{n: x[n] for n in INPUTS if n in x})
         return logits.float()
 
-    def get_loss(
-        self, y_pred: Tensor, y_true: Tensor, X: Any = None, training: bool = False
-    ) -> Tensor:
-        """Mean over the batch of weight times loss; the weights have mean 1 over all rows.
-
-        For one process's part of a batch, it is the share of that part in the mean. The losses
-        of several members, whose logits have the shape (batch, n_members, n_outputs), are summed.
-        """
-        return mean_loss(losses_of_rows(self.criterion_, y_pred, y_true, X), X)
-
     def run_single_epoch(
         self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
     ) -> None:

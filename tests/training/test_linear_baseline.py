@@ -18,8 +18,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder, contributions
+from sklearn_deepfm._fields.input_columns import InputColumn
+from sklearn_deepfm._samples.encode import to_samples
+from sklearn_deepfm._samples.rows import Rows
 from sklearn_deepfm._training.best_epoch import best_epoch, is_better
-from sklearn_deepfm._training.linear_baseline import MOST_ROWS
+from sklearn_deepfm._training.linear_baseline import MOST_ROWS, STRENGTHS
+from sklearn_deepfm._training.run import _linear_baselines
+from sklearn_deepfm._training.training_group import TrainingGroup
 
 N_TRAIN, N = 600, 900
 UNTRAINED = {"max_epochs": 1, "learning_rate": 1e-9, "random_state": 0}
@@ -236,6 +241,21 @@ def test_where_there_is_no_baseline_training_decides(rng, why):
     }
     model = DeepFMClassifier(max_epochs=1, random_state=0, **params.get(why, {})).fit(X, y)
     assert model.best_epoch_ == (None if why == "no validation rows" else 1)
+
+
+@pytest.mark.parametrize("has_shards", [False, True])
+def test_shards_have_no_baseline(has_shards):
+    """Of which no process has all the rows."""
+    model = DeepFMClassifier().fit(np.arange(300)[:, np.newaxis] % 7, np.arange(300) % 2)
+    group = TrainingGroup()
+    group.has_shards = has_shards
+    samples = to_samples(
+        Rows([InputColumn(0, np.arange(300) % 7)], np.arange(300) % 2, None),
+        model._fields,
+        model._target,
+        model.net_,
+    )
+    assert len(_linear_baselines(model, samples, group)) == (0 if has_shards else len(STRENGTHS))
 
 
 def test_gain_must_be_more_than_chance():
