@@ -9,6 +9,7 @@ from torch import Tensor
 from sklearn_deepfm._model.touched_rows import TouchedRows, zeros
 
 ADAGRAD_RATE = 50  # times Adam's learning rate, since Adagrad's steps shrink as it goes on
+N_AT_ONCE = 2**16  # numbers of table rows updated at a time
 LONGEST_MEMORY = 200  # steps after which less than 1e-9 of a first moment is left
 
 
@@ -63,20 +64,30 @@ class RowSparseAdam(torch.optim.Adam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        kept = []
         for group in self.param_groups:
             if group.get("rows") and touched is not None:
                 self._step_rows(group, touched)
                 continue
             _add_first_decay(group)
-            # torch's Adam would move frozen rows too: they are put back after its step.
-            if group.get("frozen") is not None:
-                kept.append((group, group["params"][0].clone()))
-        super().step()
-        for group, before in kept:
-            (table,) = group["params"]
-            table.copy_(_unless_frozen(group, slice(None), before, table))
+            # Adam would move frozen rows too: they are put back after its step.
+            before = None if group.get("frozen") is None else group["params"][0].clone()
+            self._step_whole(group)
+            if before is not None:
+                (table,) = group["params"]
+                table.copy_(_unless_frozen(group, slice(None), before, table))
         return loss
+
+    # As in torch, but for its decorator: at the first call that imports a compiler, for a second.
+    add_param_group = torch.optim.Optimizer.add_param_group.__wrapped__
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients; with `set_to_none=False`, set them to 0."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if set_to_none:
+                    parameter.grad = None
+                elif parameter.grad is not None:
+                    parameter.grad = torch.zeros_like(parameter.grad)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, with `step` and `last_step` of the types that a step needs.
@@ -108,11 +119,46 @@ class RowSparseAdam(torch.optim.Adam):
                 # torch has moved it to the device, and each step would wait to read it there.
                 self.state[table]["step"] = saved["step"].cpu()
 
+    def _step_whole(self, group: dict) -> None:
+        """Adam's step for all parameters of a group that have a gradient.
+
+        It is torch's fused step, without what that does around it in each of them.
+        """
+        params = [p for p in group["params"] if p.grad is not None]
+        if not params:
+            return
+        for parameter in params:
+            if not self.state[parameter]:
+                # On the device, where a fused step reads it.
+                step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                mean, square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+                self.state[parameter].update(step=step, exp_avg=mean, exp_avg_sq=square)
+        states = [self.state[parameter] for parameter in params]
+        steps = [state["step"] for state in states]
+        torch._foreach_add_(steps, 1)
+        beta1, beta2 = group["betas"]
+        # Private, as is _foreach_add_, but there is no other way to them in one call.
+        torch._fused_adam_(
+            params,
+            [p.grad for p in params],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            steps,
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
+
     def _step_rows(self, group: dict, touched: TouchedRows) -> None:
         """Update the touched rows of the table, and their state, by the rule of the group."""
         (table,) = group["params"]
         positions, rows = touched.positions, touched.rows
-        begin, update = _RULES[group["rows"]]
+        begin, _ = _RULES[group["rows"]]
         state = self.state[table]
         if not state:
             state["step"] = torch.tensor(0.0, dtype=torch.float32)
@@ -120,6 +166,18 @@ class RowSparseAdam(torch.optim.Adam):
             state.update(begin(table, group.get("n_members", 1)))
         state["step"] += 1
         step = int(state["step"])
+        parts = [slice(None)] if touched.source is not None else _parts(positions, rows)
+        for part in parts:
+            self._update(group, state, step, touched, part)
+        rows.grad = None
+
+    def _update(
+        self, group: dict, state: dict, step: int, touched: TouchedRows, part: slice
+    ) -> None:
+        """Update a part of the touched rows."""
+        (table,) = group["params"]
+        _, update = _RULES[group["rows"]]
+        positions, rows = touched.positions[part], touched.rows[part]
         gap = (step - state["last_step"].index_select(0, positions)).to(rows.dtype).unsqueeze(1)
         penalty = group["weight_decay"] * rows
         if "first_decay" in group:
@@ -127,9 +185,8 @@ class RowSparseAdam(torch.optim.Adam):
             penalty[:, first] = group["first_decay"] * rows[:, first]
         names = [name for name in state if name not in ("step", "last_step")]
         moments = [state[name].index_select(0, positions) for name in names]
-        new = update(rows, rows.grad, penalty, gap, step, group, *moments)
+        new = update(rows, touched.rows.grad[part], penalty, gap, step, group, *moments)
         new = _unless_frozen(group, positions, rows, new)
-        rows.grad = None
 
         state["last_step"].index_fill_(0, positions, step)
         stored = [*(state[name] for name in names), table]
@@ -138,6 +195,13 @@ class RowSparseAdam(torch.optim.Adam):
             if touched.source is not None:
                 values = values.index_select(0, touched.source)
             tensor.index_copy_(0, positions, values)
+
+
+def _parts(positions: Tensor, rows: Tensor) -> list[slice]:
+    """Parts of the rows whose update stays in a core's cache from one operation to the next."""
+    n = N_AT_ONCE // rows.shape[1] if rows.device.type == "cpu" else len(positions)
+    n = max(n, 1)
+    return [slice(i, i + n) for i in range(0, len(positions), n)]
 
 
 def _layout_of_state(parameter: Tensor, group: dict) -> dict[str, Any]:
