@@ -6,10 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklearn_deepfm._model.touched_rows import TouchedRows, zeros
+from sklearn_deepfm._model.touched_rows import TouchedRows, rows_at_once, zeros
 
 ADAGRAD_RATE = 50  # times Adam's learning rate, since Adagrad's steps shrink as it goes on
-N_AT_ONCE = 2**16  # numbers of table rows updated at a time
 LONGEST_MEMORY = 200  # steps after which less than 1e-9 of a first moment is left
 
 
@@ -166,9 +165,10 @@ class RowSparseAdam(torch.optim.Adam):
             state.update(begin(table, group.get("n_members", 1)))
         state["step"] += 1
         step = int(state["step"])
-        parts = [slice(None)] if touched.source is not None else _parts(positions, rows)
-        for part in parts:
-            self._update(group, state, step, touched, part)
+        # Slots of the same position read its row before any of them writes it.
+        n = max(len(positions), 1) if touched.source is not None else rows_at_once(rows)
+        for first in range(0, len(positions), n):
+            self._update(group, state, step, touched, slice(first, first + n))
         rows.grad = None
 
     def _update(
@@ -195,13 +195,6 @@ class RowSparseAdam(torch.optim.Adam):
             if touched.source is not None:
                 values = values.index_select(0, touched.source)
             tensor.index_copy_(0, positions, values)
-
-
-def _parts(positions: Tensor, rows: Tensor) -> list[slice]:
-    """Parts of the rows whose update stays in a core's cache from one operation to the next."""
-    n = N_AT_ONCE // rows.shape[1] if rows.device.type == "cpu" else len(positions)
-    n = max(n, 1)
-    return [slice(i, i + n) for i in range(0, len(positions), n)]
 
 
 def _layout_of_state(parameter: Tensor, group: dict) -> dict[str, Any]:
