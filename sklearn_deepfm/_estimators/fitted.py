@@ -9,7 +9,7 @@ from sklearn_deepfm._estimators.prediction import predict_logits
 from sklearn_deepfm._fields.pretrained import embedding_frame
 from sklearn_deepfm._fields.read_columns import read_cells
 from sklearn_deepfm._tables.stream import is_stream, stream_like_fitted
-from sklearn_deepfm._training.best_epoch import best_epoch
+from sklearn_deepfm._training.best_epoch import best_epoch, without_batches
 
 
 class Fitted:
@@ -31,11 +31,7 @@ class Fitted:
     @property
     def history_(self):
         """A dict for each epoch."""
-        # skorch also records each batch; this history has an entry for each epoch.
-        return [
-            {name: value for name, value in epoch.items() if name != "batches"}
-            for epoch in self.net_.history
-        ]
+        return without_batches(self.net_.history)
 
     @property
     def n_iter_(self):

@@ -18,7 +18,7 @@ _TARGETS: dict[str, Any] = {
     "amount": RegressionTarget,
 }
 # Attributes that are set by fit, and kept as plain data.
-_LEARNED = "_target", "_fields", "_is_index", "_structure", "_split_seed", "_n_seen", "net_"
+LEARNED = "_target", "_fields", "_is_index", "_structure", "_split_seed", "_n_seen", "net_"
 
 
 class EstimatorState:
@@ -34,7 +34,7 @@ class EstimatorState:
         state = dict(self.__dict__)
         if "net_" not in state:
             return wrap_state(state, None)
-        learned = {name: state.pop(name) for name in _LEARNED}
+        learned = {name: state.pop(name) for name in LEARNED}
         names = {target: name for name, target in _TARGETS.items()}
         target = learned["_target"]
         return wrap_state(

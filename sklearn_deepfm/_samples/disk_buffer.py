@@ -208,7 +208,7 @@ class DiskBuffer:
         return replace(samples, bags=samples.bags._replace(members=rows[samples.bags.members]))
 
 
-class DiskBatches(Batches):
+class DiskBatches(Batches[DiskBuffer]):
     """Batches of a disk buffer, in the random order that :class:`DiskBuffer` describes.
 
     Where each process has a disk buffer of its own, there are as many batches as the rows of
@@ -223,7 +223,7 @@ class DiskBatches(Batches):
         of_shares = [_sizes(n, len(self)) for n in self.samples.rows_of_processes]
         return np.sum(of_shares, axis=0).tolist()
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         sizes, rest = _sizes(len(self.samples), len(self))[::-1], None
         for block in self.samples.blocks(self._generator):
             samples = block if rest is None else Samples.concatenate([rest, block])

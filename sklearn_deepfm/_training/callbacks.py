@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +22,10 @@ from sklearn_deepfm._training.progress import progress_callbacks
 from sklearn_deepfm._training.rollback import LastEpochWeights
 from sklearn_deepfm._training.weight_snapshot import WeightSnapshot
 
+# A callback in any form that skorch accepts.
+UserCallback: TypeAlias = Callback | type[Callback] | tuple[str, Callback | type[Callback]]
+NamedCallback: TypeAlias = tuple[str, Callback]
+
 MONITOR = "valid_score"
 # Callbacks of skorch that write files, print or send: of several processes one runs them.
 _WRITERS = (
@@ -36,14 +41,64 @@ _WRITERS = (
 )
 
 
-def is_callback(value: Any) -> bool:
+@dataclass(frozen=True)
+class Monitor:
+    """How the validation rows are scored, and what their score decides.
+
+    Parameters
+    ----------
+    scorer : callable or None
+        From the logits of the validation rows to a score, greater is better; None for the
+        negative validation loss.
+    patience : int
+        Epochs without improvement after which training stops.
+    stops : bool
+        Whether training stops early at all.
+    tol : float
+        Least improvement that counts for `patience` and the plateau.
+    plateau : bool
+        Whether to divide the learning rate by 10 after half of `patience`, unless a callback
+        of the user schedules it.
+    baselines : sequence of FirstOrder, default=()
+        Linear models that training has to beat.
+    """
+
+    scorer: Callable[[np.ndarray], float] | None
+    patience: int
+    stops: bool
+    tol: float
+    plateau: bool
+    baselines: Sequence[FirstOrder] = ()
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """Where training reports its epochs.
+
+    Parameters
+    ----------
+    verbose : int
+        1 prints a line per epoch, 2 draws a bar where there is a terminal or a notebook.
+    tasks : sequence of (name, callback), default=()
+        Callbacks that report the epochs to scikit-learn's callbacks.
+    writes : bool, default=True
+        Whether this process writes files, prints and runs scikit-learn's callbacks; of
+        processes that train together only one does.
+    """
+
+    verbose: int
+    tasks: Sequence[NamedCallback] = ()
+    writes: bool = True
+
+
+def is_callback(value: object) -> bool:
     """Whether skorch accepts a value as callback: an object, its class, or (name, either)."""
     if isinstance(value, tuple):
         return len(value) == 2 and isinstance(value[0], str) and is_callback(value[1])
     return hasattr(value, "on_epoch_end")
 
 
-def copy_callback(callback):
+def copy_callback(callback: UserCallback) -> UserCallback:
     """Copy of a callback for one fit; what it refers to, such as a trial of Optuna, is shared."""
     if isinstance(callback, tuple):
         name, instance = callback
@@ -52,89 +107,69 @@ def copy_callback(callback):
 
 
 def training_callbacks(
-    users: list[Any],
-    *,
-    scorer: Callable[[np.ndarray], float] | None,
-    has_valid: bool,
-    patience: int,
-    stops: bool,
-    tol: float,
-    plateau: bool,
-    verbose: int,
-    tasks: list[Any],
-    baselines: Sequence[FirstOrder] = (),
-    writes: bool = True,
-) -> list[Any]:
+    users: Sequence[UserCallback], monitor: Monitor | None, reporting: Reporting
+) -> list[UserCallback]:
     """All callbacks of a fit, in order: scores, the user's, then those that end an epoch.
 
     Parameters
     ----------
-    users : list of callback or (name, callback)
+    users : sequence of callback or (name, callback)
         The user's callbacks.
-    scorer : callable or None
-        From the logits of the validation rows to a score, greater is better; None
-        for the negative validation loss.
-    has_valid : bool
-        Whether there are validation rows; without them there is nothing to monitor.
-    patience : int
-        Epochs without improvement after which training stops.
-    stops : bool
-        Whether training stops early at all.
-    tol : float
-        Least improvement that counts for `patience` and the plateau.
-    plateau : bool
-        Whether to divide the learning rate by 10 after half of `patience`, unless one
-        of `users` schedules it.
-    verbose : int
-        1 prints a line per epoch, 2 draws a bar where there is a terminal or a notebook.
-    tasks : list of (name, callback)
-        Callbacks that report the epochs to scikit-learn's callbacks.
-    baselines : sequence of FirstOrder, default=()
-        Linear models that training has to beat.
-    writes : bool, default=True
-        Whether this process writes files, prints and runs scikit-learn's callbacks; of
-        processes that train together only one does.
+    monitor : Monitor or None
+        None without validation rows: there is nothing to monitor then.
+    reporting : Reporting
     """
-    if not writes:
-        users, verbose, tasks = [user for user in users if not _is_a(user, _WRITERS)], 0, []
-    # Scores first: callbacks of the user may monitor `valid_score`.
-    scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights(baselines))]
-    callbacks = [*(scores if has_valid else [("deepfm_last", LastEpochWeights())]), *users]
-    is_scheduled = any(_is_a(user, LRScheduler) for user in users)
-    if has_valid and plateau and not is_scheduled:
-        callbacks.append(("deepfm_plateau", _plateau(patience, tol)))
-    callbacks += [("deepfm_log", EpochLog()), *progress_callbacks(verbose), *tasks]
-    if has_valid and stops:
+    if not reporting.writes:
+        users = [user for user in users if not _is_a(user, _WRITERS)]
+    schedules = any(_is_a(user, LRScheduler) for user in users)
+    callbacks = [*_scores(monitor), *users]
+    if monitor is not None and monitor.plateau and not schedules:
+        callbacks.append(("deepfm_plateau", _plateau(monitor)))
+    callbacks.append(("deepfm_log", EpochLog()))
+    if reporting.writes:
+        callbacks += [*progress_callbacks(reporting.verbose), *reporting.tasks]
+    if monitor is not None and monitor.stops:
         # Last: it ends training by an exception, after which no other callback is called.
-        stop = EarlyStopping(
-            MONITOR,
-            patience=patience,
-            threshold=tol,
-            threshold_mode="abs",
-            lower_is_better=False,
-            sink=noop,
-        )
-        callbacks.append(("deepfm_stop", stop))
+        callbacks.append(("deepfm_stop", _early_stopping(monitor)))
     return callbacks
 
 
-def _is_a(callback: Any, classes: Any) -> bool:
+def _scores(monitor: Monitor | None) -> list[NamedCallback]:
+    """Callbacks that decide which weights are kept; first, as the user's may read the score."""
+    if monitor is None:
+        return [("deepfm_last", LastEpochWeights())]
+    score, best = ValidationScore(monitor.scorer), BestWeights(monitor.baselines)
+    return [("deepfm_score", score), ("deepfm_best", best)]
+
+
+def _is_a(callback: UserCallback, classes: type | tuple[type, ...]) -> bool:
     """Whether a callback, in any form that skorch accepts, is of one of the classes."""
     callback = callback[1] if isinstance(callback, tuple) else callback
     kind = callback if isinstance(callback, type) else type(callback)
     return issubclass(kind, classes)
 
 
-def _plateau(patience: int, tol: float) -> LRScheduler:
+def _plateau(monitor: Monitor) -> LRScheduler:
     return LRScheduler(
         ReduceLROnPlateau,
         monitor=MONITOR,
         mode="max",
         factor=0.1,
-        patience=max(patience // 2, 1) - 1,  # torch acts one epoch after its patience
-        threshold=tol,
+        patience=max(monitor.patience // 2, 1) - 1,  # torch acts one epoch after its patience
+        threshold=monitor.tol,
         threshold_mode="abs",
         event_name=None,  # EpochLog records the rate, whoever schedules it
+    )
+
+
+def _early_stopping(monitor: Monitor) -> EarlyStopping:
+    return EarlyStopping(
+        MONITOR,
+        patience=monitor.patience,
+        threshold=monitor.tol,
+        threshold_mode="abs",
+        lower_is_better=False,
+        sink=noop,
     )
 
 

@@ -1,5 +1,6 @@
 """Linear baselines of a small table: the models that training has to beat."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.linear_model import Ridge
 
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._targets.target import Target
 from sklearn_deepfm._training.weight_snapshot import to_numpy
 
 # Rows above which there is no baseline. Training then has so many steps in an epoch that it finds
@@ -39,7 +41,7 @@ class FirstOrder(NamedTuple):
 
 
 def linear_baselines(
-    samples: Samples | DiskBuffer, slopes: dict[int, int], target: Any, n_members: int
+    samples: Samples | DiskBuffer, slopes: dict[int, int], target: Target, n_members: int
 ) -> list[FirstOrder]:
     """Fit logistic or ridge regression to the training rows, by penalties of several strengths.
 
@@ -51,7 +53,7 @@ def linear_baselines(
         The training rows.
     slopes : dict of int to int
         Position of each numeric field in the index matrix, and the table row of its slope.
-    target : target
+    target : Target
     n_members : int
         Each member learns from its own rows.
 
@@ -84,7 +86,7 @@ def linear_baselines(
     return baselines
 
 
-def _design(x: dict[str, Any], slopes: dict[int, int]) -> tuple[np.ndarray, sparse.csr_array]:
+def _design(x: Mapping[str, Any], slopes: dict[int, int]) -> tuple[np.ndarray, sparse.csr_array]:
     """Table rows that the samples have, and the factor of each of them in each sample."""
     index = to_numpy(x["index"])
     n_rows, n_columns = index.shape
@@ -107,7 +109,7 @@ def _design(x: dict[str, Any], slopes: dict[int, int]) -> tuple[np.ndarray, spar
 
 
 def _fit(
-    design: sparse.csr_array, y: np.ndarray, weight: np.ndarray, target: Any, strength: float
+    design: sparse.csr_array, y: np.ndarray, weight: np.ndarray, target: Target, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights of shape (n_outputs, n) and bias of shape (n_outputs,) of one member's model."""
     learns = weight > 0

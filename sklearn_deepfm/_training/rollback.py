@@ -27,7 +27,7 @@ class NetRollback:
     net : DeepFMNet
     """
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: NeuralNet) -> None:
         module, optimizer = net.module_, net.optimizer_
         self._net = net
         self._attributes = {**vars(net), "history_": History(net.history)}
@@ -37,7 +37,7 @@ class NetRollback:
         self._generators = to_plain(net, GENERATORS)
         self._copy: WeightSnapshot | None = None
 
-    def copy(self, samples: Samples) -> None:
+    def copy(self, samples: Samples | DiskBuffer) -> None:
         """Copy the tensors that training on these samples is about to change in place."""
         self._net.step_, self._net.callback_failed = None, False  # as an earlier call left them
         tensors, rows = self._tensors(), None
@@ -107,7 +107,7 @@ class LastEpochWeights(Callback):
         self._copy = None
 
 
-def changed_rows(net: Any, samples: Samples | DiskBuffer) -> Tensor | None:
+def changed_rows(net: NeuralNet, samples: Samples | DiskBuffer) -> Tensor | None:
     """Rows of the table that training on some samples may change; None: all of them.
 
     They are the rows of the samples' codes, and the first row of each field, which is computed
