@@ -182,7 +182,7 @@ class _Sum(torch.autograd.Function):
         return processes.add_up([tensor])[0]
 
     @staticmethod
-    def backward(context: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(context: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return context.processes.add_up([grad])[0], None
 
 
@@ -235,7 +235,8 @@ def join_processes(device: str, asked: bool | str = True) -> dist.ProcessGroup:
     try:
         if not dist.is_initialized():
             dist.init_process_group(backend, timeout=timeout())
-        return dist.new_group(backend=backend, timeout=timeout())
+        group: dist.ProcessGroup = dist.new_group(backend=backend, timeout=timeout())
+        return group
     except RuntimeError as error:
         raise RuntimeError(
             f"Not all processes have called fit within {timeout()}, or they cannot reach each "

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._serialization.plain import check_names, unwrap_state, wrap_state
 from sklearn_deepfm._serialization.plain_values import expect, saying_damaged
 from sklearn_deepfm._targets.classification import ClassTarget, MultiLabelTarget
 from sklearn_deepfm._targets.regression import RegressionTarget
+from sklearn_deepfm._training.net import DeepFMNet
 from sklearn_deepfm._training.net_state import net_of_plain, net_to_plain
 
 # These names stand in files: another name would be another format.
@@ -24,7 +25,9 @@ LEARNED = "_target", "_fields", "_is_index", "_structure", "_split_seed", "_n_se
 class EstimatorState:
     """Pickling of the estimators: parameters as they are, everything learned as plain data."""
 
-    def __copy__(self) -> Any:
+    _net_class: type[DeepFMNet]
+
+    def __copy__(self) -> Self:
         # By default copy.copy goes by __getstate__, and would build a second net.
         new = type(self).__new__(type(self))
         new.__dict__.update(self.__dict__)
@@ -75,4 +78,4 @@ class EstimatorState:
         for name in ("split_seed", "n_seen"):
             expect(isinstance(learned[name], int) and learned[name] >= 0, name)
         # Last, since its sizes are checked against target and fields.
-        self.net_ = net_of_plain(learned["net"], self)
+        self.net_ = net_of_plain(learned["net"], self._net_class, self._fields, self._target)

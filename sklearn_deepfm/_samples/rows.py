@@ -98,7 +98,7 @@ def check_target(y: ArrayLike | None, n_rows: int, kind: str) -> np.ndarray:
     check_consistent_length(range(n_rows), array)
     if pd.isna(array).any():
         raise ValueError("Input y contains NaN: drop the rows whose target is missing.")
-    array = exact_target(array)
+    array = np.asarray(exact_target(array))
     if array.dtype.kind == "f" and np.isinf(array).any():
         raise ValueError("Input y contains infinity: drop the rows concerned, or bound the target.")
     return array

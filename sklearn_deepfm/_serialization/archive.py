@@ -35,7 +35,7 @@ _MOST_SHORT_LISTS, _BYTES_PER_LIST = 2**16, 8
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
-def write(path: str | os.PathLike, content: Any, beside: str | None = None) -> None:
+def write(path: str | os.PathLike[str], content: Any, beside: str | None = None) -> None:
     """Write plain data to a file, in place of what it held.
 
     Parameters
@@ -62,7 +62,7 @@ def write(path: str | os.PathLike, content: Any, beside: str | None = None) -> N
                 entry.write(array.data.cast("B") if array.size else b"")
 
 
-def read(path: str | os.PathLike) -> Any:
+def read(path: str | os.PathLike[str]) -> Any:
     """The plain data of a file.
 
     Raises
@@ -93,7 +93,7 @@ def read(path: str | os.PathLike) -> Any:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: str | os.PathLike, error: Exception) -> Damaged:
+def _damaged(path: str | os.PathLike[str], error: Exception) -> Damaged:
     return Damaged(
         f"{os.fspath(path)!r} is no file that sklearn_deepfm has written, or it is damaged: "
         f"{error}. Take another copy of it."
@@ -118,7 +118,7 @@ def checked_path(path: Any) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, beside: str | None) -> Iterator[Any]:
+def replacing(path: str | os.PathLike[str], beside: str | None) -> Iterator[Any]:
     """A file to write to, which replaces `path` when the block ends without an error.
 
     Of a symbolic link, it replaces the file to which the link leads, as `open` does.
@@ -149,7 +149,7 @@ def replacing(path: str | os.PathLike, beside: str | None) -> Iterator[Any]:
     _sync(folder)
 
 
-def _mode(path: str | os.PathLike) -> int:
+def _mode(path: str | os.PathLike[str]) -> int:
     """Permissions of the file to replace, or those of any new file."""
     try:
         return os.stat(path).st_mode & 0o777

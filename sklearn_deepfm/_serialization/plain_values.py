@@ -108,7 +108,7 @@ def scalars_of_plain(value: Any, name: str) -> np.ndarray:
     return objects(values, dtype, name)
 
 
-def objects(values: list, dtype: Any, name: str) -> np.ndarray:
+def objects(values: list[Any], dtype: Any, name: str) -> np.ndarray:
     """An array of strings, or of any objects, from a list.
 
     Raises

@@ -15,13 +15,13 @@ from sklearn_deepfm._training.weight_snapshot import WeightSnapshot, to_numpy, t
 _OF_AN_EPOCH = "y_trues_", "y_preds_"  # targets and predictions that EpochScoring gathers
 
 
-def callback_state(callback: Callback, net: NeuralNet) -> dict[str, Any]:
+def callback_state(callback: Callback, net: NeuralNet) -> dict[str, object]:
     """Attributes that a callback has set on itself, without its parameters.
 
     Parameters, classes and functions come back with the callback when the program runs again.
     """
     learned = set(vars(callback)) - set(inspect.signature(type(callback)).parameters)
-    state = {}
+    state: dict[str, object] = {}
     for attribute in sorted(learned - set(_OF_AN_EPOCH)):
         value = getattr(callback, attribute)
         if isinstance(value, type):

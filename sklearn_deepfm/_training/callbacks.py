@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from skorch.utils import noop
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._samples.samples import Samples, SampleSet
 from sklearn_deepfm._training.best_epoch import is_better
 from sklearn_deepfm._training.linear_baseline import FirstOrder
 from sklearn_deepfm._training.progress import progress_callbacks
@@ -181,18 +181,18 @@ class ValidationScore(Callback):
         self.in_scorer_ = False
         self._logits: list[Tensor] = []
 
-    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Forget the logits of the epoch before."""
         self._logits = []
 
     def on_batch_end(  # type: ignore[override]
-        self, net: NeuralNet, *, y_pred: Tensor, training: bool, **kwargs: Any
+        self, net: NeuralNet, *, y_pred: Tensor, training: bool, **kwargs: object
     ) -> None:
         """Keep the logits of a validation batch, if a scorer wants them."""
         if self.scorer is not None and not training:
             self._logits.append(y_pred)
 
-    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Record the score of the epoch that ends."""
         if self.scorer is None:
             score = -net.history[-1, "valid_loss"]
@@ -218,17 +218,18 @@ class BestWeights(Callback):
         self.baselines = baselines
 
     def on_train_begin(  # type: ignore[override]
-        self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
+        self, net: NeuralNet, X: tuple[SampleSet, Samples | None], **kwargs: object
     ) -> None:
         """Start without a best epoch, or with the best of the linear models."""
         self.best_score_ = -np.inf
         self._copy: WeightSnapshot | None = None
         self._is_last = False
         self._beats_baseline: Callable[[Tensor], bool] | None = None
-        if self.baselines:
-            self._try_baselines(net, X[1])
+        valid = X[1]
+        if self.baselines and valid is not None:
+            self._try_baselines(net, valid)
 
-    def _try_baselines(self, net: Any, valid: Samples) -> None:
+    def _try_baselines(self, net: NeuralNet, valid: Samples) -> None:
         """Keep the best of the linear models, whose losses epochs are then compared with."""
         weights = net.module_.state_dict()
         start = WeightSnapshot(weights)
@@ -246,14 +247,14 @@ class BestWeights(Callback):
             start.restore(weights)
         start.close()
 
-    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Copy the weights if the epoch before was the best."""
         if self._is_last:  # copied only now, when the next epoch is about to change them
             self._drop()
             self._copy = WeightSnapshot(net.module_.state_dict())
         self._is_last = False
 
-    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Compare the epoch with the best so far, and record whether it is better."""
         score = net.history[-1, MONITOR]
         # As long as every score is NaN, the last epoch counts as the best.
@@ -266,13 +267,13 @@ class BestWeights(Callback):
             self._drop()
         net.history.record(f"{MONITOR}_best", is_best)
 
-    def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Put the best weights back."""
         if self._copy is not None and not self._is_last:
             self._copy.restore(net.module_.state_dict())
         self._drop()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_copy": None}  # which may hold open files
 
     def _drop(self) -> None:
@@ -284,5 +285,5 @@ class BestWeights(Callback):
 class EpochLog(Callback):
     """Record the learning rate of each epoch."""
 
-    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         net.history.record("learning_rate", net.optimizer_.param_groups[0]["lr"])

@@ -17,8 +17,7 @@ from skorch.callbacks import Callback
 
 from sklearn_deepfm._common.fingerprint import describe
 from sklearn_deepfm._common.user_warning import warn_user
-from sklearn_deepfm._samples.disk_buffer import DiskBuffer
-from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._samples.samples import Samples, SampleSet
 from sklearn_deepfm._serialization import archive
 from sklearn_deepfm._serialization.plain import FORMAT
 from sklearn_deepfm._serialization.plain_values import expect
@@ -91,7 +90,7 @@ class Checkpoint(Callback):
         self._next_write = 0.0
 
     def _read(self) -> dict[str, Any]:
-        content = archive.read(self.path)
+        content: dict[str, Any] = archive.read(self.path)
         is_one = isinstance(content, dict) and content.get(_KEY) == FORMAT
         if not is_one or set(content) != _ENTRIES:
             raise ValueError(
@@ -139,7 +138,7 @@ class Checkpoint(Callback):
                 os.unlink(_beside(self.path, "checkpoint-lock"))
         self._lock.release()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_lock": None, "_params": {}}  # a copy does not hold the lock
 
     @contextlib.contextmanager
@@ -155,9 +154,7 @@ class Checkpoint(Callback):
                 f"checkpoint {self.path!r} is damaged: {said}. Delete it to fit anew."
             ) from error
 
-    def begin(
-        self, train: Samples | DiskBuffer, valid: Samples | None, group: TrainingGroup
-    ) -> int:
+    def begin(self, train: SampleSet, valid: Samples | None, group: TrainingGroup) -> int:
         """Compare rows and parameters with those of the fit that wrote the file, if there is one.
 
         Parameters
@@ -199,11 +196,13 @@ class Checkpoint(Callback):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
-    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(  # type: ignore[override]
+        self, net: NeuralNet, dataset_train: SampleSet, **kwargs: object
+    ) -> None:
         """Resume before the first epoch; write the file before a later one, if it is time."""
         if self._saved is not None:
             with self._saying_damaged():
-                self._resume(net, self._saved, kwargs["dataset_train"])
+                self._resume(net, self._saved, dataset_train)
             self._saved = None
         elif self._writes and len(net.history) > 1 and time.monotonic() >= self._next_write:
             start = time.monotonic()
@@ -221,7 +220,7 @@ class Checkpoint(Callback):
                 f"{len(net.history) - 1}: {error}. Training goes on; the one before is kept.",
             )
 
-    def _resume(self, net: NeuralNet, saved: dict[str, Any], train: Samples | DiskBuffer) -> None:
+    def _resume(self, net: NeuralNet, saved: dict[str, Any], train: SampleSet) -> None:
         """Restore the state of training that was saved before the next epoch began."""
         begun = net.history[-1]
         check_weights(saved["module"])
@@ -250,9 +249,7 @@ def _beside(path: str, what: str) -> str:
     return os.path.join(folder, f".{name}.{what}")
 
 
-def _fingerprint(
-    params: Mapping[str, object], train: Samples | DiskBuffer, valid: Samples | None
-) -> str:
+def _fingerprint(params: Mapping[str, object], train: SampleSet, valid: Samples | None) -> str:
     """Hash of the parameters and rows of a fit."""
     digest = hashlib.blake2b(digest_size=16)
     ignored = {"checkpoint", "verbose"}  # which do not change the model
@@ -268,7 +265,7 @@ def _fingerprint(
     return digest.hexdigest()
 
 
-def _state(net: NeuralNet, own: Checkpoint) -> dict[str, Any]:
+def _state(net: NeuralNet, own: Checkpoint) -> dict[str, object]:
     """State of training as plain data, all but the fit's own generator."""
     state = to_plain(net)
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from skorch import NeuralNet
 from skorch.callbacks import Callback
@@ -51,22 +51,22 @@ class EpochTasks(Callback):
         self._of_fit = of_fit
         self.stopped_ = False
 
-    def on_train_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Begin the task of the fit."""
         self._root.call_on_fit_task_begin(estimator=self._estimator, **self._of_fit)
 
-    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Begin the task of an epoch."""
         self._task = self._root.subcontext(task_name="epoch")
         self._task.call_on_fit_task_begin(estimator=self._estimator, **self._of_fit)
 
-    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """End the task of an epoch; if a callback asks for it, end training as skorch's own do."""
         if self._end(self._task, net):
             self.stopped_ = True
             raise KeyboardInterrupt
 
-    def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """End the task of the fit."""
         self._end(self._root, net)
 

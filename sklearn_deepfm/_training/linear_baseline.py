@@ -1,7 +1,6 @@
 """Linear baselines of a small table: the models that training has to beat."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -9,8 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax
 from sklearn.linear_model import Ridge
 
-from sklearn_deepfm._samples.disk_buffer import DiskBuffer
-from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._samples.samples import Inputs, SampleSet
 from sklearn_deepfm._targets.target import Target
 from sklearn_deepfm._training.weight_snapshot import to_numpy
 
@@ -41,7 +39,7 @@ class FirstOrder(NamedTuple):
 
 
 def linear_baselines(
-    samples: Samples | DiskBuffer, slopes: dict[int, int], target: Target, n_members: int
+    samples: SampleSet, slopes: dict[int, int], target: Target, n_members: int
 ) -> list[FirstOrder]:
     """Fit logistic or ridge regression to the training rows, by penalties of several strengths.
 
@@ -49,7 +47,7 @@ def linear_baselines(
 
     Parameters
     ----------
-    samples : Samples or DiskBuffer
+    samples : SampleSet
         The training rows.
     slopes : dict of int to int
         Position of each numeric field in the index matrix, and the table row of its slope.
@@ -86,7 +84,7 @@ def linear_baselines(
     return baselines
 
 
-def _design(x: Mapping[str, Any], slopes: dict[int, int]) -> tuple[np.ndarray, sparse.csr_array]:
+def _design(x: Inputs, slopes: dict[int, int]) -> tuple[np.ndarray, sparse.csr_array]:
     """Table rows that the samples have, and the factor of each of them in each sample."""
     index = to_numpy(x["index"])
     n_rows, n_columns = index.shape

@@ -1,8 +1,8 @@
 """Losses by the names that targets give them, as torch computes them on logits."""
 
-from typing import Any
-
 from torch import Tensor, nn
+
+from sklearn_deepfm._samples.samples import Inputs
 
 LOSSES: dict[str, type[nn.Module]] = {
     "binary_log_loss": nn.BCEWithLogitsLoss,  # of each logit, so of each label too
@@ -11,7 +11,7 @@ LOSSES: dict[str, type[nn.Module]] = {
 }
 
 
-def losses_of_rows(criterion: nn.Module, logits: Tensor, y: Tensor, x: dict[str, Any]) -> Tensor:
+def losses_of_rows(criterion: nn.Module, logits: Tensor, y: Tensor, x: Inputs) -> Tensor:
     """Weight times loss of each row, (batch, n_members).
 
     The losses of several labels or target columns are summed. Logits are those of members, of
@@ -29,7 +29,7 @@ def losses_of_rows(criterion: nn.Module, logits: Tensor, y: Tensor, x: dict[str,
     return losses
 
 
-def mean_loss(losses: Tensor, x: dict[str, Any]) -> Tensor:
+def mean_loss(losses: Tensor, x: Inputs) -> Tensor:
     """Mean over the rows of a batch, summed over members; weights have mean 1 over all rows.
 
     For one process's part of a batch, it is the share of that part in the mean.

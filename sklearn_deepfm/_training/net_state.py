@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._model.deepfm import table_columns
 from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._serialization.plain_values import Damaged, expect, expect_finite
+from sklearn_deepfm._targets.target import Target
 from sklearn_deepfm._training.losses import LOSSES
 from sklearn_deepfm._training.net import DeepFMNet
 from sklearn_deepfm._training.state import OF_A_MODEL, TO_GO_ON
@@ -47,15 +49,16 @@ def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
 
 
 @own_modes()
-def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
-    """The net of an estimator that already has its fields and target.
+def net_of_plain(
+    plain: Any, net_class: type[DeepFMNet], fields: Fields, target: Target
+) -> DeepFMNet:
+    """The net of an estimator whose fields and target are known.
 
     Raises
     ------
     Damaged
         If the state does not fit such a net.
     """
-    fields, target = estimator._fields, estimator._target
     try:
         module = plain["module"]
         expect(isinstance(plain["settings"]["device"], str), "device")
@@ -63,7 +66,7 @@ def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
         check_weights(plain["weights"])
         check_history(plain["history"])
         _check_sizes(module, plain["weights"], fields, target)
-        net = estimator._net_class(
+        net = net_class(
             criterion=LOSSES[target.loss],
             callbacks=[],
             frequencies=fields.frequencies,
@@ -76,7 +79,7 @@ def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
     return net
 
 
-def check_weights(weights: dict[str, Any]) -> None:
+def check_weights(weights: dict[str, np.ndarray]) -> None:
     """Raise Damaged for weights, or statistics of BatchNorm, that would predict NaN."""
     for name, array in weights.items():
         is_variance = name.endswith("running_var")
@@ -92,7 +95,9 @@ def check_history(history: Any) -> None:
         expect(isinstance(epoch.get("train_loss"), float), "history")
 
 
-def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
+def _check_sizes(
+    module: dict[str, Any], weights: dict[str, np.ndarray], fields: Fields, target: Target
+) -> None:
     """Compare the sizes with those of the weights, before a network of them takes memory."""
     for name in ("n_fields", "n_features", "n_outputs", "n_members", "embed_dim"):
         expect(type(module[name]) is int and module[name] > 0, name)

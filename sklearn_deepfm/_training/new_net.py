@@ -64,6 +64,8 @@ def new_net(
 
 def _pretrained(parameters: Parameters, fields: Fields) -> Pretrained | None:
     """Table rows of the embeddings given; None without any."""
+    if not parameters.pretrained and not parameters.frozen:
+        return None
     if parameters.pretrained and not {"fm", "deep"} & set(parameters.components):
         raise ValueError(
             f"pretrained gives embeddings, which components={parameters.components!r} has none of. "

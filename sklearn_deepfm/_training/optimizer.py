@@ -108,7 +108,7 @@ class RowSparseAdam(torch.optim.Adam):
                 # torch has moved it to the device, and each step would wait to read it there.
                 self.state[table]["step"] = saved["step"].cpu()
 
-    def _step_rows(self, group: dict, touched: TouchedRows) -> None:
+    def _step_rows(self, group: dict[str, Any], touched: TouchedRows) -> None:
         """Update the touched rows of the table, and their state, by the rule of the group."""
         (table,) = group["params"]
         positions, rows = touched.positions, touched.rows
@@ -140,7 +140,7 @@ class RowSparseAdam(torch.optim.Adam):
             tensor.index_copy_(0, positions, values)
 
 
-def _layout_of_state(parameter: Tensor, group: dict) -> dict[str, Any]:
+def _layout_of_state(parameter: Tensor, group: dict[str, Any]) -> dict[str, Any]:
     """Shape and type of each entry of the state of a parameter."""
     n_members, rule = group.get("n_members", 1), group.get("rows")
     state: dict[str, Any] = {"step": ((), torch.float32)}
@@ -167,7 +167,7 @@ def _is_possible(name: str, value: Tensor, step: Tensor) -> bool:
     return bool(is_possible.all())
 
 
-def _add_first_decay(group: dict) -> None:
+def _add_first_decay(group: dict[str, Any]) -> None:
     """Add to the gradient the part of the first columns' penalty that `weight_decay` lacks."""
     table = group["params"][0]
     more = group.get("first_decay", group["weight_decay"]) - group["weight_decay"]
@@ -176,7 +176,9 @@ def _add_first_decay(group: dict) -> None:
         table.grad[:, first].add_(table[:, first], alpha=more)
 
 
-def _unless_frozen(group: dict, positions: Tensor | slice, before: Tensor, new: Tensor) -> Tensor:
+def _unless_frozen(
+    group: dict[str, Any], positions: Tensor | slice, before: Tensor, new: Tensor
+) -> Tensor:
     """The new rows, in which frozen ones have the embeddings from before the step."""
     if group.get("frozen") is None:
         return new
@@ -194,7 +196,7 @@ def _update_adam(
     penalty: Tensor,
     gap: Tensor,
     step: int,
-    group: dict,
+    group: dict[str, Any],
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
 ) -> Tensor:
@@ -220,7 +222,13 @@ def _begin_adagrad(table: Tensor, n_members: int) -> dict[str, Tensor]:
 
 
 def _update_adagrad(
-    rows: Tensor, grad: Tensor, penalty: Tensor, gap: Tensor, step: int, group: dict, sum: Tensor
+    rows: Tensor,
+    grad: Tensor,
+    penalty: Tensor,
+    gap: Tensor,
+    step: int,
+    group: dict[str, Any],
+    sum: Tensor,
 ) -> Tensor:
     """Update the sums of mean squared gradients in place, and return the new rows."""
     # Each step missed adds a square of its own. The square of their sum would be so large that

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from sklearn.metrics import get_scorer, get_scorer_names
@@ -14,7 +14,7 @@ from sklearn_deepfm._targets.target import Target
 MAX_REPEATS = 10**6  # repeated rows that are allowed beyond 100 for each row
 
 
-Scoring: TypeAlias = str | Callable[..., Any]  # the parameter
+Scoring: TypeAlias = str | Callable[..., float]  # the parameter
 Scorer: TypeAlias = Callable[[np.ndarray], float]  # from logits
 
 
@@ -70,7 +70,9 @@ def validation_scorer(scoring: Scoring, valid: Rows | None, target: Target) -> S
     return score
 
 
-def _wants_groups(scorer: Callable[..., Any], scoring: Scoring, groups: np.ndarray | None) -> bool:
+def _wants_groups(
+    scorer: Callable[..., object], scoring: Scoring, groups: np.ndarray | None
+) -> bool:
     """Whether a scorer gets the groups of the rows: it names them, and rows have some.
 
     Raises
@@ -95,12 +97,12 @@ def _named(scoring: Scoring) -> object:
     return repr(scoring) if isinstance(scoring, str) else getattr(scoring, "__name__", scoring)
 
 
-def _parameters_of(scorer: Callable[..., Any]) -> Mapping[str, Parameter]:
+def _parameters_of(scorer: Callable[..., object]) -> Mapping[str, Parameter]:
     """Parameters of a scorer, or of the metric inside it, by name."""
     return signature(getattr(scorer, "_score_func", scorer)).parameters
 
 
-def _takes_weight(scorer: Callable[..., Any]) -> bool:
+def _takes_weight(scorer: Callable[..., object]) -> bool:
     """Whether a scorer, or the metric inside it, has the parameter sample_weight."""
     parameters = _parameters_of(scorer).values()
     return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)

@@ -175,7 +175,8 @@ class WeightAverage:
     def _touched_rows(self) -> tuple[Tensor, ...]:
         """Positions, in parts, of the table rows that any step has touched; no others change."""
         rows = self._last_step.nonzero().squeeze(1)  # type: ignore[union-attr]
-        return rows.split(max(N_AT_ONCE // self._weights[0].shape[1], 1))
+        parts: tuple[Tensor, ...] = rows.split(max(N_AT_ONCE // self._weights[0].shape[1], 1))
+        return parts
 
     @torch.no_grad()
     def _swap(self) -> None:
