@@ -23,6 +23,7 @@ from sklearn_deepfm._common.parameter_rules import (
 from sklearn_deepfm._model.deepfm import COMPONENTS
 from sklearn_deepfm._training.callbacks import is_callback
 from sklearn_deepfm._training.scoring import is_scoring
+from sklearn_deepfm._training.table_rules import TABLE_RULES
 
 LONGEST_SHOWN = 200  # characters of a parameter in a message
 
@@ -90,7 +91,7 @@ class Settings(BaseEstimator):
             one_of(None) | sequence_of(_COLUMN, "a list of column names or positions")
         ),
         "sparse_updates": structural(one_of("auto") | boolean()),
-        "table_optimizer": structural(one_of("adam", "adagrad")),
+        "table_optimizer": structural(one_of(*TABLE_RULES)),
         "ema_epochs": real("[0, inf)"),
         "n_members": structural(integer(1)),
         "precision": one_of("float32", "bfloat16"),

@@ -3,6 +3,7 @@
 import numpy as np
 
 from sklearn_deepfm._samples.rows import FEW_ROWS
+from sklearn_deepfm._training.table_rules import TABLE_RULES
 
 STOPS_FROM = 200  # rows from which on early_stopping="auto" holds rows out
 EMBEDDING_L2_OF_ONE_ROW = 4_000  # divided by the rows of data, times the loss of the base rate
@@ -57,11 +58,11 @@ def penalties(model, n_rows, base_loss):
 
 def is_sparse(model, n_features):
     """Whether a step updates only those rows of the table that its batch touches."""
-    if model.table_optimizer == "adagrad":
+    if TABLE_RULES[model.table_optimizer].needs_sparse:
         if not model.sparse_updates:
             raise ValueError(
-                f"table_optimizer='adagrad' updates the rows of a batch only, which needs "
-                f"sparse_updates=True or 'auto', got {model.sparse_updates!r}."
+                f"table_optimizer={model.table_optimizer!r} updates the rows of a batch only, "
+                f"which needs sparse_updates=True or 'auto', got {model.sparse_updates!r}."
             )
         return True
     if model.sparse_updates != "auto":
