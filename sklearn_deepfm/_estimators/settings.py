@@ -20,7 +20,7 @@ from sklearn_deepfm._common.parameter_rules import (
     sequence_of,
     structural,
 )
-from sklearn_deepfm._model.deepfm import COMPONENTS
+from sklearn_deepfm._model.components import COMPONENTS, in_order
 from sklearn_deepfm._training.callbacks import is_callback
 from sklearn_deepfm._training.scoring import is_scoring
 from sklearn_deepfm._training.table_rules import TABLE_RULES
@@ -66,7 +66,7 @@ class Settings(BaseEstimator):
         "dropout": structural(real("[0, 1)")),
         "batch_norm": structural(boolean()),
         "components": structural(
-            Rule(_are_components, f"a collection of distinct names out of {COMPONENTS}")
+            Rule(_are_components, f"a collection of distinct names out of {(*COMPONENTS,)}")
         ),
         "learning_rate": real("(0, inf)"),
         "embedding_l2": one_of("auto") | _PENALTY,
@@ -221,8 +221,7 @@ def _structural(model):
     """Values of the parameters that the network is built by."""
     names = [name for name, rule in model._rules.items() if rule.is_structural]
     values = {name: getattr(model, name) for name in names}
-    components = tuple(name for name in COMPONENTS if name in model.components)  # sets: no order
-    return {**values, "components": components}
+    return {**values, "components": in_order(model.components)}  # a set has no order
 
 
 def _as_list(value):

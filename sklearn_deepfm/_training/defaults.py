@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sklearn_deepfm._model.components import COMPONENTS
 from sklearn_deepfm._samples.rows import FEW_ROWS
 from sklearn_deepfm._training.table_rules import TABLE_RULES
 
@@ -50,7 +51,8 @@ def penalties(model, n_rows, base_loss):
     embedding_l2, linear_l2 = model.embedding_l2, model.linear_l2
     if embedding_l2 == "auto":
         embedding_l2 = min(EMBEDDING_L2_OF_ONE_ROW * base_loss / n_rows, MOST_EMBEDDING_L2)
-        embedding_l2 *= 1 if "deep" in model.components else WITHOUT_MLP
+        can_scale_up = any(COMPONENTS[name].scales_up for name in model.components)
+        embedding_l2 *= 1 if can_scale_up else WITHOUT_MLP
     if linear_l2 == "auto":
         linear_l2 = LINEAR_SHARE * embedding_l2
     return float(embedding_l2), float(linear_l2)

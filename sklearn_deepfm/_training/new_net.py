@@ -3,7 +3,7 @@
 import numpy as np
 
 from sklearn_deepfm._fields.pretrained import pretrained_rows
-from sklearn_deepfm._model.deepfm import COMPONENTS
+from sklearn_deepfm._model.components import has_part, in_order
 from sklearn_deepfm._targets.classification import MultiLabelTarget
 from sklearn_deepfm._training.defaults import is_sparse
 from sklearn_deepfm._training.devices import device_of
@@ -23,7 +23,7 @@ def new_net(model, fields, target, *, random):
         Gives the seeds of the module and of the order of the rows.
     """
     dims = fields.dims
-    if model.pretrained and not {"fm", "deep"} & set(model.components):
+    if model.pretrained and not has_part(model.components, "embedding"):
         raise ValueError(
             f"pretrained gives embeddings, which components={model.components!r} has none of. Add "
             f"'fm' or 'deep', or leave pretrained out."
@@ -38,7 +38,7 @@ def new_net(model, fields, target, *, random):
         module__dropout=float(model.dropout),
         module__n_outputs=target.n_outputs,
         module__batch_norm=bool(model.batch_norm),
-        module__components=tuple(name for name in COMPONENTS if name in model.components),
+        module__components=in_order(model.components),
         module__slopes=fields.slopes,
         module__sparse=is_sparse(model, int(dims.sum())),
         module__multi_label=isinstance(target, MultiLabelTarget),

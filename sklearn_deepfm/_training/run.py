@@ -3,6 +3,7 @@
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_deepfm._common.user_warning import warn_user
+from sklearn_deepfm._model.components import has_part
 from sklearn_deepfm._training.best_epoch import best_epoch
 from sklearn_deepfm._training.callbacks import copy_callback, training_callbacks
 from sklearn_deepfm._training.defaults import batch_size, patience, penalties
@@ -106,7 +107,8 @@ def _linear_baselines(model, samples, group):
     """The linear models that training has to beat, as the first process has found them."""
     # A penalty that the user has chosen is to be seen in the model; products of embeddings given
     # are not small, and belong to no linear model. Of shards no process has all the rows.
-    is_asked = "linear" in model.components and model.linear_l2 == "auto" and not model.pretrained
+    has_weights = has_part(model.components, "first")
+    is_asked = has_weights and model.linear_l2 == "auto" and not model.pretrained
     if not is_asked or group.has_shards:
         return []
     baselines = []
