@@ -40,6 +40,7 @@ class Network(nn.Module):
 
     n_outputs: int
     n_members: int
+    table: nn.Parameter
     fm_scale: nn.Parameter
     mlps: nn.ModuleList
 
