@@ -53,7 +53,7 @@ def pretrained_rows(
     rows, embeddings = [], []
     for position, frame in positions.items():
         field = fields[position]
-        if not isinstance(field, IndexField):
+        if not field.holds_codes:
             raise ValueError(
                 f"pretrained names column {field.name!r}, which holds numbers: it has no codes to "
                 f"give embeddings to. Leave it out."
@@ -113,11 +113,10 @@ def embedding_frame(fields: Fields, name: str | int, embeddings: np.ndarray) -> 
     """
     position = fields.position(name, "field")
     field = fields[position]
-    if not isinstance(field, IndexField):
+    if not field.holds_codes:
         raise ValueError(
             f"field must name a column of codes, and {field.name!r} holds numbers, which have no "
             f"embedding each."
         )
-    names = field.codes if field.categories is None else field.categories[field.codes]
     rows = fields.offsets[position] + field.rows
-    return pd.DataFrame(embeddings[rows], index=pd.Index(names, name=field.name))
+    return pd.DataFrame(embeddings[rows], index=pd.Index(field.code_names, name=field.name))

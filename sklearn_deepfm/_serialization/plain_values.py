@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+PlainData: TypeAlias = Any
 # The types of Arrow that a file may name: those in which columns of any table are kept.
 _ARROW = {
     str(type_): type_
