@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import singledispatch
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sklearn_deepfm._fields.field import Field
 from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._fields.index_field import UNSEEN_ROW, IndexField
 from sklearn_deepfm._fields.list_field import ListField
@@ -97,7 +97,7 @@ class FieldNodes:
     def local_rows(self, field: IndexField, column: Tensor) -> str:
         """Table row of each cell, counted from the first of the field, int64."""
         if field.categories is not None:
-            return self._rows_of_categories(field, column)
+            return self._rows_of_categories(field, field.categories, column)
         if column.type == STRING or (column.is_list and column.type != INT64):
             raise ValueError(
                 f"Column {field.name!r} held codes in fit, and the input of the ONNX file would "
@@ -106,10 +106,10 @@ class FieldNodes:
             )
         return self._rows_of_numbers(field, column, field.codes, field.rows)
 
-    def _rows_of_categories(self, field: Any, column: Tensor) -> str:
+    def _rows_of_categories(self, field: IndexField, of_type: pd.Index, column: Tensor) -> str:
         # A categorical dtype may name categories that fit saw in no row.
-        rows = field.rows_of_index(field.categories)
-        categories = field.categories[rows != UNSEEN_ROW]
+        rows = field.rows_of_index(of_type)
+        categories = of_type[rows != UNSEEN_ROW]
         rows = rows[rows != UNSEEN_ROW]
         kind = "string" if column.type == STRING else "integer"
         if len(categories):
@@ -133,7 +133,9 @@ class FieldNodes:
         keys = [*categories, self._missing_string]
         return self._graph.look_up(column.name, keys, [*rows, field.missing_row], UNSEEN_ROW)
 
-    def _rows_of_numbers(self, field: Any, column: Tensor, codes: np.ndarray, rows: Any) -> str:
+    def _rows_of_numbers(
+        self, field: IndexField, column: Tensor, codes: np.ndarray, rows: np.ndarray
+    ) -> str:
         # In lists two numbers stand for the filler, whose weight is 0, and for a missing member.
         special = {NAT: UNSEEN_ROW, MISSING_MEMBER: field.missing_row} if column.is_list else {}
         return self._graph.look_up_numbers(
@@ -203,8 +205,19 @@ class FieldNodes:
 
 
 @singledispatch
+def has_weights(field: Field) -> bool:
+    """Whether a further input holds the weights of a field's members: no, if not registered."""
+    return False
+
+
+@has_weights.register
+def _(field: ListField) -> bool:
+    return bool(field.has_weights)
+
+
+@singledispatch
 def add_field(
-    field: Any, nodes: FieldNodes, offset: int, column: Tensor, others: Iterator[Tensor]
+    field: Field, nodes: FieldNodes, offset: int, column: Tensor, others: Iterator[Tensor]
 ) -> None:
     """Add the nodes of one kind of field.
 
@@ -255,7 +268,7 @@ def _wrong_number(columns: list[Tensor], fields: Fields) -> ValueError:
     )
 
 
-def _check_form(field: Any, column: Tensor, *, is_list: bool) -> None:
+def _check_form(field: Field, column: Tensor, *, is_list: bool) -> None:
     """Refuse lists where fit saw single values, and the reverse."""
     if column.is_list == is_list:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -100,9 +99,9 @@ COMPONENT_NODES: dict[str, Callable[[Graph, DeepFM, int, str], str]] = {
 }
 
 
-def _linear_layers(mlp: Any) -> list[tuple[nn.Linear, nn.Module | None]]:
+def _linear_layers(mlp: nn.Module) -> list[tuple[nn.Linear, nn.Module | None]]:
     """Each linear layer with the module behind it, None behind the last one."""
-    layers = list(mlp)
+    layers = list(mlp.children())
     return [
         (layer, layers[i + 1] if i + 1 < len(layers) else None)
         for i, layer in enumerate(layers)

@@ -20,7 +20,7 @@ class ClassTarget(Plain):
         What the user calls them.
     """
 
-    is_class = True
+    kind, is_class, multi_label = "labels", True, False
     mean, scale = 0.0, 1.0  # logits are in their own unit, unlike those of a regression
     _saved = {
         "classes": np.ndarray,
@@ -160,7 +160,7 @@ class MultiLabelTarget(Plain):
         1 where a row has a label, else 0.
     """
 
-    loss = "binary_log_loss"
+    kind, multi_label, loss = "label sets", True, "binary_log_loss"
     is_class = False  # rows with the same labels may be too few to hold out in proportion
     mean, scale = 0.0, 1.0
     _saved = {

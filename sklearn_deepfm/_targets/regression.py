@@ -22,8 +22,8 @@ class RegressionTarget(Plain):
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
     """
 
+    kind, is_class, multi_label = "amount", False, False
     loss = "squared_error"
-    is_class = False
     _saved = {
         "_shape": None,
         "n_outputs": int,

@@ -4,7 +4,6 @@ import numpy as np
 
 from sklearn_deepfm._fields.pretrained import pretrained_rows
 from sklearn_deepfm._model.components import has_part, in_order
-from sklearn_deepfm._targets.classification import MultiLabelTarget
 from sklearn_deepfm._training.defaults import is_sparse
 from sklearn_deepfm._training.devices import device_of
 from sklearn_deepfm._training.losses import LOSSES
@@ -41,7 +40,7 @@ def new_net(model, fields, target, *, random):
         module__components=in_order(model.components),
         module__slopes=fields.slopes,
         module__sparse=is_sparse(model, int(dims.sum())),
-        module__multi_label=isinstance(target, MultiLabelTarget),
+        module__multi_label=target.multi_label,
         module__frozen=None if pretrained is None else pretrained.frozen,
         module__n_members=int(model.n_members),
         module__seed=module_seed,
