@@ -80,7 +80,7 @@ def _converted(
 def _name_inputs(graph: GraphProto, names: list[str]) -> None:
     """Give the inputs the exact names of the columns, which skl2onnx has made identifiers of.
 
-    Any other tensor of the graph that has such a name gets an underscore behind it.
+    Every other tensor of the graph that has such a name gets an underscore behind it.
     """
     new = {entry.name: name for entry, name in zip(graph.input, names, strict=True)}
     others = {name for node in graph.node for name in node.output}

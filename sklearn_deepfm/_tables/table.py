@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import narwhals as nw
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
@@ -28,7 +29,7 @@ from sklearn_deepfm._tables.stream import is_stream
 Table: TypeAlias = pd.DataFrame | nw.DataFrame | np.ndarray
 
 
-def read_table(X: Any, known: Collection[str] = ()) -> Table:
+def read_table(X: object, known: Collection[str] = ()) -> Table:
     """Open a data frame, by narwhals unless it is pandas'; make anything else a 2-D array.
 
     `known` are the columns of a table of Arrow that are features even if they are pandas' index.
@@ -59,7 +60,7 @@ def read_table(X: Any, known: Collection[str] = ()) -> Table:
     return table
 
 
-def refuse_other_containers(X: Any) -> None:
+def refuse_other_containers(X: object) -> None:
     """Refuse containers of columns that are neither a data frame nor a matrix.
 
     Raises
@@ -97,7 +98,7 @@ def refuse_other_containers(X: Any) -> None:
         raise TypeError(f"X must be a data frame or a matrix, got {named(X)}: {advice}.")
 
 
-def refuse_masks(name: str, array: Any) -> None:
+def refuse_masks(name: str, array: object) -> None:
     """Refuse a masked array of which a cell is masked: NumPy would give what is under the mask.
 
     Raises
@@ -113,7 +114,7 @@ def refuse_masks(name: str, array: Any) -> None:
         )
 
 
-def validate_names(estimator: Any, table: Table, *, reset: bool) -> None:
+def validate_names(estimator: BaseEstimator, table: Table, *, reset: bool) -> None:
     """Let scikit-learn learn the names and the number of columns, or compare them with fit's."""
     if not reset and has_columns_of_fit(estimator, table):
         return  # scikit-learn takes a fifth of a millisecond for this comparison
@@ -125,7 +126,7 @@ def validate_names(estimator: Any, table: Table, *, reset: bool) -> None:
     validate_other_names(estimator, native, reset=reset)
 
 
-def validate_other_names(estimator: Any, table: Table, *, reset: bool) -> None:
+def validate_other_names(estimator: BaseEstimator, table: Table, *, reset: bool) -> None:
     """Learn names of columns that are no strings, or compare them with fit's.
 
     scikit-learn looks at strings alone, and takes columns named by numbers in any order.
@@ -157,7 +158,7 @@ def _other_names(table: Table) -> list[str] | None:
     return [str(name) for name in table.columns]
 
 
-def has_columns_of_fit(estimator: Any, table: Table) -> bool:
+def has_columns_of_fit(estimator: BaseEstimator, table: Table) -> bool:
     """Whether names and number of the columns are those that fit saw."""
     names = getattr(estimator, "feature_names_in_", None)
     if isinstance(table, np.ndarray):
