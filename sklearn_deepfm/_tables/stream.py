@@ -156,7 +156,7 @@ def stream_to_fit(X: Dataset | Stream, *others: tuple[str, Names]) -> Stream:
         if no column is left, if two columns have the same name, or if files hold different kinds
         of values in a column.
     """
-    names = (X.dataset if isinstance(X, Stream) else X).schema.names
+    names = _names_in(X)
     taken = {name for parameter, value in others for name in named_columns(parameter, value, names)}
     if isinstance(X, Stream):
         _refuse_features(X, others)
@@ -178,6 +178,11 @@ def stream_to_fit(X: Dataset | Stream, *others: tuple[str, Names]) -> Stream:
         name for parameter, value in others if parameter != "leave_out" for name in as_list(value)
     ]
     return Stream(files.unified([*features, *read]), features, notes=notes)
+
+
+def _names_in(X: Dataset | Stream) -> list[str]:
+    """Names of all columns of the data set, features or not."""
+    return (X.dataset if isinstance(X, Stream) else X).schema.names
 
 
 def _note_of_later(names: Sequence[str]) -> str:
@@ -212,7 +217,7 @@ def stream_like_fitted(
         if files hold different kinds of values in one, or if fit saw a table without names.
     """
     for parameter, value in others:
-        named_columns(parameter, value, (X.dataset if isinstance(X, Stream) else X).schema.names)
+        named_columns(parameter, value, _names_in(X))
     if isinstance(X, Stream):
         return X
     names = getattr(estimator, "feature_names_in_", None)
