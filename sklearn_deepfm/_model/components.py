@@ -88,7 +88,7 @@ class Component:
         """Give the network the parameters of this component, without values; by default none."""
 
     def matrices(self, sizes: Sizes) -> Iterator[tuple[int, ...]]:
-        """Shapes of the parameters of two dimensions that `add` gives, in their order."""
+        """Shapes of the parameters of two dimensions that `add` gives."""
         return iter(())
 
     def reset(self, network: Network, generator: torch.Generator | None) -> None:
