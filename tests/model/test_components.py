@@ -17,7 +17,7 @@ def test_every_component_splits_into_contributions_and_has_nodes():
 def test_matrices_are_those_of_the_module(n_outputs, n_members):
     sizes = Sizes(4, n_outputs, n_members, embed_dim=5, mlp_dims=(7, 6))
     module = DeepFM(
-        4, 9, 5, sizes.mlp_dims, n_outputs=n_outputs, n_members=n_members, batch_norm=True
+        4, 9, 5, sizes.mlp_dims, components=[*COMPONENTS], n_outputs=n_outputs, n_members=n_members
     )
     found = [
         tuple(p.shape) for name, p in module.named_parameters() if p.ndim == 2 and name != "table"
