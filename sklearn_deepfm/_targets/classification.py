@@ -7,6 +7,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn_deepfm._serialization.plain import Plain
 from sklearn_deepfm._serialization.plain_values import expect, expect_ascending, expect_finite
 from sklearn_deepfm._targets.fixed_predictions import FixedClassifier
+from sklearn_deepfm._targets.target import ClassifierTarget
 
 
 class ClassTarget(Plain):
@@ -253,6 +254,10 @@ class MultiLabelTarget(Plain):
 
     def fixed_predictions(self, logits, X):
         return FixedClassifier(self, logits, X)
+
+
+# The kinds that a file may name.
+CLASSIFICATION_TARGETS: tuple[type[ClassifierTarget], ...] = (ClassTarget, MultiLabelTarget)
 
 
 def classification_target(y, classes=None):

@@ -27,10 +27,11 @@ class LabelledRows(Protocol):
 class Target(Protocol):
     """What the network learns, and what its logits mean.
 
-    To add one, write a class with these attributes and methods, enter it into `TARGETS` of
-    ``_targets/target_kinds``, and let an estimator make it (its `_target_class`). A classifier's
-    is a :class:`ClassifierTarget`. It is made of y, checks y on every call of `encode`, and
-    learns from encoded rows in `fit` and `see`.
+    To add one, write a class with these attributes and methods, enter it into
+    `REGRESSION_TARGETS` or `CLASSIFICATION_TARGETS` in its file, and let an estimator make it
+    (its `_target_class`). A classifier's is a :class:`ClassifierTarget`. What it becomes in an
+    ONNX file stands in ``_onnx/targets``. It is made of y, checks y on every call of `encode`,
+    and learns from encoded rows in `fit` and `see`.
 
     Attributes
     ----------

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from sklearn_deepfm._serialization.plain_values import PlainData, expect
-from sklearn_deepfm._targets.classification import ClassTarget, MultiLabelTarget
-from sklearn_deepfm._targets.regression import RegressionTarget
-from sklearn_deepfm._targets.target import ClassifierTarget, Target
+from sklearn_deepfm._targets.classification import CLASSIFICATION_TARGETS
+from sklearn_deepfm._targets.regression import REGRESSION_TARGETS
+from sklearn_deepfm._targets.target import Target
 
-_OF_CLASSIFIERS: tuple[type[ClassifierTarget], ...] = (ClassTarget, MultiLabelTarget)
-_OF_REGRESSORS: tuple[type[Target], ...] = (RegressionTarget,)
-TARGETS = {target.kind: target for target in (*_OF_CLASSIFIERS, *_OF_REGRESSORS)}
+TARGETS: dict[str, type[Target]] = {
+    target.kind: target for target in (*CLASSIFICATION_TARGETS, *REGRESSION_TARGETS)
+}
 
 
 def target_to_plain(target: Target) -> dict[str, PlainData]:
