@@ -55,8 +55,8 @@ def pretrained_rows(
         field = fields[position]
         if not field.holds_codes:
             raise ValueError(
-                f"pretrained names column {field.name!r}, which holds {field.description}: it has no codes to "
-                f"give embeddings to. Leave it out."
+                f"pretrained names column {field.name!r}, which holds {field.description}: it has "
+                f"no codes to give embeddings to. Leave it out."
             )
         local, vectors = _rows_of_frame(field, frame, embed_dim)
         rows.append(fields.offsets[position] + local)
@@ -115,8 +115,8 @@ def embedding_frame(fields: Fields, name: str | int, embeddings: np.ndarray) -> 
     field = fields[position]
     if not field.holds_codes:
         raise ValueError(
-            f"field must name a column of codes, and {field.name!r} holds {field.description}, which "
-            f"have no embedding each."
+            f"field must name a column of codes, and {field.name!r} holds {field.description}, "
+            f"which have no embedding each."
         )
     rows = fields.offsets[position] + field.rows
     return pd.DataFrame(embeddings[rows], index=pd.Index(field.code_names, name=field.name))
