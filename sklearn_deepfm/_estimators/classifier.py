@@ -15,6 +15,7 @@ from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._tables.objects import exact_target
 from sklearn_deepfm._tables.stream import is_stream, stream_to_score
 from sklearn_deepfm._targets.classification import classification_target
+from sklearn_deepfm._targets.target import ClassifierTarget
 from sklearn_deepfm._training.net import DeepFMClassifierNet
 
 # Times weights of rows, which are of these sizes too, it has to fit float64.
@@ -278,6 +279,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     }
     _net_class = DeepFMClassifierNet
     _target_class = staticmethod(classification_target)
+    _target: ClassifierTarget
 
     def __init__(
         self,

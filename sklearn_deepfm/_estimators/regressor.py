@@ -330,7 +330,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
             was; one that a callback breaks off keeps the steps taken.
         """
         with own_modes(), process_group_of(self.distributed, self.device) as group:
-            return self._partial_fit(FitData(X, y, sample_weight), RegressionTarget, group)
+            return self._partial_fit(FitData(X, y, sample_weight), self._target_class, group)
 
     def predict(self, X):
         """Number for each row.

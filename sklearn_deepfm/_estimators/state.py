@@ -7,17 +7,10 @@ from typing import Any, Self
 from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._serialization.plain import check_names, unwrap_state, wrap_state
 from sklearn_deepfm._serialization.plain_values import expect, saying_damaged
-from sklearn_deepfm._targets.classification import ClassTarget, MultiLabelTarget
-from sklearn_deepfm._targets.regression import RegressionTarget
+from sklearn_deepfm._targets.target_kinds import target_of_plain, target_to_plain
 from sklearn_deepfm._training.net import DeepFMNet
 from sklearn_deepfm._training.net_state import net_of_plain, net_to_plain
 
-# These names stand in files: another name would be another format.
-_TARGETS: dict[str, Any] = {
-    "labels": ClassTarget,
-    "label sets": MultiLabelTarget,
-    "amount": RegressionTarget,
-}
 # Attributes that are set by fit, and kept as plain data.
 LEARNED = "_target", "_fields", "_is_index", "_structure", "_split_seed", "_n_seen", "net_"
 
@@ -38,12 +31,10 @@ class EstimatorState:
         if "net_" not in state:
             return wrap_state(state, None)
         learned = {name: state.pop(name) for name in LEARNED}
-        names = {target: name for name, target in _TARGETS.items()}
-        target = learned["_target"]
         return wrap_state(
             state,
             {
-                "target": {"kind": names[type(target)], **target.to_plain()},
+                "target": target_to_plain(learned["_target"]),
                 "fields": learned["_fields"].to_plain(),
                 "is_index": [bool(flag) for flag in learned["_is_index"]],
                 "structure": learned["_structure"],
@@ -63,10 +54,7 @@ class EstimatorState:
         self.__dict__.update(attributes)
         if learned is None:
             return
-        target = dict(learned["target"])
-        kind = target.pop("kind", None)
-        expect(kind in _TARGETS, "target")
-        self._target = _TARGETS[kind].of_plain(target)
+        self._target = target_of_plain(learned["target"])
         self._fields = Fields.of_plain(learned["fields"])
         check_names(attributes, len(self._fields))
         self._is_index = learned["is_index"]

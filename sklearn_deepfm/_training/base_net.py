@@ -31,8 +31,9 @@ class BaseNet(NeuralNet):
         The same for the table's first-order weights.
     weight_decay : float
         The same for the weights of the MLP's layers.
-    table_optimizer : {"adam", "adagrad"}
-        Update rule of the table where a step updates only the table rows of its batch.
+    table_optimizer : str
+        Name of one of `TABLE_RULES`, the update rule of the table where a step updates only the
+        table rows of its batch.
     ema_epochs : float
         Horizon of the moving average of the weights, in epochs; 0 takes the last weights.
     precision : {"float32", "bfloat16"}

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from sklearn_deepfm._model.components import COMPONENTS
 from sklearn_deepfm._samples.rows import FEW_ROWS
 from sklearn_deepfm._training.parameters import Parameters
+from sklearn_deepfm._training.table_rules import TABLE_RULES
 
 STOPS_FROM = 200  # rows from which on early_stopping="auto" holds rows out
 EMBEDDING_L2_OF_ONE_ROW = 4_000  # divided by the rows of data, times the loss of the base rate
@@ -50,7 +52,8 @@ def penalties(parameters: Parameters, n_rows: int, base_loss: float) -> tuple[fl
     embedding_l2, linear_l2 = parameters.embedding_l2, parameters.linear_l2
     if embedding_l2 == "auto":
         embedding_l2 = min(EMBEDDING_L2_OF_ONE_ROW * base_loss / n_rows, MOST_EMBEDDING_L2)
-        embedding_l2 *= 1 if "deep" in parameters.components else WITHOUT_MLP
+        can_scale_up = any(COMPONENTS[name].scales_up for name in parameters.components)
+        embedding_l2 *= 1 if can_scale_up else WITHOUT_MLP
     if linear_l2 == "auto":
         linear_l2 = LINEAR_SHARE * float(embedding_l2)
     return float(embedding_l2), float(linear_l2)
@@ -58,11 +61,11 @@ def penalties(parameters: Parameters, n_rows: int, base_loss: float) -> tuple[fl
 
 def is_sparse(parameters: Parameters, n_features: int) -> bool:
     """Whether a step updates only those rows of the table that its batch touches."""
-    if parameters.table_optimizer == "adagrad":
+    if TABLE_RULES[parameters.table_optimizer].needs_sparse:
         if not parameters.sparse_updates:
             raise ValueError(
-                f"table_optimizer='adagrad' updates the rows of a batch only, which needs "
-                f"sparse_updates=True or 'auto', got {parameters.sparse_updates!r}."
+                f"table_optimizer={parameters.table_optimizer!r} updates the rows of a batch only, "
+                f"which needs sparse_updates=True or 'auto', got {parameters.sparse_updates!r}."
             )
         return True
     if parameters.sparse_updates != "auto":

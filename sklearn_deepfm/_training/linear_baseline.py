@@ -58,10 +58,10 @@ def linear_baselines(
     Returns
     -------
     baselines : list of FirstOrder
-        Empty for more than 16,384 rows or 262,144 weights, and for rows that lack one of several
-        classes.
+        Empty for more than 16,384 rows or 262,144 weights, for rows that lack one of several
+        classes, and for a loss that no linear model here is fitted by.
     """
-    if samples.n_rows_in_all > MOST_ROWS:
+    if samples.n_rows_in_all > MOST_ROWS or target.loss not in _MODELS:
         return []
     x, y = samples.few(MOST_ROWS)
     rows, design = _design(x, slopes)
@@ -112,22 +112,37 @@ def _fit(
     """Weights of shape (n_outputs, n) and bias of shape (n_outputs,) of one member's model."""
     learns = weight > 0
     design, y, weight = design[learns], y[learns], weight[learns] / weight[learns].mean()
-    if target.loss == "squared_error":
-        ridge = Ridge(alpha=strength).fit(design, y, weight)
-        return np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
+    return _MODELS[target.loss](design, y, weight, target, strength)
+
+
+def _ridge(
+    design: sparse.csr_array, y: np.ndarray, weight: np.ndarray, target: Target, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
+    ridge = Ridge(alpha=strength).fit(design, y, weight)
+    return np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
+
+
+def _logistic(
+    design: sparse.csr_array, y: np.ndarray, weight: np.ndarray, target: Target, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
+    is_softmax = target.loss == "log_loss"
     start = np.zeros((design.shape[1] + 1, target.n_outputs))
     start[-1] = target.initial_bias
-    y = np.eye(target.n_outputs)[y] if target.loss == "log_loss" else y.reshape(len(y), -1)
+    y = np.eye(target.n_outputs)[y] if is_softmax else y.reshape(len(y), -1)
     found = minimize(
         _logistic_loss,
         start.ravel(),
-        (design, y, weight, target.loss == "log_loss", strength),
+        (design, y, weight, is_softmax, strength),
         method="L-BFGS-B",
         jac=True,
         options={"maxiter": MOST_ITERATIONS, "gtol": 1e-3},
     )
     weights: np.ndarray = found.x.reshape(start.shape)
     return weights[:-1].T, weights[-1]
+
+
+# By the names of losses.
+_MODELS = {"squared_error": _ridge, "log_loss": _logistic, "binary_log_loss": _logistic}
 
 
 def _logistic_loss(

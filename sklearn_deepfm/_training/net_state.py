@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import torch
 
 from sklearn_deepfm._fields.fields import Fields
-from sklearn_deepfm._model.deepfm import table_columns
+from sklearn_deepfm._model.components import COMPONENTS, Sizes, in_order, table_columns
 from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._serialization.plain_values import Damaged, expect, expect_finite
 from sklearn_deepfm._targets.target import Target
@@ -105,20 +105,18 @@ def _check_sizes(
     expect(module["n_features"] == fields.dims.sum(), "n_features")
     expect(module["n_outputs"] == target.n_outputs, "n_outputs")
     expect(module["slopes"] == fields.slopes, "slopes")
-    components, embed_dim = set(module["components"]), module["embed_dim"]
-    n_logits = module["n_members"] * module["n_outputs"]
-    width = sum(table_columns(components, module["n_outputs"], embed_dim, module["n_members"]))
-    expect(weights["bias"].shape == (n_logits,), "n_members")
+    components = in_order(module["components"])
+    sizes = Sizes(*(module[name] for name in Sizes._fields))
+    width = sum(table_columns(components, sizes.n_outputs, sizes.embed_dim, sizes.n_members))
+    expect(weights["bias"].shape == (sizes.n_members * sizes.n_outputs,), "n_members")
     expect(weights["table"].shape == (module["n_features"], width), "embed_dim")
-    if "fm" in components and module["n_outputs"] > 1:
-        expect(weights["fm_scale"].shape == (n_logits, embed_dim), "embed_dim")
-    if "deep" in components:
-        # The matrices of the MLPs come last among the weights, each of shape (out, in).
-        dims = [module["n_fields"] * embed_dim, *module["mlp_dims"], module["n_outputs"]]
-        n_layers = module["n_members"] * (len(dims) - 1)
-        layers = [weight.shape[::-1] for weight in weights.values() if weight.ndim == 2][-n_layers:]
-        expect(len(layers) == n_layers, "mlp_dims")
-        expect(layers == [*pairwise(dims)] * module["n_members"], "mlp_dims")
+    left = Counter(w.shape for name, w in weights.items() if w.ndim == 2 and name != "table")
+    for name in components:
+        # One by one: of sizes from a damaged file there may be more than memory holds.
+        for shape in COMPONENTS[name].matrices(sizes):
+            expect(left[shape] > 0, "mlp_dims")
+            left[shape] -= 1
+    expect(left.total() == 0, "mlp_dims")
 
 
 def _trained_state(plain: dict[str, Any], net: DeepFMNet) -> dict[str, Any]:

@@ -4,8 +4,7 @@ import numpy as np
 
 from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._fields.pretrained import Pretrained, pretrained_rows
-from sklearn_deepfm._model.deepfm import COMPONENTS
-from sklearn_deepfm._targets.classification import MultiLabelTarget
+from sklearn_deepfm._model.components import has_part, in_order
 from sklearn_deepfm._targets.target import Target
 from sklearn_deepfm._training.defaults import is_sparse
 from sklearn_deepfm._training.devices import device_of
@@ -44,10 +43,10 @@ def new_net(
         module__dropout=float(parameters.dropout),
         module__n_outputs=target.n_outputs,
         module__batch_norm=bool(parameters.batch_norm),
-        module__components=tuple(name for name in COMPONENTS if name in parameters.components),
+        module__components=in_order(parameters.components),
         module__slopes=fields.slopes,
         module__sparse=is_sparse(parameters, int(dims.sum())),
-        module__multi_label=isinstance(target, MultiLabelTarget),
+        module__multi_label=target.multi_label,
         module__frozen=None if pretrained is None else pretrained.frozen,
         module__n_members=int(parameters.n_members),
         module__seed=module_seed,
@@ -66,7 +65,7 @@ def _pretrained(parameters: Parameters, fields: Fields) -> Pretrained | None:
     """Table rows of the embeddings given; None without any."""
     if not parameters.pretrained and not parameters.frozen:
         return None
-    if parameters.pretrained and not {"fm", "deep"} & set(parameters.components):
+    if parameters.pretrained and not has_part(parameters.components, "embedding"):
         raise ValueError(
             f"pretrained gives embeddings, which components={parameters.components!r} has none of. "
             f"Add 'fm' or 'deep', or leave pretrained out."

@@ -12,6 +12,7 @@ import torch
 from sklearn_deepfm._training.devices import device_of
 from sklearn_deepfm._training.net import DeepFMNet
 from sklearn_deepfm._training.parameters import Parameters
+from sklearn_deepfm._training.table_rules import TABLE_RULES
 
 FLOAT = 4  # bytes
 USABLE = 0.8  # share of the free memory that a smaller model may take
@@ -101,18 +102,28 @@ def memory_message(
         width = (room - batch) / (sizes.n_features * per_row) - sizes.n_outputs
     text = f"{text} {_lower('embed_dim', dim, None if width is None else int(width))}"
     text += " Or give rare categories one code, by min_frequency or max_categories of the encoder"
-    if parameters.table_optimizer == "adam":
-        text += "; table_optimizer='adagrad' keeps a number per code, Adam two per weight"
+    text += _leaner_rule(parameters.table_optimizer)
     return f"{text}. A network that goes on keeps its size: fit a clone." if goes_on else f"{text}."
 
 
 def _copies(parameters: Parameters) -> int:
     """Number of arrays as large as the table.
 
-    Always the table, its gradient or scratch memory, and the copy of an epoch's weights; Adam has
-    two moments, and the average of the weights is one more.
+    Always the table, its gradient or scratch memory, and the copy of an epoch's weights; the rule
+    of the table has its state, and the average of the weights is one more.
     """
-    return 3 + (2 if parameters.table_optimizer == "adam" else 0) + (parameters.ema_epochs > 0)
+    state = TABLE_RULES[parameters.table_optimizer].numbers_per_weight
+    return 3 + state + (parameters.ema_epochs > 0)
+
+
+def _leaner_rule(name: str) -> str:
+    """Advice to take the rule of the table that keeps least, if another one keeps less."""
+    own = TABLE_RULES[name]
+    leanest = min(TABLE_RULES, key=lambda other: TABLE_RULES[other].numbers_per_weight)
+    rule = TABLE_RULES[leanest]
+    if rule.numbers_per_weight == own.numbers_per_weight:
+        return ""
+    return f"; table_optimizer={leanest!r} keeps {rule.keeps}, {name!r} {own.keeps}"
 
 
 def _lower(name: str, now: int, fitting: int | None) -> str:

@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_deepfm._common.user_warning import warn_user
 from sklearn_deepfm._fields.fields import Fields
+from sklearn_deepfm._model.components import has_part
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Samples
 from sklearn_deepfm._targets.target import Target
@@ -167,7 +168,8 @@ def _baselines(
     # are not small, and belong to no linear model. Of shards no process has all the rows.
     is_new = not learner.net.initialized_
     is_chosen = parameters.linear_l2 != "auto" or bool(parameters.pretrained)
-    is_asked = "linear" in parameters.components and rows.scorer is None and not is_chosen
+    has_weights = has_part(parameters.components, "first")
+    is_asked = has_weights and rows.scorer is None and not is_chosen
     if not is_new or not is_asked or group.has_shards:
         return []
     baselines: list[FirstOrder] = []
