@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Self
 
 from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._serialization.plain import check_names, unwrap_state, wrap_state
-from sklearn_deepfm._serialization.plain_values import expect, saying_damaged
+from sklearn_deepfm._serialization.plain_values import PlainData, expect, saying_damaged
 from sklearn_deepfm._targets.target_kinds import target_of_plain, target_to_plain
 from sklearn_deepfm._training.net import DeepFMNet
 from sklearn_deepfm._training.net_state import net_of_plain, net_to_plain
@@ -26,7 +26,7 @@ class EstimatorState:
         new.__dict__.update(self.__dict__)
         return new
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, PlainData]:
         state = dict(self.__dict__)
         if "net_" not in state:
             return wrap_state(state, None)
@@ -44,11 +44,11 @@ class EstimatorState:
             },
         )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, PlainData]) -> None:
         with saying_damaged(f"This {type(self).__name__}"):
             self._load_state(state)
 
-    def _load_state(self, state: dict[str, Any]) -> None:
+    def _load_state(self, state: dict[str, PlainData]) -> None:
         """Take a state; any error says that it is damaged."""
         attributes, learned = unwrap_state(self, state)
         self.__dict__.update(attributes)

@@ -116,7 +116,7 @@ def scalars_of_plain(value: PlainData, name: str) -> np.ndarray:
     return objects(values, dtype, name)
 
 
-def objects(values: list, dtype: PlainData, name: str) -> np.ndarray:
+def objects(values: list[PlainData], dtype: PlainData, name: str) -> np.ndarray:
     """An array of strings, or of any objects, from a list.
 
     Raises

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 from numbers import Real
-from typing import Any
 
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._serialization.plain_values import PlainData, expect
 from sklearn_deepfm._training.weight_snapshot import WeightSnapshot, to_numpy, to_torch
 
 _OF_AN_EPOCH = "y_trues_", "y_preds_"  # targets and predictions that EpochScoring gathers
@@ -36,7 +35,7 @@ def callback_state(callback: Callback, net: NeuralNet) -> dict[str, object]:
     return state
 
 
-def load_callback(callback: Callback, state: dict[str, Any], net: NeuralNet) -> None:
+def load_callback(callback: Callback, state: dict[str, PlainData], net: NeuralNet) -> None:
     """Give a callback the attributes that `callback_state` has returned.
 
     Raises

@@ -20,7 +20,7 @@ from sklearn_deepfm._common.user_warning import warn_user
 from sklearn_deepfm._samples.samples import Samples, SampleSet
 from sklearn_deepfm._serialization import archive
 from sklearn_deepfm._serialization.plain import FORMAT
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._serialization.plain_values import PlainData, expect
 from sklearn_deepfm._training.callback_state import callback_state, load_callback
 from sklearn_deepfm._training.net_state import check_history, check_weights
 from sklearn_deepfm._training.state import PARTS, load_plain, to_plain
@@ -89,8 +89,8 @@ class Checkpoint(Callback):
         self._random = random.get_state(legacy=True)
         self._next_write = 0.0
 
-    def _read(self) -> dict[str, Any]:
-        content: dict[str, Any] = archive.read(self.path)
+    def _read(self) -> dict[str, PlainData]:
+        content: dict[str, PlainData] = archive.read(self.path)
         is_one = isinstance(content, dict) and content.get(_KEY) == FORMAT
         if not is_one or set(content) != _ENTRIES:
             raise ValueError(
@@ -220,7 +220,7 @@ class Checkpoint(Callback):
                 f"{len(net.history) - 1}: {error}. Training goes on; the one before is kept.",
             )
 
-    def _resume(self, net: NeuralNet, saved: dict[str, Any], train: SampleSet) -> None:
+    def _resume(self, net: NeuralNet, saved: dict[str, PlainData], train: SampleSet) -> None:
         """Restore the state of training that was saved before the next epoch began."""
         begun = net.history[-1]
         check_weights(saved["module"])
@@ -232,7 +232,7 @@ class Checkpoint(Callback):
                 load_callback(callback, saved["callbacks"][name], net)
 
 
-def _checked(state: Any) -> tuple[str, np.ndarray, int, int, float]:
+def _checked(state: PlainData) -> tuple[str, np.ndarray, int, int, float]:
     """The state of a RandomState, checked, since NumPy 1 reads any without a check."""
     expect(isinstance(state, tuple) and len(state) == 5, "random")
     name, key, position, has_gauss, gauss = state

@@ -11,12 +11,13 @@ LOSSES: dict[str, type[nn.Module]] = {
 }
 
 
-def losses_of_rows(criterion: nn.Module, logits: Tensor, y: Tensor, x: Inputs) -> Tensor:
+def losses_of_rows(criterion: nn.Module, logits: Tensor, y: Tensor | None, x: Inputs) -> Tensor:
     """Weight times loss of each row, (batch, n_members).
 
     The losses of several labels or target columns are summed. Logits are those of members, of
     shape (batch, n_members, n_outputs), or of shape (batch, n_outputs).
     """
+    assert y is not None  # rows without a target are predicted alone
     n_members = logits.shape[1] if logits.ndim == 3 else 1
     logits = logits.reshape(-1, logits.shape[-1])
     y = y if n_members == 1 else y.repeat_interleave(n_members, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ import torch
 from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._model.components import COMPONENTS, Sizes, in_order, table_columns
 from sklearn_deepfm._model.torch_modes import own_modes
-from sklearn_deepfm._serialization.plain_values import Damaged, expect, expect_finite
+from sklearn_deepfm._serialization.plain_values import Damaged, PlainData, expect, expect_finite
 from sklearn_deepfm._targets.target import Target
 from sklearn_deepfm._training.losses import LOSSES
 from sklearn_deepfm._training.net import DeepFMNet
@@ -35,7 +34,7 @@ SETTINGS = (
 _IN_FILES = {"module": "weights"}  # names of parts in files, where they are others
 
 
-def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
+def net_to_plain(net: DeepFMNet) -> dict[str, PlainData]:
     """State of a net, without what follows from the fields and the target of its estimator."""
     state = net.__getstate__()
     trained = state["trained"]
@@ -50,7 +49,7 @@ def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
 
 @own_modes()
 def net_of_plain(
-    plain: Any, net_class: type[DeepFMNet], fields: Fields, target: Target
+    plain: PlainData, net_class: type[DeepFMNet], fields: Fields, target: Target
 ) -> DeepFMNet:
     """The net of an estimator whose fields and target are known.
 
@@ -87,7 +86,7 @@ def check_weights(weights: dict[str, np.ndarray]) -> None:
         expect_finite(array, name, array.shape, least=0 if is_variance else -np.inf)
 
 
-def check_history(history: Any) -> None:
+def check_history(history: PlainData) -> None:
     """Raise Damaged unless each entry has the number of its epoch, and a training loss."""
     expect(isinstance(history, list), "history")
     for number, epoch in enumerate(history, 1):
@@ -96,7 +95,7 @@ def check_history(history: Any) -> None:
 
 
 def _check_sizes(
-    module: dict[str, Any], weights: dict[str, np.ndarray], fields: Fields, target: Target
+    module: dict[str, PlainData], weights: dict[str, np.ndarray], fields: Fields, target: Target
 ) -> None:
     """Compare the sizes with those of the weights, before a network of them takes memory."""
     for name in ("n_fields", "n_features", "n_outputs", "n_members", "embed_dim"):
@@ -119,7 +118,7 @@ def _check_sizes(
     expect(left.total() == 0, "mlp_dims")
 
 
-def _trained_state(plain: dict[str, Any], net: DeepFMNet) -> dict[str, Any]:
+def _trained_state(plain: dict[str, PlainData], net: DeepFMNet) -> dict[str, PlainData]:
     """Entries of the pickle of a trained net besides its parameters."""
     names = TO_GO_ON if net.keep_optimizer else OF_A_MODEL
     return {
@@ -129,5 +128,5 @@ def _trained_state(plain: dict[str, Any], net: DeepFMNet) -> dict[str, Any]:
     }
 
 
-def _without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+def _without_prefix(state: dict[str, PlainData], prefix: str) -> dict[str, PlainData]:
     return {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}

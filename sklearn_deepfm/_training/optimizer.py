@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from sklearn_deepfm._model.touched_rows import TouchedRows, zeros
-from sklearn_deepfm._training.table_rules import TABLE_RULES, RowStep
+from sklearn_deepfm._serialization.plain_values import PlainData
+from sklearn_deepfm._training.table_rules import TABLE_RULES, Group, RowStep
 
 
 class RowSparseAdam(torch.optim.Adam):
@@ -76,7 +77,7 @@ class RowSparseAdam(torch.optim.Adam):
             table.copy_(_unless_frozen(group, slice(None), before, table))
         return loss
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: PlainData) -> None:
         """Load a state, with `step` and `last_step` of the types that a step needs.
 
         Raises
@@ -110,7 +111,7 @@ class RowSparseAdam(torch.optim.Adam):
                 # torch has moved it to the device, and each step would wait to read it there.
                 self.state[table]["step"] = saved["step"].cpu()
 
-    def _step_rows(self, group: dict, touched: TouchedRows) -> None:
+    def _step_rows(self, group: Group, touched: TouchedRows) -> None:
         """Update the touched rows of the table, and their state, by the rule of the group."""
         (table,) = group["params"]
         positions, rows = touched.positions, touched.rows
@@ -143,7 +144,7 @@ class RowSparseAdam(torch.optim.Adam):
             tensor.index_copy_(0, positions, values)
 
 
-def _layout_of_state(parameter: Tensor, group: dict) -> dict[str, Any]:
+def _layout_of_state(parameter: Tensor, group: Group) -> dict[str, Any]:
     """Shape and type of each entry of the state of a parameter."""
     state: dict[str, Any] = {"step": ((), torch.float32)}
     if not group.get("rows"):
@@ -170,7 +171,7 @@ def _is_possible(value: Tensor, step: Tensor, is_last_step: bool, is_signed: boo
     return bool(is_possible.all())
 
 
-def _add_first_decay(group: dict) -> None:
+def _add_first_decay(group: Group) -> None:
     """Add to the gradient the part of the first columns' penalty that `weight_decay` lacks."""
     table = group["params"][0]
     more = group.get("first_decay", group["weight_decay"]) - group["weight_decay"]
@@ -179,7 +180,7 @@ def _add_first_decay(group: dict) -> None:
         table.grad[:, first].add_(table[:, first], alpha=more)
 
 
-def _unless_frozen(group: dict, positions: Tensor | slice, before: Tensor, new: Tensor) -> Tensor:
+def _unless_frozen(group: Group, positions: Tensor | slice, before: Tensor, new: Tensor) -> Tensor:
     """The new rows, in which frozen ones have the embeddings from before the step."""
     if group.get("frozen") is None:
         return new

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 ADAGRAD_RATE = 50  # times Adam's learning rate, since Adagrad's steps shrink as it goes on
 LONGEST_MEMORY = 200  # steps after which less than 1e-9 of a first moment is left
+
+Group: TypeAlias = dict[str, Any]  # a parameter group of an optimizer of torch
 
 
 class RowStep(NamedTuple):
@@ -36,7 +38,7 @@ class RowStep(NamedTuple):
     penalty: Tensor
     gap: Tensor
     step: int
-    group: dict[str, Any]
+    group: Group
 
 
 class TableRule(Protocol):
