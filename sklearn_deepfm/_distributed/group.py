@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import sklearn
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from sklearn_deepfm._common.fingerprint import describe, fingerprint
 from sklearn_deepfm._distributed.processes import Processes, join_processes
+from sklearn_deepfm._model.deepfm import DeepFM
 from sklearn_deepfm._model.touched_rows import DistinctRows, TouchedRows
-from sklearn_deepfm._samples.samples import Batch, Batches, Samples, batch_rows
-from sklearn_deepfm._training.training_group import ALONE, Stopped, TrainingGroup
+from sklearn_deepfm._samples.disk_buffer import DiskBuffer
+from sklearn_deepfm._samples.samples import Batch, Batches, Inputs, Samples, SampleSet, batch_rows
+from sklearn_deepfm._training.training_group import (
+    ALONE,
+    NetInTraining,
+    Shared,
+    Stopped,
+    TrainingGroup,
+    Value,
+)
 
 SHARDS = "shards"  # value of `distributed` with which each process has rows of its own
 _MAY_DIFFER = {"checkpoint", "device", "verbose"}  # parameters that each process may set
@@ -33,47 +42,43 @@ class ProcessGroup(Processes, TrainingGroup):
         Whether each process has rows of its own; else all have the same rows.
     """
 
-    def __init__(self, group: Any = None, has_shards: bool = False) -> None:
+    def __init__(self, group: dist.ProcessGroup | None = None, has_shards: bool = False) -> None:
         super().__init__(group)
         self.has_shards = has_shards
         self.takes_part = True  # whether this process has a row of the current batch
         self._distinct = DistinctRows()
 
-    def of_shards(self, step: str, value: Any) -> list[Any]:
+    def of_shards(self, step: str, value: Value) -> list[Value]:
         """Values that cover all rows: one of each process if they have shards, else this one."""
         return self.exchange(step, value) if self.has_shards else [value]
 
     # Before, between and after epochs
 
-    def begin(self, estimator: Any, random: np.random.RandomState) -> None:
+    def begin(self, kind: str, params: Mapping[str, object], random: np.random.RandomState) -> None:
         """Compare parameters and versions, and give all the random state of the first process."""
         if self.size == 1:
             return
-        params = estimator.get_params(deep=False)
         compared = {name: describe(params[name]) for name in params if name not in _MAY_DIFFER}
-        kind = {"the estimator": type(estimator).__name__}
-        self.compare("parameters", {**kind, **compared, **_versions()})
+        self.compare("parameters", {"the estimator": kind, **compared, **_versions()})
         # With random_state=None each process would draw seeds of its own.
         random.set_state(self.of_first("seed", random.get_state(legacy=True)))
 
-    def begin_training(self, estimator: Any, train: Samples, valid: Samples | None) -> None:
+    def begin_training(self, shared: Shared) -> None:
         """Compare rows, fields and weights, after which no process may refuse the fit any more."""
-        net = estimator.net_
-        net.group = self
         if self.size == 1:
             return
         parts = {
-            "training rows": None if self.has_shards else _fingerprints(train),
-            "validation rows": None if valid is None else _fingerprints(valid),
-            "fields": estimator._fields.to_plain(),
-            "target": estimator._target.to_plain(),
-            "weights": _sums_of(net.module_) if net.initialized_ else None,
+            "training rows": None if self.has_shards else _fingerprints(shared.train),
+            "validation rows": None if shared.valid is None else _fingerprints(shared.valid),
+            "fields": shared.fields.to_plain(),
+            "target": shared.target.to_plain(),
+            "weights": None if shared.module is None else _sums_of(shared.module),
         }
         self.compare("rows", {name: fingerprint(part) for name, part in parts.items()})
         # From here on the others wait for sums of tensors, which cannot tell of a refusal.
         self.can_refuse = False
 
-    def agree(self, net: Any, stops: bool) -> None:
+    def agree(self, net: NetInTraining, stops: bool) -> None:
         """End an epoch with the history and learning rate of the first process in all of them.
 
         Raises
@@ -116,7 +121,7 @@ class ProcessGroup(Processes, TrainingGroup):
     # In each step
 
     def merge(
-        self, module: Any, loss: Tensor, touched: TouchedRows | None
+        self, module: DeepFM, loss: Tensor, touched: TouchedRows | None
     ) -> tuple[Tensor, TouchedRows | None]:
         """Sum the gradients, and the parts of a loss, over the processes.
 
@@ -126,11 +131,13 @@ class ProcessGroup(Processes, TrainingGroup):
         touched : TouchedRows or None
             The table rows that any process touched.
         """
-        parameters = [p for p in module.parameters() if p.grad is not None]
+        parameters: list[Tensor] = [p for p in module.parameters() if p.grad is not None]
         if touched is not None:
             touched = self._join_touched(module.table.detach(), touched)
             parameters.append(touched.rows)
-        loss, *grads = self.add_up([loss.detach(), *(p.grad for p in parameters)])
+        loss, *grads = self.add_up(
+            [loss.detach(), *(p.grad for p in parameters if p.grad is not None)]
+        )
         for parameter, grad in zip(parameters, grads, strict=True):
             parameter.grad = grad
         return loss, touched
@@ -143,7 +150,8 @@ class ProcessGroup(Processes, TrainingGroup):
         positions, slot = self._distinct.in_order(len(table), torch.cat(parts))
         own = slot.split([len(part) for part in parts])[self.rank]
         rows = table.index_select(0, positions).requires_grad_()
-        gradient: Any = touched.rows.grad
+        gradient = touched.rows.grad
+        assert gradient is not None  # of the backward before
         rows.grad = torch.zeros_like(rows).index_add_(0, own, gradient[:n])
         return TouchedRows(positions, rows)
 
@@ -172,7 +180,7 @@ class ProcessGroup(Processes, TrainingGroup):
         """Positions of this process's part of `n` rows."""
         return slice(self.rank * n // self.size, (self.rank + 1) * n // self.size)
 
-    def shares_of(self, batches: Batches) -> Shares:
+    def shares_of(self, batches: Batches[Samples] | Batches[DiskBuffer]) -> Shares:
         """Part of this process in each training batch."""
         return Shares(batches, self)
 
@@ -183,7 +191,7 @@ class ProcessGroup(Processes, TrainingGroup):
         for tensor, total in zip(tensors, self.add_up(tensors), strict=True):
             tensor.copy_(total / self.size)
 
-    def reseed(self, net: Any) -> None:
+    def reseed(self, net: NetInTraining) -> None:
         """Seed dropout for the epoch that begins, differently in each process.
 
         The seed follows from the number of the epoch, so that a fit resumed from a checkpoint
@@ -200,20 +208,20 @@ class ProcessGroup(Processes, TrainingGroup):
 
 
 @contextlib.contextmanager
-def process_group_of(estimator: Any) -> Iterator[TrainingGroup]:
-    """The processes that fit an estimator together; ALONE unless it is `distributed`.
+def process_group_of(distributed: bool | str, device: str) -> Iterator[TrainingGroup]:
+    """The processes that fit an estimator together; ALONE unless `distributed` asks for others.
 
     However a process leaves this context, no other one goes on waiting for it.
     """
-    has_shards = isinstance(estimator.distributed, str) and estimator.distributed == SHARDS
-    is_asked = isinstance(estimator.distributed, bool | np.bool_) and estimator.distributed
+    has_shards = isinstance(distributed, str) and distributed == SHARDS
+    is_asked = isinstance(distributed, bool | np.bool_) and distributed
     if not has_shards and not is_asked:  # the fit refuses any other value
         yield ALONE
         return
-    group = ProcessGroup(join_processes(estimator.device, estimator.distributed), has_shards)
+    group = ProcessGroup(join_processes(device, distributed), has_shards)
     try:
         yield group
-        group.exchange("end")
+        group.exchange("end", None)
     except Exception as error:
         group.refuse(error)
         raise
@@ -231,7 +239,9 @@ class Shares:
     group : ProcessGroup
     """
 
-    def __init__(self, batches: Any, group: ProcessGroup) -> None:
+    def __init__(
+        self, batches: Batches[Samples] | Batches[DiskBuffer], group: ProcessGroup
+    ) -> None:
         self.samples = batches.samples
         self._batches, self._group = batches, group
 
@@ -256,7 +266,7 @@ class Shares:
             return bool(self.samples.n_rows_in_all >= 2 * len(self))
         return len(self.samples) >= 2 * len(self) * self._group.size
 
-    def few(self, n: int) -> dict[str, Any]:
+    def few(self, n: int) -> Inputs:
         """Inputs of up to `n` rows, of which each process takes its part."""
         batch: Batch = self.samples.few(n)
         return (batch if self._group.has_shards else self._group.part_of(batch))[0]
@@ -274,7 +284,7 @@ def _sums_of(module: nn.Module) -> list[float]:
     return [float(tensor.sum(dtype=torch.float64)) for tensor in module.state_dict().values()]
 
 
-def _fingerprints(samples: Samples) -> list[str]:
+def _fingerprints(samples: SampleSet) -> list[str]:
     """Fingerprints of the chunks of some samples."""
     return [
         fingerprint({name: t.cpu().numpy() for name, t in chunk.named_tensors().items()})

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 TIMEOUT = "SKLEARN_DEEPFM_TIMEOUT"  # environment variable: seconds to wait for each other
 _DEFAULT_TIMEOUT, _MOST_SECONDS = "600", 10**7
@@ -38,7 +40,7 @@ class Processes:
         Whether the others wait for a message of this one, which may be that it refuses.
     """
 
-    def __init__(self, group: Any = None) -> None:
+    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
         self._group = group
         self.rank = 0 if group is None else dist.get_rank(group)
         self.size = 1 if group is None else dist.get_world_size(group)
@@ -46,7 +48,7 @@ class Processes:
 
     # Objects
 
-    def exchange(self, step: str, value: Any = None) -> list[Any]:
+    def exchange(self, step: str, value: Value) -> list[Value]:
         """The values that the processes give at a step, in the order of ranks.
 
         Raises
@@ -56,7 +58,7 @@ class Processes:
         """
         if self.size == 1:
             return [value]
-        given: list[Any] = [None] * self.size
+        given: list[tuple[str, Value]] = [(step, value)] * self.size
         with self._explained():
             dist.all_gather_object(given, (step, value), group=self._group)
         for rank, (at, said) in enumerate(given):
@@ -74,16 +76,16 @@ class Processes:
             )
         return [said for _, said in given]
 
-    def of_first(self, step: str, value: Any) -> Any:
+    def of_first(self, step: str, value: Value) -> Value:
         """The value that the first process gives at a step."""
-        self.exchange(step)  # raises if another process refuses or is at another step
+        self.exchange(step, None)  # raises if another process refuses or is at another step
         given = [value]
         if self.size > 1:
             with self._explained():
                 dist.broadcast_object_list(given, 0, group=self._group)
         return given[0]
 
-    def compare(self, step: str, facts: dict[str, Any]) -> None:
+    def compare(self, step: str, facts: Mapping[str, object]) -> None:
         """Make sure that facts are the same in all processes.
 
         Raises
@@ -180,7 +182,7 @@ class _Sum(torch.autograd.Function):
         return processes.add_up([tensor])[0]
 
     @staticmethod
-    def backward(context: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(context: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         return context.processes.add_up([grad])[0], None
 
 
@@ -205,7 +207,7 @@ def timeout() -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def join_processes(device: Any, asked: Any = True) -> Any:
+def join_processes(device: str, asked: bool | str = True) -> dist.ProcessGroup:
     """Make a group of the processes of torchrun, which they can leave and stay in all others.
 
     Parameters
@@ -233,7 +235,8 @@ def join_processes(device: Any, asked: Any = True) -> Any:
     try:
         if not dist.is_initialized():
             dist.init_process_group(backend, timeout=timeout())
-        return dist.new_group(backend=backend, timeout=timeout())
+        group: dist.ProcessGroup = dist.new_group(backend=backend, timeout=timeout())
+        return group
     except RuntimeError as error:
         raise RuntimeError(
             f"Not all processes have called fit within {timeout()}, or they cannot reach each "
@@ -241,7 +244,7 @@ def join_processes(device: Any, asked: Any = True) -> Any:
         ) from error
 
 
-def _backend(device: Any) -> str:
+def _backend(device: str) -> str:
     """Name of the backend for a device; each process of a machine gets a GPU of its own."""
     kind, _, number = str(device).partition(":")
     if kind == "auto" and not torch.backends.mps.is_available():

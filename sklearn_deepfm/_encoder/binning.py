@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from sklearn_deepfm._common.quantiles import auto_n_bins, inner_edges, positions_among
-from sklearn_deepfm._encoder.vocabulary import FIRST_KNOWN_CODE, MISSING_CODE, expect_kind
-from sklearn_deepfm._serialization.plain import Plain
-from sklearn_deepfm._serialization.plain_values import expect, expect_ascending
-from sklearn_deepfm._tables.table import Column
+from sklearn_deepfm._encoder.field import FIRST_KNOWN_CODE, MISSING_CODE, CellField
+from sklearn_deepfm._encoder.vocabulary import expect_kind
+from sklearn_deepfm._serialization.plain_values import PlainData, expect, expect_ascending
+from sklearn_deepfm._tables.columns import Column
 
 
 @dataclass(frozen=True, eq=False)
-class Bins(Plain):
+class Bins(CellField):
     """A field of quantities in n bins with n + 1 edges; each bin holds its left edge."""
 
     kind: str | None
     type: pa.DataType
     edges: np.ndarray
 
+    field_kind = "bins"
     _saved = {"kind": str, "type": pa.DataType, "edges": np.float64}
 
     def _check_loaded(self) -> None:
@@ -93,13 +95,20 @@ def as_floats(column: Column) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Numbers(Plain):
+class Numbers(CellField):
     """A field of quantities that are passed on as numbers, without codes."""
 
     kind: str | None
 
+    field_kind, n_codes = "numbers", 0
     _saved = {"kind": str}
     categories = representatives = pa.nulls(0)
+
+    def decode(
+        self, cell: PlainData, position: int, meaning: Callable[[PlainData], object]
+    ) -> object:
+        """The number as it is."""
+        return cell
 
     @classmethod
     def learn(cls, column: Column) -> Numbers:

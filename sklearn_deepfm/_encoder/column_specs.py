@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from sklearn_deepfm._encoder.field import EncoderParameters
 from sklearn_deepfm._encoder.hashed import MOST_HASH_DIM
 from sklearn_deepfm._serialization.plain import Plain
 from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._tables.columns import Column, ListColumn
 from sklearn_deepfm._tables.lists import checked_weights
-from sklearn_deepfm._tables.table import Column, Columns, ListColumn
+from sklearn_deepfm._tables.table import Columns
 
 _SELECTING = "categorical_features", "numeric_features"
 
@@ -50,17 +51,18 @@ class ColumnSpec(Plain):
     def read(self, columns: Columns) -> Column | ListColumn:
         """Read the column: split at the separator, with the weights of its members."""
         column = columns[self.position]
-        if self.separator is not None or self.weights is not None:
-            column = ListColumn.of(column, self.separator)
-        if self.weights is None or not isinstance(column, ListColumn):
-            return column
-        weights = ListColumn.of(columns[self.weights], self.weights_separator)
-        return replace(column, weights=_weights(column, weights))
+        if self.weights is None:
+            return column if self.separator is None else column.as_lists(self.separator)
+        lists = column.as_lists(self.separator)
+        weights = columns[self.weights].as_lists(self.weights_separator)
+        return replace(lists, weights=_weights(lists, weights))
 
     def as_field(self, column: Column | ListColumn) -> Column | ListColumn:
         """The column as fit takes it: dictionary encoded, unless it holds quantities."""
-        if isinstance(column, ListColumn):
-            return replace(column, members=self._as_members(column.members))
+        prepared = self._as_members if column.holds_lists else self._as_cells
+        return column.with_cells(prepared(column.cells))
+
+    def _as_cells(self, column: Column) -> Column:
         column = _as_field(column, self.selected_by)
         # An int in hash_dims is for columns of categories alone, and lets quantities be binned.
         if self.hash_is_asked and column.kind is not None and not column.is_encoded():
@@ -83,7 +85,7 @@ class ColumnSpec(Plain):
         return members.as_categories()
 
 
-def column_specs_of(encoder: Any, names: list) -> list[ColumnSpec]:
+def column_specs_of(encoder: EncoderParameters, names: list) -> list[ColumnSpec]:
     """Specs of all fields of a table by the encoder's parameters, in the order of the columns.
 
     Raises
@@ -128,7 +130,7 @@ def column_specs_of(encoder: Any, names: list) -> list[ColumnSpec]:
     ]
 
 
-def _hash_dims(encoder: Any, names: list, selected: dict[int, str]) -> dict[int, int]:
+def _hash_dims(encoder: EncoderParameters, names: list, selected: dict[int, str]) -> dict[int, int]:
     if isinstance(encoder.hash_dims, Integral):
         return dict.fromkeys(range(len(names)), int(encoder.hash_dims))
     hash_dims = _by_position(encoder, "hash_dims", names)
@@ -141,7 +143,7 @@ def _hash_dims(encoder: Any, names: list, selected: dict[int, str]) -> dict[int,
     return hash_dims
 
 
-def _by_position(encoder: Any, parameter: str, names: list) -> dict[int, Any]:
+def _by_position(encoder: EncoderParameters, parameter: str, names: list) -> dict:
     """A parameter that is a dict by columns, with their positions as keys instead."""
     by_column = getattr(encoder, parameter) or {}
     positions = _column_positions(by_column, parameter, names)

@@ -18,24 +18,18 @@ from sklearn_deepfm._common.parameter_rules import (
 )
 from sklearn_deepfm._common.sklearn_callbacks import CallbackSupportMixin, one_task
 from sklearn_deepfm._common.user_warning import warn_user
-from sklearn_deepfm._encoder.binning import Numbers
 from sklearn_deepfm._encoder.column_specs import column_specs_of
-from sklearn_deepfm._encoder.field_types import as_fitted_kind, extend_field, kind_name, learn_field
+from sklearn_deepfm._encoder.field_types import extend_field, learn_field
 from sklearn_deepfm._encoder.hashed import MOST_HASH_DIM
 from sklearn_deepfm._encoder.inverse import InverseMixin
 from sklearn_deepfm._encoder.output import EncodedColumns
 from sklearn_deepfm._encoder.state import EncoderState
 from sklearn_deepfm._encoder.stream_learning import learn_fields_of_stream
-from sklearn_deepfm._encoder.vocabulary import (
-    FIRST_KNOWN_CODE,
-    warn_if_mostly_unknown,
-    warn_if_nearly_unique,
-)
+from sklearn_deepfm._encoder.vocabulary import warn_if_mostly_unknown
 from sklearn_deepfm._tables.pandas_index import note_of_index, pandas_index
 from sklearn_deepfm._tables.stream import Stream, is_stream, stream_like_fitted, stream_to_fit
 from sklearn_deepfm._tables.table import (
     Columns,
-    ListColumn,
     column_names,
     read_table,
     refuse_other_containers,
@@ -357,11 +351,10 @@ class OrdinalFieldEncoder(
         table = self._read_like_fitted(X)
         columns, output = Columns(table), EncodedColumns(table, len(self._fields))
         for j, (field, spec) in enumerate(zip(self._fields, self._column_specs, strict=True)):
-            column = as_fitted_kind(field, spec.read(columns))
+            column = field.of_form(spec.read(columns))
             encoded, n_unseen = field.encode(column)
             output.add(j, encoded)
-            cells = column.members if isinstance(column, ListColumn) else column
-            warn_if_mostly_unknown(getattr(field, "of_members", field), cells, n_unseen)
+            warn_if_mostly_unknown(field.of_values, column.cells, n_unseen)
         return output.table(self.get_feature_names_out())
 
     def get_feature_names_out(self, input_features=None):
@@ -394,9 +387,9 @@ class OrdinalFieldEncoder(
         for j, spec in enumerate(specs):
             column = spec.as_field(spec.read(columns))
             field = learn_field(self, column, spec, len(table))
-            warn_if_nearly_unique(column.name, field)
+            field.warn_if_nearly_unique(column.name)
             if encodes:
-                output.add(j, field.encode(as_fitted_kind(field, column))[0])
+                output.add(j, field.encode(field.of_form(column))[0])
             fields.append(field)
         # Last, because it sets attributes: a fit that raises must leave the encoder as it was.
         validate_names(self, table, reset=True)
@@ -414,7 +407,7 @@ class OrdinalFieldEncoder(
             warn_user(note)
         specs, fields, n_rows = learn_fields_of_stream(self, stream)
         for spec, field in zip(specs, fields, strict=True):
-            warn_if_nearly_unique(stream.names[spec.position], field)
+            field.warn_if_nearly_unique(stream.names[spec.position])
         # Names are all that scikit-learn learns here: an empty frame has them.
         validate_names(self, pd.DataFrame(columns=stream.names), reset=True)
         self._column_specs = specs
@@ -432,11 +425,8 @@ class OrdinalFieldEncoder(
 
     def _remember(self, fields, n_rows):
         self._fields = fields
-        self.field_kinds_ = [kind_name(field) for field in fields]
-        self.field_dims_ = np.array(
-            [0 if isinstance(f, Numbers) else FIRST_KNOWN_CODE + f.n_known for f in fields],
-            np.int64,
-        )
+        self.field_kinds_ = [field.description for field in fields]
+        self.field_dims_ = np.array([field.n_codes for field in fields], np.int64)
         self.n_samples_seen_ = n_rows
 
     def _read_like_fitted(self, X):

@@ -8,18 +8,17 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from sklearn_deepfm._encoder.vocabulary import FIRST_KNOWN_CODE, MISSING_CODE
-from sklearn_deepfm._serialization.plain import Plain
+from sklearn_deepfm._encoder.field import FIRST_KNOWN_CODE, MISSING_CODE, CellField
 from sklearn_deepfm._serialization.plain_values import expect
 from sklearn_deepfm._tables.arrow import fill_nulls
+from sklearn_deepfm._tables.columns import Column
 from sklearn_deepfm._tables.exact_numbers import EXACT_FLOAT
-from sklearn_deepfm._tables.table import Column
 
 MOST_HASH_DIM = 2**30  # codes must fit int32
 
 
 @dataclass(frozen=True, eq=False)
-class Hashed(Plain):
+class Hashed(CellField):
     """A field of categories that share `n_known` codes; the hash of a category gives its code.
 
     The hash is that of :func:`pandas.util.hash_array`, the same in every process and on
@@ -29,6 +28,7 @@ class Hashed(Plain):
     kind: str | None
     n_known: int
 
+    field_kind = description = "hashed"
     _saved = {"kind": str, "n_known": int}
     _optional = ("kind",)
 

@@ -7,11 +7,8 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_deepfm._encoder.binning import Numbers
-from sklearn_deepfm._encoder.category_lists import CategoryLists
-from sklearn_deepfm._encoder.field_types import as_fitted_kind
+from sklearn_deepfm._encoder.field import FIRST_KNOWN_CODE, MISSING_CODE
 from sklearn_deepfm._encoder.output import code_columns
-from sklearn_deepfm._encoder.vocabulary import FIRST_KNOWN_CODE, MISSING_CODE, Vocabulary
 from sklearn_deepfm._tables.table import Columns
 
 
@@ -47,8 +44,12 @@ class InverseMixin:
         columns = code_columns(X, len(self._fields))
         values = np.empty((len(columns[0]), len(columns)), dtype=object)
         for j, (field, cells) in enumerate(zip(self._fields, columns, strict=True)):
-            meaning = [None] * FIRST_KNOWN_CODE + field.representatives.to_pylist()
-            values[:, j] = [self._value(j, cell, meaning) for cell in cells]
+            values_of_codes = [None] * FIRST_KNOWN_CODE + field.representatives.to_pylist()
+
+            def meaning(code, j=j, values_of_codes=values_of_codes):
+                return values_of_codes[self._checked_code(j, code)]
+
+            values[:, j] = [field.decode(cell, j, meaning) for cell in cells]
         return values
 
     def by_code(self, field, frame):
@@ -74,7 +75,7 @@ class InverseMixin:
         """
         vocabulary = self._vocabulary_of(field)
         index = Columns(frame.index.to_frame(name=field))[0]
-        codes, _ = vocabulary.encode(as_fitted_kind(vocabulary, index))
+        codes, _ = vocabulary.encode(vocabulary.of_form(index))
         is_known = codes >= FIRST_KNOWN_CODE
         return frame[is_known].set_axis(codes[is_known])
 
@@ -107,9 +108,8 @@ class InverseMixin:
         names = list(getattr(self, "feature_names_in_", range(self.n_features_in_)))
         position = names.index(name) if name in names else name
         for field, spec in zip(self._fields, self._column_specs, strict=True):
-            field = getattr(field, "of_members", field)
-            if spec.position == position and isinstance(field, Vocabulary):
-                return field
+            if spec.position == position and field.of_values.has_vocabulary:
+                return field.of_values
         given = repr(name)
         if isinstance(name, Integral) and name not in names and name < len(names):
             given = f"{name} ({names[name]!r})"
@@ -117,18 +117,6 @@ class InverseMixin:
             f"field must be a column of categories that are not hashed, got {given}. The columns "
             f"are {names}, their kinds {self.field_kinds_}."
         )
-
-    def _value(self, j, cell, meaning):
-        """The value that a cell of field j stands for; `meaning` holds those of its codes."""
-        field = self._fields[j]
-        if isinstance(field, Numbers):
-            return cell
-        if not isinstance(field, CategoryLists):
-            return meaning[self._checked_code(j, cell)]
-        if not isinstance(cell, list | tuple | np.ndarray):
-            raise ValueError(f"Column {j} of X must hold lists of codes, and holds {cell!r}.")
-        members = [member["code"] if isinstance(member, dict) else member for member in cell]
-        return [meaning[self._checked_code(j, member)] for member in members]
 
     def _checked_code(self, j, code):
         is_number = isinstance(code, Real) and not isinstance(code, bool)

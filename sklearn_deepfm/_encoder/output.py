@@ -24,7 +24,7 @@ class EncodedColumns:
 
     def __init__(self, table: Table, n_fields: int) -> None:
         self._codes = np.empty((len(table), n_fields), dtype=np.int32)
-        self._others: dict[int, Any] = {}
+        self._others: dict[int, np.ndarray | pd.arrays.ArrowExtensionArray] = {}
         self._index = table.index if isinstance(table, pd.DataFrame) else None
 
     def add(self, position: int, encoded: np.ndarray | pa.Array) -> None:

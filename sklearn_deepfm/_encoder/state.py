@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from sklearn_deepfm._encoder.column_specs import ColumnSpec
 from sklearn_deepfm._encoder.field_types import field_of_plain, field_to_plain
 from sklearn_deepfm._serialization.plain import check_names, unwrap_state, wrap_state
-from sklearn_deepfm._serialization.plain_values import expect, saying_damaged
+from sklearn_deepfm._serialization.plain_values import PlainData, expect, saying_damaged
 
 
 class EncoderState:
@@ -17,7 +16,7 @@ class EncoderState:
     n_features_in_: int
     _remember: Callable[[list, int], None]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, PlainData]:
         state = dict(self.__dict__)
         if "_fields" not in state:
             return wrap_state(state, None)
@@ -31,11 +30,11 @@ class EncoderState:
         }
         return wrap_state(state, learned)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, PlainData]) -> None:
         with saying_damaged(f"This {type(self).__name__}"):
             self._load_state(state)
 
-    def _load_state(self, state: dict[str, Any]) -> None:
+    def _load_state(self, state: dict[str, PlainData]) -> None:
         """Take a state; any error says that it is damaged."""
         attributes, learned = unwrap_state(self, state)
         self.__dict__.update(attributes)

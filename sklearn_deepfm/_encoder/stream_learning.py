@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 
 from sklearn_deepfm._encoder.binning import as_floats
 from sklearn_deepfm._encoder.category_lists import CategoryLists
 from sklearn_deepfm._encoder.column_specs import ColumnSpec, column_specs_of
-from sklearn_deepfm._encoder.field_types import Field, learn_categories, learn_field
+from sklearn_deepfm._encoder.field import EncoderField, EncoderParameters
+from sklearn_deepfm._encoder.field_types import learn_categories, learn_field
 from sklearn_deepfm._encoder.vocabulary import Counts
+from sklearn_deepfm._tables.columns import Column, ListColumn
 from sklearn_deepfm._tables.stream import Stream
-from sklearn_deepfm._tables.table import Column, Columns, ListColumn, read_table
+from sklearn_deepfm._tables.table import Columns, read_table
 
 SAMPLE = 2**20  # quantiles are taken from about so many rows
 _MOST_PENDING = 2**20  # values in the counts of parts that wait to be added up
 
 
 def learn_fields_of_stream(
-    encoder: Any, stream: Stream
-) -> tuple[list[ColumnSpec], list[Field], int]:
+    encoder: EncoderParameters, stream: Stream
+) -> tuple[list[ColumnSpec], list[EncoderField], int]:
     """Learn the fields of a stream; returns their specs, the fields and the number of rows.
 
     Raises
@@ -54,7 +54,8 @@ class _Learner:
 
     def __init__(self, spec: ColumnSpec, type_: pa.DataType) -> None:
         self._spec, self._type = spec, type_
-        self._column: Any = None  # of the last part that has values, if any has
+        # Of the last part that has values, if any has.
+        self._column: Column | ListColumn = Column(spec.position, None, pa.nulls(0))
         self._is_quantity = False
         self._counts: list[Counts] = []
         self._most = _MOST_PENDING
@@ -64,17 +65,17 @@ class _Learner:
         """Count categories, and keep the quantities of a sample of the rows."""
         read = self._spec.read(columns)
         column = self._spec.as_field(read)
-        if self._column is None or column.kind is not None:
+        if self._column.kind is None or column.kind is not None:
             self._column = column
         if column.kind is None:
             return
-        if isinstance(column, ListColumn) or column.is_encoded():
-            self._count(Counts.of(column.members if isinstance(column, ListColumn) else column))
+        if column.holds_lists or column.cells.is_encoded():
+            self._count(Counts.of(column.cells))
         else:
             self._is_quantity = True
-            as_floats(column)  # only to raise for infinity, in rows out of the sample too
-        if isinstance(read, Column) and self._may_be_quantity():
-            self._sample.append(read.values.filter(pa.array(is_sampled)))
+            as_floats(column.cells)  # only to raise for infinity, in rows out of the sample too
+        if not read.holds_lists and self._may_be_quantity():
+            self._sample.append(read.cells.values.filter(pa.array(is_sampled)))
 
     def _count(self, counts: Counts) -> None:
         """Keep the counts of a part, and add up all counts when they hold many values."""
@@ -90,16 +91,15 @@ class _Learner:
         types, type_ = pa.types, self._type
         return types.is_floating(type_) or types.is_temporal(type_) or types.is_decimal(type_)
 
-    def field(self, encoder: Any, n_rows: int) -> Field:
+    def field(self, encoder: EncoderParameters, n_rows: int) -> EncoderField:
         """Learn the field from all parts."""
         column = self._column
         if self._is_quantity:
             sample = Column(column.name, column.kind, _joined(self._sample))
             return learn_field(encoder, sample, self._spec, n_rows)
-        members = column.members if isinstance(column, ListColumn) else column
-        counts = Counts.total(self._counts) if self._counts else Counts.of(members)
+        counts = Counts.total(self._counts) if self._counts else Counts.of(column.cells)
         field = learn_categories(encoder, counts, self._spec, n_rows)
-        return CategoryLists(field) if isinstance(column, ListColumn) else field
+        return CategoryLists(field) if column.holds_lists else field
 
 
 def _joined(parts: list[pa.Array]) -> pa.Array:

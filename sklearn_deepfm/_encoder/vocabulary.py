@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 from bisect import bisect_left
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from operator import methodcaller
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +17,16 @@ import pyarrow.compute as pc
 
 from sklearn_deepfm._common.integer_lookup import IntegerLookup
 from sklearn_deepfm._common.user_warning import warn_user
-from sklearn_deepfm._serialization.plain import Plain
+from sklearn_deepfm._encoder.field import FIRST_KNOWN_CODE, MISSING_CODE, UNKNOWN_CODE, CellField
 from sklearn_deepfm._serialization.plain_values import expect, expect_finite, expect_numbering
 from sklearn_deepfm._tables.arrow import fill_nulls, kind_and_type
+from sklearn_deepfm._tables.columns import Column
 from sklearn_deepfm._tables.exact_numbers import EXACT_FLOAT, as_doubles
-from sklearn_deepfm._tables.table import Column
 
-MISSING_CODE, UNKNOWN_CODE, FIRST_KNOWN_CODE = 0, 1, 2
 _NOT_FOUND = -1
+
+# What a vocabulary's values are in Python.
+Scalar: TypeAlias = str | bool | int | float | dt.datetime | dt.timedelta | dt.time
 
 _AS_PYTHON = methodcaller("as_py")
 
@@ -41,7 +45,7 @@ _MANY_AT_TRANSFORM, _MOSTLY_UNKNOWN = 20, 0.5
 class Counts(NamedTuple):
     """The distinct values of a column, and the number of cells of each."""
 
-    name: Any
+    name: Hashable
     kind: str | None
     values: pa.Array
     counts: np.ndarray
@@ -82,7 +86,7 @@ class Counts(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Vocabulary(Plain):
+class Vocabulary(CellField):
     """The categories of a field, in sorted order, each with its count and its code.
 
     Categories too rare for a code of their own are kept with UNKNOWN_CODE, so that their
@@ -94,6 +98,7 @@ class Vocabulary(Plain):
     counts: np.ndarray
     codes: np.ndarray
 
+    field_kind, has_vocabulary = "categories", True
     _saved = {"kind": str, "values": pa.Array, "counts": np.int64, "codes": np.int32}
     _optional = ("kind",)
 
@@ -108,6 +113,12 @@ class Vocabulary(Plain):
         arrived = self._as_own_type(more.name, more.values)
         vocabulary = self._counted(arrived, more.counts)
         return vocabulary._with_new_codes(min_count, max_categories)
+
+    def after(self, column: Column, min_count: float, max_categories: int | None) -> Vocabulary:
+        """The vocabulary after more rows, of which all may be missing."""
+        if column.kind is None:
+            return self
+        return self.extended(Counts.of(column.as_categories()), min_count, max_categories)
 
     def _as_own_type(self, name: object, values: pa.Array) -> pa.Array:
         own = _cast_where_exact(values, self.values.type)
@@ -203,6 +214,17 @@ class Vocabulary(Plain):
             IntegerLookup(numbers, self.codes, _NOT_FOUND) if IntegerLookup.suits(numbers) else None
         )
 
+    def warn_if_nearly_unique(self, name: Hashable) -> None:
+        """Warn of a column in which nearly every row has a category of its own."""
+        n_rows = self.counts.sum()
+        if n_rows >= _MANY_ROWS_AT_FIT and self.n_known > _NEARLY_UNIQUE * n_rows:
+            warn_user(
+                f"Column {name!r} has {self.n_known} categories in {n_rows} rows: nearly "
+                "every row has its own, which new rows will not share, so that their values will "
+                "be unknown. Drop the column, or set min_frequency=2 or more so that such values "
+                "share code 1, or hash_dims; if it is a quantity, name it in numeric_features.",
+            )
+
     def _check_loaded(self) -> None:
         expect_kind(self.kind, self.values.type)
         expect_finite(self.counts, "counts", (len(self.values),), least=1)
@@ -262,7 +284,7 @@ def _positions_in(values: pa.Array, ascending: pa.Array) -> np.ndarray:
     return np.array([_search(ascending, value) for value in values.to_pylist()], np.int64)
 
 
-def _search(ascending: pa.Array, value: Any) -> int:
+def _search(ascending: pa.Array, value: Scalar | None) -> int:
     if value is None:
         return len(ascending)
     position = bisect_left(ascending, value, key=_AS_PYTHON)
@@ -271,21 +293,7 @@ def _search(ascending: pa.Array, value: Any) -> int:
     return len(ascending)
 
 
-def warn_if_nearly_unique(name: Any, field: Any) -> None:
-    """Warn of a column in which nearly every row has a category of its own."""
-    if not isinstance(field, Vocabulary):
-        return
-    n_rows = field.counts.sum()
-    if n_rows >= _MANY_ROWS_AT_FIT and field.n_known > _NEARLY_UNIQUE * n_rows:
-        warn_user(
-            f"Column {name!r} has {field.n_known} categories in {n_rows} rows: nearly "
-            "every row has its own, which new rows will not share, so that their values will be "
-            "unknown. Drop the column, or set min_frequency=2 or more so that such values share "
-            "code 1, or hash_dims; if it is a quantity, name it in numeric_features.",
-        )
-
-
-def warn_if_mostly_unknown(field: Any, column: Column, n_unseen: int) -> None:
+def warn_if_mostly_unknown(field: Vocabulary, column: Column, n_unseen: int) -> None:
     """Warn of a column in which most values are new since fit, in most rows.
 
     Values count once each: one new user in all rows of a request is one new value.

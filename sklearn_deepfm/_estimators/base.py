@@ -1,294 +1,273 @@
 """Base class of classifier and regressor: from a table and a target to a trained net."""
 
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_consistent_length, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_deepfm._common.parameter_rules import check_parameters
 from sklearn_deepfm._common.sklearn_callbacks import CallbackSupportMixin, task_of_fit
-from sklearn_deepfm._common.user_warning import warn_user
-from sklearn_deepfm._estimators.fitted import Fitted
+from sklearn_deepfm._estimators.fit_data import Call, HoldingOut, Labels, Reader
 from sklearn_deepfm._estimators.html_repr import HTMLSummaryMixin
+from sklearn_deepfm._estimators.prediction import predict_logits
 from sklearn_deepfm._estimators.settings import Settings, check_same_structure, structure_of
 from sklearn_deepfm._estimators.state import EstimatorState
 from sklearn_deepfm._estimators.stream_fit import (
-    NamedStream,
-    fits_in_memory,
-    learn_stream,
-    no_row_to_validate,
+    StreamFit,
+    in_memory_if_small,
     refuse_with_streams,
 )
+from sklearn_deepfm._estimators.table_fit import TableFit
 from sklearn_deepfm._estimators.transaction import transaction, working_copy
-from sklearn_deepfm._fields.fields import Fields
-from sklearn_deepfm._fields.read_columns import read_columns, which_hold_codes
-from sklearn_deepfm._samples.disk_buffer import DiskBuffer
-from sklearn_deepfm._samples.encode import to_samples
-from sklearn_deepfm._samples.rows import (
-    Rows,
-    check_target,
-    check_validation,
-    check_weight,
-    hold_out,
-    merge_repeats,
-    split_by,
-    without_zero_weights,
-)
-from sklearn_deepfm._samples.table_rows import TableRows
-from sklearn_deepfm._tables.stream import is_stream, stream_like_fitted, stream_to_fit
-from sklearn_deepfm._tables.table import refuse_masks
+from sklearn_deepfm._fields.pretrained import embedding_frame
+from sklearn_deepfm._fields.read_columns import read_cells, which_hold_codes
+from sklearn_deepfm._tables.stream import is_stream, stream_like_fitted
+from sklearn_deepfm._training.best_epoch import best_epoch, without_batches
 from sklearn_deepfm._training.checkpoint import Checkpoint
-from sklearn_deepfm._training.defaults import STOPS_FROM
+from sklearn_deepfm._training.defaults import batch_size
 from sklearn_deepfm._training.devices import device_of
-from sklearn_deepfm._training.epoch_tasks import epoch_tasks
+from sklearn_deepfm._training.epoch_tasks import EpochTasks
 from sklearn_deepfm._training.new_net import new_net
-from sklearn_deepfm._training.out_of_memory import explain_out_of_memory
-from sklearn_deepfm._training.run import run_training
+from sklearn_deepfm._training.out_of_memory import Sizes, explain_out_of_memory
+from sklearn_deepfm._training.parameters import Parameters
+from sklearn_deepfm._training.run import Learner, Plan, TrainingSet, run_training
 from sklearn_deepfm._training.scoring import reads_rows, validation_scorer
 
 
-class BaseDeepFM(EstimatorState, Fitted, HTMLSummaryMixin, CallbackSupportMixin, Settings):
+class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Settings):
     """Fit and predict of a DeepFM; subclasses define the target.
 
     Subclasses define `_net_class` and `_target_class`.
     """
 
-    def _fit(self, X, y, sample_weight, validation, groups, group):
+    # What a fit leaves
+
+    @property
+    def module_(self):
+        """The trained network, in eval mode."""
+        return self.net_.module_
+
+    @property
+    def field_dims_(self):
+        """Table rows of each field."""
+        return self._fields.dims
+
+    @property
+    def history_(self):
+        """A dict for each epoch."""
+        return without_batches(self.net_.history)
+
+    @property
+    def n_iter_(self):
+        """Number of epochs run."""
+        return len(self.net_.history)
+
+    @property
+    def best_epoch_(self):
+        """Number of the epoch whose weights the model has; None without validation rows."""
+        return best_epoch(self.history_)
+
+    @property
+    def loss_curve_(self):
+        """Mean training loss of each epoch."""
+        return [epoch["train_loss"] for epoch in self.history_]
+
+    @property
+    def validation_scores_(self):
+        """Score of the validation rows after each epoch that had any."""
+        scores = [epoch["valid_score"] for epoch in self.history_ if "valid_score" in epoch]
+        return scores or None
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
+    def embeddings(self, field):
+        """Learned embeddings of a column of codes.
+
+        Parameters
+        ----------
+        field : str or int
+            Name or position of the column.
+
+        Returns
+        -------
+        frame : DataFrame of shape (n_codes, n_members * embed_dim)
+            A row for each code that fit saw, by code, or by category in a column of
+            category dtype. Those of several members stand side by side, divided by the
+            root of their number, so that products of rows are the mean of the members'.
+            `OrdinalFieldEncoder.by_category` puts the categories in the
+            place of codes.
+        """
+        check_is_fitted(self)
+        table = self.module_.table.detach().cpu().numpy()
+        frame = embedding_frame(self._fields, field, table[:, self.module_.n_first :])
+        return frame / np.float32(np.sqrt(self.module_.n_members))
+
+    def _logits(self, X):
+        """Logits, float64 of shape (n_samples, n_outputs)."""
+        check_is_fitted(self)
+        if is_stream(X):
+            parts = stream_like_fitted(self, X).parts()
+            logits = [self._logits(part) for part, _ in parts]
+            # No rows have no logits.
+            return np.concatenate(logits or [np.empty((0, self.module_.n_outputs))])
+        net, fields = self.net_, self._fields
+        return predict_logits(net.module_, fields, read_cells(self, X), net.device)
+
+    # Fit
+
+    def _fit(self, data, group):
         """Fit from scratch, or with `warm_start` continue the last fit."""
         check_parameters(self, self._rules)
-        check_validation(*validation)
+        data.validation.check()
+        data = in_memory_if_small(data, group)
         goes_on = self.warm_start and hasattr(self, "net_")
-        if is_stream(X):
-            stream = stream_to_fit(X, ("y", y), ("sample_weight", sample_weight))
-            for note in stream.notes:
-                warn_user(note)
-            if not fits_in_memory(stream, group):
-                return self._fit_stream(stream, y, sample_weight, validation, groups, group)
-            X, (y, sample_weight) = stream.whole(y, sample_weight)
-        elif group.has_shards:
-            raise ValueError(
-                f"distributed={self.distributed!r} needs a pyarrow.dataset.Dataset as X, of the "
-                f"rows of this process, got a {type(X).__name__}. Make one by "
-                f"pyarrow.dataset.dataset(table), or set distributed=True and give all processes "
-                f"the same rows."
-            )
         task = task_of_fit(self, int(self.max_epochs))
-        # A copy learns, so that a fit that fails leaves the estimator as it was.
-        model = working_copy(self, goes_on)
-        rows = model._read(X, y, sample_weight, groups=groups, reset=not goes_on)
         random = _random_state_of(self.random_state)
-        # Before anything is drawn: all processes draw as the first one does, and a checkpoint
-        # sets `random` back to where the fit that was killed began.
-        group.begin(self, random)
-        with self._checkpoint(random, goes_on, group) as checkpoint:
-            if not goes_on:
-                # Classes and kinds of columns are not learned from rows of weight 0.
-                model._start(without_zero_weights(rows), model._target_class, random)
-            rows, valid = model._split(rows, validation[0])
-            rows, factors = model._prepare(rows)
-            train, valid = model._validation_rows(rows, valid, validation, factors)
-            scorer = validation_scorer(self.scoring, valid, model._target)
-            tasks = epoch_tasks(task, self, model, X, y, sample_weight)
-            with (
-                explain_out_of_memory(model, len(train), goes_on),
-                transaction(self, model, goes_on) as rollback,
-            ):
-                model._learn(train, random, goes_on=goes_on)
-                model._n_seen = len(train)
-                samples, valid_samples = model._to_samples(train, valid)
-                run_training(
-                    model,
-                    samples,
-                    valid_samples,
-                    scorer,
-                    self.max_epochs,
-                    keep_optimizer=self.warm_start,
-                    rollback=rollback,
-                    tasks=tasks,
-                    checkpoint=checkpoint,
-                    group=group,
-                )
-        return self
+        return self._train(data, Call(goes_on, self._target_class, random, group, task))
 
-    def _fit_stream(self, stream, y, sample_weight, validation, groups, group):
-        """Fit from scratch to a stream that is too large to be read whole."""
-        refuse_with_streams(self, groups)
-        task = task_of_fit(self, int(self.max_epochs))
-        model = working_copy(self, False)
-        random = _random_state_of(self.random_state)
-        group.begin(self, random)
-        saves = self._checkpoint(random, False, group)
-        with saves as checkpoint, DiskBuffer(device_of(self.device)) as buffer:
-            named = NamedStream(model, stream, y, sample_weight)
-            valid, known = learn_stream(model, named, validation, random, buffer, group)
-            tasks = epoch_tasks(task, self, model, stream, y, sample_weight)
-            with (
-                explain_out_of_memory(model, len(buffer), False),
-                transaction(self, model, False) as rollback,
-            ):
-                model.net_ = new_net(model, model._fields, model._target, random=random)
-                model._n_seen = buffer.n_rows_in_all
-                run_training(
-                    model,
-                    buffer,
-                    valid,
-                    validation_scorer(self.scoring, known, model._target),
-                    self.max_epochs,
-                    keep_optimizer=self.warm_start,
-                    rollback=rollback,
-                    tasks=tasks,
-                    checkpoint=checkpoint,
-                    group=group,
-                )
-        return self
-
-    def _checkpoint(self, random, goes_on, group):
-        """Context manager that yields the fit's Checkpoint, or None if `checkpoint` is None."""
-        if self.checkpoint is None:
-            return nullcontext()
-        if goes_on:
-            raise ValueError(
-                f"checkpoint={self.checkpoint!r} needs a fit from scratch, and with warm_start "
-                f"this one goes on with an earlier one. Set one of them back, or fit a clone."
-            )
-        return Checkpoint(self.checkpoint, random, group)
-
-    def _partial_fit(self, X, y, sample_weight, target, group):
-        """Train one epoch on the rows; the first call makes the target, as ``target(y)``."""
+    def _partial_fit(self, data, new_target, group):
+        """Train one epoch on the rows; the first call makes the target, as ``new_target(y)``."""
         check_parameters(self, self._rules)
-        goes_on = hasattr(self, "net_")
         if group.has_shards:
             raise ValueError(
                 f"distributed={self.distributed!r} is for fit, of a data set. Set distributed=True "
                 f"and give all processes the same rows."
             )
-        model = working_copy(self, goes_on)
-        rows = without_zero_weights(model._read(X, y, sample_weight, reset=not goes_on))
-        random = _random_state_of(self.random_state)
-        group.begin(self, random)
-        if not goes_on:
-            model._start(rows, target, random)
-        rows, _ = model._prepare(rows, adds_up=True)
-        with (
-            explain_out_of_memory(model, len(rows), goes_on),
-            transaction(self, model, goes_on) as rollback,
-        ):
-            model._learn(rows, random, goes_on=goes_on)
-            # The automatic L2 falls with the number of rows, those of all calls.
-            model._n_seen = len(rows) + (model._n_seen if goes_on else 0)
-            samples, _ = model._to_samples(rows, None)
-            run_training(
-                model,
-                samples,
-                None,
-                None,
-                1,
-                keep_optimizer=True,
-                rollback=rollback,
-                in_stream=True,
-                group=group,
-            )
+        goes_on, random = hasattr(self, "net_"), _random_state_of(self.random_state)
+        return self._train(data, Call(goes_on, new_target, random, group, is_part=True))
+
+    def _train(self, data, call):
+        """Let a copy learn, so that a call that fails leaves this estimator as it was."""
+        model = working_copy(self, call.goes_on)
+        tasks = []
+        if call.task is not None:
+            told = EpochTasks(call.task, self, vars(model), data.of_tasks)
+            tasks = [("sklearn_callbacks", told)]
+        with transaction(self, model, call.goes_on) as rollback:
+            model._learn(data, call, tasks, rollback)
         return self
 
-    def _start(self, rows, target, random):
+    # Steps of a working copy
+
+    def _learn(self, data, call, tasks, rollback):
+        """Learn target, fields and weights from the rows of a table or of a stream."""
+        rows, parameters = self._rows(data, call), self._parameters
+        # Before anything is drawn: all processes draw as the first one does, and a checkpoint
+        # sets `random` back to where the fit that was killed began.
+        call.group.begin(type(self).__name__, self.get_params(deep=False), call.random)
+        with self._checkpoint(call) as checkpoint, rows:
+            if not call.goes_on:
+                self._start(rows.sample(call.random), call)
+            labels = self._labels(adds_up=call.is_part)
+            rows.divide(labels, self._split_seed)
+            net = self.net_ if call.goes_on else None
+            with explain_out_of_memory(parameters, partial(self._sizes, rows), net):
+                self._build(rows, call)
+                encoded = rows.encoded(labels, self._fields, self.net_.device)
+                scorer = validation_scorer(self.scoring, encoded.scored, self._target)
+                run_training(
+                    Learner(self.net_, self._fields, self._target, self._n_seen),
+                    TrainingSet(encoded.train, encoded.valid, scorer),
+                    parameters,
+                    self._plan(call, tasks, rollback, checkpoint),
+                )
+
+    def _rows(self, data, call):
+        """The rows to learn from, in memory or of a stream."""
+        reader = Reader(self, self.validation_split is not None or reads_rows(self.scoring))
+        holding_out = HoldingOut(n_members=int(self.n_members))
+        if not call.is_part:
+            holding_out = replace(
+                holding_out,
+                validation=data.validation,
+                validation_split=self.validation_split,
+                early_stopping=self.early_stopping,
+                validation_fraction=self.validation_fraction,
+            )
+        if call.is_part or not is_stream(data.X):
+            return TableFit(reader, data, holding_out, reset=not call.goes_on)
+        is_split = self.validation_split is not None or data.groups is not None
+        refuse_with_streams(goes_on=call.goes_on, is_split=is_split)
+        return StreamFit(reader, data, holding_out, device_of(self.device), call.group)
+
+    def _checkpoint(self, call):
+        """Context manager that yields the fit's Checkpoint, or None without one."""
+        if self.checkpoint is None or call.is_part:
+            return nullcontext()
+        if call.goes_on:
+            raise ValueError(
+                f"checkpoint={self.checkpoint!r} needs a fit from scratch, and with warm_start "
+                f"this one goes on with an earlier one. Set one of them back, or fit a clone."
+            )
+        return Checkpoint(self.get_params(), call.random, call.group)
+
+    def _start(self, rows, call):
         """Decide what does not change until the next fit from scratch."""
-        self._target = target(rows.y)
+        self._target = call.new_target(rows.y)
         self._is_index = which_hold_codes(rows.columns, self.categorical_features)
         self._structure = structure_of(self)
         # Later fits with warm_start hold out the same rows; else they would be validated on
         # rows that an earlier fit has trained on.
-        self._split_seed = random.randint(np.iinfo(np.int32).max)
+        self._split_seed = call.random.randint(np.iinfo(np.int32).max)
 
-    # Input
+    def _labels(self, adds_up):
+        """How labels are encoded; `adds_up`: for one of many parts."""
+        return Labels(self._target)
 
-    def _read(self, X, y, sample_weight, *, reset, groups=None, weight_name="sample_weight"):
-        """Checked rows, with the target not yet encoded."""
-        columns = read_columns(self, X, reset=reset)
-        y = check_target(self, y, columns)
-        weight = check_weight(sample_weight, y, weight_name)
-        if groups is not None:
-            refuse_masks("groups", groups)
-            groups = column_or_1d(groups)
-            check_consistent_length(y, groups)
-        is_read = self.validation_split is not None or reads_rows(self.scoring)
-        return Rows(columns, y, weight, groups, table=TableRows(X) if is_read else None)
-
-    def _prepare(self, rows, adds_up=False):
-        """Rows with the target encoded, repeats merged if few, classes weighed; and the factors."""
-        rows = merge_repeats(rows.with_target(self._target.encode(rows.y)))
-        factors = self._class_factors(rows, adds_up)
-        return rows.weighed(factors), factors
-
-    def _class_factors(self, rows, adds_up):
-        """Factors by which classes multiply weights; None for none."""
-        return None
-
-    def _split(self, rows, X_val):
-        """Training rows of positive weight, and the rows that `validation_split` holds out."""
-        if self.validation_split is None or X_val is not None or self.early_stopping is False:
-            return without_zero_weights(rows), None
-        # A splitter may go by positions, so it gets the rows of weight 0 too.
-        return split_by(self.validation_split, rows, self._split_seed)
-
-    def _validation_rows(self, rows, valid, validation, factors):
-        """Training and validation rows; the latter are X_val, split off before, or held out now."""
-        X_val, y_val, weight_val, groups_val = validation
-        if is_stream(X_val):
-            named = ("y_val", y_val), ("sample_weight_val", weight_val), ("groups_val", groups_val)
-            stream = stream_like_fitted(self, X_val, *named)
-            if not len(stream):
-                raise no_row_to_validate()
-            X_val, (y_val, weight_val, groups_val) = stream.whole(y_val, weight_val, groups_val)
-        if X_val is None:
-            if valid is not None:
-                return rows, valid.with_target(self._target.encode(valid.y)).weighed(factors)
-            stops = self.early_stopping
-            if not stops:
-                return rows, None
-            train, valid = hold_out(
-                rows,
-                self.validation_fraction,
-                np.random.RandomState(self._split_seed),
-                stratify=self._target.is_class,
-                n_members=int(self.n_members),
-                least=STOPS_FROM if stops == "auto" else 0,
+    def _build(self, rows, call):
+        """Learn target and fields, and build the net; or grow those of an earlier fit."""
+        # The automatic L2 falls with the number of rows, those of all parts.
+        n_before = self._n_seen if call.is_part and call.goes_on else 0
+        if call.goes_on:
+            self._grow(rows.train)
+        else:
+            self._target.fit(rows.of_target())
+            self._fields = rows.learn_fields(self._is_index, self.pooling, self.n_bins)
+            self.net_ = new_net(
+                self._net_class, self._parameters, self._fields, self._target, call.random
             )
-            if valid is None and stops != "auto":
-                raise ValueError(
-                    f"early_stopping={stops!r} needs a row to hold out, got {len(rows)} distinct "
-                    f"rows, each of which its class needs for training. Set early_stopping=False, "
-                    f"or pass validation rows as X_val and y_val."
-                )
-            return train, valid
-        further = {"groups": groups_val, "weight_name": "sample_weight_val"}
-        valid = without_zero_weights(self._read(X_val, y_val, weight_val, reset=False, **further))
-        return rows, valid.with_target(self._target.encode(valid.y)).weighed(factors)
+        self._n_seen = n_before + rows.n_rows_in_all
 
-    # Training
-
-    def _learn(self, train, random, *, goes_on):
-        """Learn fields and target, and build the net; or grow fields and net of an earlier fit."""
-        if not goes_on:
-            self._fields = Fields(
-                train.columns, self._is_index, train.weight, self.pooling, self.n_bins
-            )
-            self._target.fit(train)
-            self.net_ = new_net(self, self._fields, self._target, random=random)
-            return
+    def _grow(self, rows):
+        """Let target, fields and net of an earlier fit grow by what these rows hold."""
         check_same_structure(self, self._structure)
-        self._target.see(train)
-        fields, source, is_new = self._fields.grown(train.columns, train.weight)
+        self._target.see(rows)
+        fields, source, is_new = self._fields.grown(rows.columns, rows.weight)
         if is_new.any():
             self.net_.grow_table(source, is_new, fields.slopes)
         self._fields, self.net_.frequencies = fields, fields.frequencies
 
-    def _to_samples(self, train, valid):
-        """Training and validation rows as tensors; `valid` may be None."""
-        train = to_samples(train, self._fields, self._target, self.net_)
-        if valid is not None:
-            valid = to_samples(valid, self._fields, self._target, self.net_, validates=True)
-        return train, valid
+    def _plan(self, call, tasks, rollback, checkpoint):
+        """How training begins and ends."""
+        return Plan(
+            n_epochs=1 if call.is_part else self.max_epochs,
+            keep_optimizer=call.is_part or self.warm_start,
+            is_part=call.is_part,
+            rollback=rollback,
+            checkpoint=checkpoint,
+            tasks=tasks,
+            group=call.group,
+        )
+
+    def _sizes(self, rows):
+        """Sizes of network and batches; None as long as the fields are not known."""
+        if not hasattr(self, "_fields"):
+            return None
+        return Sizes(
+            n_features=int(self._fields.dims.sum()),
+            n_fields=len(self._fields),
+            n_outputs=self._target.n_outputs,
+            n_batch=batch_size(self.batch_size, len(rows)),
+        )
+
+    @property
+    def _parameters(self):
+        """The parameters of network and training."""
+        return Parameters.of(vars(self))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -1,5 +1,7 @@
 """The classifier: a DeepFM behind scikit-learn's interface."""
 
+from functools import partial
+
 import numpy as np
 from sklearn.base import ClassifierMixin
 
@@ -7,11 +9,13 @@ from sklearn_deepfm._common.parameter_rules import dict_of, one_of, real
 from sklearn_deepfm._common.sklearn_callbacks import callbacks_of
 from sklearn_deepfm._distributed.group import process_group_of
 from sklearn_deepfm._estimators.base import BaseDeepFM
+from sklearn_deepfm._estimators.fit_data import FitData, Labels, Validation
 from sklearn_deepfm._estimators.settings import Settings
 from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._tables.objects import exact_target
 from sklearn_deepfm._tables.stream import is_stream, stream_to_score
 from sklearn_deepfm._targets.classification import classification_target
+from sklearn_deepfm._targets.target import ClassifierTarget
 from sklearn_deepfm._training.net import DeepFMClassifierNet
 
 # Times weights of rows, which are of these sizes too, it has to fit float64.
@@ -275,6 +279,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     }
     _net_class = DeepFMClassifierNet
     _target_class = staticmethod(classification_target)
+    _target: ClassifierTarget
 
     def __init__(
         self,
@@ -374,9 +379,11 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         ValueError
             If a parameter, a column, a label or a weight is not what it has to be.
         """
-        validation = X_val, y_val, sample_weight_val, groups_val
-        with callbacks_of(self), own_modes(), process_group_of(self) as group:
-            return self._fit(X, y, sample_weight, validation, groups, group)
+        validation = Validation(X_val, y_val, sample_weight_val, groups_val)
+        data = FitData(X, y, sample_weight, groups, validation)
+        group = process_group_of(self.distributed, self.device)
+        with callbacks_of(self), own_modes(), group as processes:
+            return self._fit(data, processes)
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Go on with one pass over these rows.
@@ -402,7 +409,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             The estimator, one pass further. A call that raises an error leaves it as it
             was; one that a callback breaks off keeps the steps taken.
         """
-        with own_modes(), process_group_of(self) as group:
+        with own_modes(), process_group_of(self.distributed, self.device) as group:
             if classes is None and not hasattr(self, "net_"):
                 raise ValueError(
                     "classes must be passed on the first call to partial_fit: all labels that "
@@ -411,10 +418,10 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
             if classes is not None and hasattr(self, "net_"):
                 self._check_same_classes(np.unique(exact_target(classes)))
 
-            def target(y):
+            def new_target(y):
                 return classification_target(y, np.asarray(exact_target(classes)))
 
-            return self._partial_fit(X, y, sample_weight, target, group)
+            return self._partial_fit(FitData(X, y, sample_weight), new_target, group)
 
     def predict(self, X):
         """Most probable label of each row.
@@ -510,8 +517,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
                 f"{self.classes_.tolist()}, got {classes.tolist()}."
             )
 
-    def _class_factors(self, rows, adds_up):
-        return self._target.factors(self.class_weight, rows, adds_up)
+    def _labels(self, adds_up):
+        factors = partial(self._target.factors, self.class_weight, adds_up=adds_up)
+        return Labels(self._target, factors)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

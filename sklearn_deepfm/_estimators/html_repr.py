@@ -4,8 +4,6 @@ import html
 
 from sklearn.base import BaseEstimator
 
-from sklearn_deepfm._fields.list_field import ListField
-from sklearn_deepfm._fields.numeric_field import NumericField
 from sklearn_deepfm._training.best_epoch import best_epoch
 
 MOST_FIELDS = 30  # in the list; further ones are counted
@@ -72,7 +70,7 @@ def _fields(estimator):
     fields, n_fields = estimator._fields, len(estimator.field_dims_)
     rows = [
         # Names come from the data, and may look like tags.
-        f"<tr><td>{html.escape(str(field.name))}</td><td>{_kind(field)}</td>"
+        f"<tr><td>{html.escape(str(field.name))}</td><td>{field.description}</td>"
         f"<td>{field.n_rows:,}</td></tr>"
         for field in (fields[j] for j in range(min(n_fields, MOST_FIELDS)))
     ]
@@ -80,9 +78,3 @@ def _fields(estimator):
         rows.append(f'<tr><td colspan="3">and {n_fields - MOST_FIELDS} more</td></tr>')
     head = "<tr><th>name</th><th>kind</th><th>rows</th></tr>"
     return f"<table>{head}{''.join(rows)}</table>"
-
-
-def _kind(field):
-    if isinstance(field, NumericField):
-        return "numbers"
-    return "lists of codes" if isinstance(field, ListField) else "codes"

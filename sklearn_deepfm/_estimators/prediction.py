@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from sklearn_deepfm._model.torch_modes import own_modes
-from sklearn_deepfm._samples.encode import bags_of_arrays
+from sklearn_deepfm._samples.samples import bags_of_arrays
 
 BATCH_SIZE = 4096  # rows whose embeddings and hidden units fit into the caches of a CPU
 # Prediction batches are padded to a multiple of this number of rows: matrix products of the usual

@@ -5,6 +5,7 @@ from sklearn.base import RegressorMixin
 from sklearn_deepfm._common.sklearn_callbacks import callbacks_of
 from sklearn_deepfm._distributed.group import process_group_of
 from sklearn_deepfm._estimators.base import BaseDeepFM
+from sklearn_deepfm._estimators.fit_data import FitData, Validation
 from sklearn_deepfm._model.torch_modes import own_modes
 from sklearn_deepfm._tables.objects import exact_target
 from sklearn_deepfm._tables.stream import is_stream, stream_to_score
@@ -301,9 +302,11 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         ValueError
             If a parameter, a column, the target or a weight is not what it has to be.
         """
-        validation = X_val, y_val, sample_weight_val, groups_val
-        with callbacks_of(self), own_modes(), process_group_of(self) as group:
-            return self._fit(X, y, sample_weight, validation, groups, group)
+        validation = Validation(X_val, y_val, sample_weight_val, groups_val)
+        data = FitData(X, y, sample_weight, groups, validation)
+        group = process_group_of(self.distributed, self.device)
+        with callbacks_of(self), own_modes(), group as processes:
+            return self._fit(data, processes)
 
     def partial_fit(self, X, y, sample_weight=None):
         """Go on with one pass over these rows.
@@ -326,8 +329,8 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
             The estimator, one pass further. A call that raises an error leaves it as it
             was; one that a callback breaks off keeps the steps taken.
         """
-        with own_modes(), process_group_of(self) as group:
-            return self._partial_fit(X, y, sample_weight, RegressionTarget, group)
+        with own_modes(), process_group_of(self.distributed, self.device) as group:
+            return self._partial_fit(FitData(X, y, sample_weight), self._target_class, group)
 
     def predict(self, X):
         """Number for each row.

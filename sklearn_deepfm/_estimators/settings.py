@@ -20,9 +20,10 @@ from sklearn_deepfm._common.parameter_rules import (
     sequence_of,
     structural,
 )
-from sklearn_deepfm._model.deepfm import COMPONENTS
+from sklearn_deepfm._model.components import COMPONENTS, in_order
 from sklearn_deepfm._training.callbacks import is_callback
 from sklearn_deepfm._training.scoring import is_scoring
+from sklearn_deepfm._training.table_rules import TABLE_RULES
 
 LONGEST_SHOWN = 200  # characters of a parameter in a message
 
@@ -65,7 +66,7 @@ class Settings(BaseEstimator):
         "dropout": structural(real("[0, 1)")),
         "batch_norm": structural(boolean()),
         "components": structural(
-            Rule(_are_components, f"a collection of distinct names out of {COMPONENTS}")
+            Rule(_are_components, f"a collection of distinct names out of {(*COMPONENTS,)}")
         ),
         "learning_rate": real("(0, inf)"),
         "embedding_l2": one_of("auto") | _PENALTY,
@@ -90,7 +91,7 @@ class Settings(BaseEstimator):
             one_of(None) | sequence_of(_COLUMN, "a list of column names or positions")
         ),
         "sparse_updates": structural(one_of("auto") | boolean()),
-        "table_optimizer": structural(one_of("adam", "adagrad")),
+        "table_optimizer": structural(one_of(*TABLE_RULES)),
         "ema_epochs": real("[0, inf)"),
         "n_members": structural(integer(1)),
         "precision": one_of("float32", "bfloat16"),
@@ -220,8 +221,7 @@ def _structural(model):
     """Values of the parameters that the network is built by."""
     names = [name for name, rule in model._rules.items() if rule.is_structural]
     values = {name: getattr(model, name) for name in names}
-    components = tuple(name for name in COMPONENTS if name in model.components)  # sets: no order
-    return {**values, "components": components}
+    return {**values, "components": in_order(model.components)}  # a set has no order
 
 
 def _as_list(value):

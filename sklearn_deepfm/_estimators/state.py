@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Self
 
 from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._serialization.plain import check_names, unwrap_state, wrap_state
-from sklearn_deepfm._serialization.plain_values import expect, saying_damaged
-from sklearn_deepfm._targets.classification import ClassTarget, MultiLabelTarget
-from sklearn_deepfm._targets.regression import RegressionTarget
+from sklearn_deepfm._serialization.plain_values import PlainData, expect, saying_damaged
+from sklearn_deepfm._targets.target_kinds import target_of_plain, target_to_plain
+from sklearn_deepfm._training.net import DeepFMNet
 from sklearn_deepfm._training.net_state import net_of_plain, net_to_plain
 
-# These names stand in files: another name would be another format.
-_TARGETS: dict[str, Any] = {
-    "labels": ClassTarget,
-    "label sets": MultiLabelTarget,
-    "amount": RegressionTarget,
-}
 # Attributes that are set by fit, and kept as plain data.
-_LEARNED = "_target", "_fields", "_is_index", "_structure", "_split_seed", "_n_seen", "net_"
+LEARNED = "_target", "_fields", "_is_index", "_structure", "_split_seed", "_n_seen", "net_"
 
 
 class EstimatorState:
     """Pickling of the estimators: parameters as they are, everything learned as plain data."""
 
-    def __copy__(self) -> Any:
+    _net_class: type[DeepFMNet]
+
+    def __copy__(self) -> Self:
         # By default copy.copy goes by __getstate__, and would build a second net.
         new = type(self).__new__(type(self))
         new.__dict__.update(self.__dict__)
         return new
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, PlainData]:
         state = dict(self.__dict__)
         if "net_" not in state:
             return wrap_state(state, None)
-        learned = {name: state.pop(name) for name in _LEARNED}
-        names = {target: name for name, target in _TARGETS.items()}
-        target = learned["_target"]
+        learned = {name: state.pop(name) for name in LEARNED}
         return wrap_state(
             state,
             {
-                "target": {"kind": names[type(target)], **target.to_plain()},
+                "target": target_to_plain(learned["_target"]),
                 "fields": learned["_fields"].to_plain(),
                 "is_index": [bool(flag) for flag in learned["_is_index"]],
                 "structure": learned["_structure"],
@@ -50,20 +44,17 @@ class EstimatorState:
             },
         )
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, PlainData]) -> None:
         with saying_damaged(f"This {type(self).__name__}"):
             self._load_state(state)
 
-    def _load_state(self, state: dict[str, Any]) -> None:
+    def _load_state(self, state: dict[str, PlainData]) -> None:
         """Take a state; any error says that it is damaged."""
         attributes, learned = unwrap_state(self, state)
         self.__dict__.update(attributes)
         if learned is None:
             return
-        target = dict(learned["target"])
-        kind = target.pop("kind", None)
-        expect(kind in _TARGETS, "target")
-        self._target = _TARGETS[kind].of_plain(target)
+        self._target = target_of_plain(learned["target"])
         self._fields = Fields.of_plain(learned["fields"])
         check_names(attributes, len(self._fields))
         self._is_index = learned["is_index"]
@@ -75,4 +66,4 @@ class EstimatorState:
         for name in ("split_seed", "n_seen"):
             expect(isinstance(learned[name], int) and learned[name] >= 0, name)
         # Last, since its sizes are checked against target and fields.
-        self.net_ = net_of_plain(learned["net"], self)
+        self.net_ = net_of_plain(learned["net"], self._net_class, self._fields, self._target)

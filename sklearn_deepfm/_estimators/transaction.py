@@ -5,23 +5,41 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Protocol, TypeVar
 
+from sklearn_deepfm._estimators.state import LEARNED
+from sklearn_deepfm._targets.target import Target
+from sklearn_deepfm._training.net import DeepFMNet
 from sklearn_deepfm._training.out_of_memory import is_out_of_memory
 from sklearn_deepfm._training.rollback import NetRollback
 
 
-def working_copy(estimator: Any, goes_on: bool) -> Any:
+class Fitted(Protocol):
+    """The attributes of an estimator that a transaction cares for."""
+
+    net_: DeepFMNet
+    _target: Target
+
+
+Estimator = TypeVar("Estimator", bound=Fitted)
+
+
+def working_copy(estimator: Estimator, goes_on: bool) -> Estimator:
     """A shallow copy to train; one that goes on shares the net, as memory may not hold two."""
     model = copy.copy(estimator)
     if goes_on:
         # partial_fit adds to the target's counts of classes.
         model._target = copy.copy(estimator._target)
+        return model
+    for name in LEARNED:
+        vars(model).pop(name, None)
     return model
 
 
 @contextlib.contextmanager
-def transaction(estimator: Any, model: Any, goes_on: bool) -> Iterator[NetRollback | None]:
+def transaction(
+    estimator: Estimator, model: Estimator, goes_on: bool
+) -> Iterator[NetRollback | None]:
     """Give an estimator the state of the model that is trained inside; on failure, leave it as is.
 
     Parameters

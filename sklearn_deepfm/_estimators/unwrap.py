@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_deepfm._encoder.encoder import OrdinalFieldEncoder
 from sklearn_deepfm._estimators.base import BaseDeepFM
 from sklearn_deepfm._fields.pretrained import embedding_frame
+from sklearn_deepfm._model.components import has_part
 from sklearn_deepfm._tables.pandas_index import index_of, without_index
 from sklearn_deepfm._tables.table import read_table
 
@@ -105,7 +106,7 @@ class Unwrapped:
         frame : DataFrame of shape (n_categories, n_members * embed_dim)
         """
         position = self.position(field)
-        if not {"fm", "deep"} & set(self.estimator.module_.components):
+        if not has_part(self.estimator.module_.components, "embedding"):
             raise ValueError(
                 f"components must have 'fm' or 'deep' for categories to have embeddings, and are "
                 f"{self.estimator.module_.components}."

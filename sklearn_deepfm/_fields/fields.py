@@ -3,18 +3,22 @@
 import copy
 from functools import cached_property
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from sklearn_deepfm._common.integer_lookup import IntegerLookups
+from sklearn_deepfm._fields.field import Field, FieldOptions
 from sklearn_deepfm._fields.index_field import IndexField
-from sklearn_deepfm._fields.input_columns import InputColumn, InputListColumn
-from sklearn_deepfm._fields.list_field import ListField, as_lists, interleave_lists
-from sklearn_deepfm._fields.numeric_field import SLOPE_ROW, NumericField
+from sklearn_deepfm._fields.input_columns import InputColumn
+from sklearn_deepfm._fields.list_field import ListField
+from sklearn_deepfm._fields.network_inputs import NetworkInputs
+from sklearn_deepfm._fields.numeric_field import NumericField
 from sklearn_deepfm._serialization.plain_values import expect
 
 MOST_ROWS = 2**31 - 1  # of the table: an index has 32 bits
+# The kinds of fields. A column gets the first that suits it.
+KINDS: tuple[type[Field], ...] = (ListField, IndexField, NumericField)
 
 
 class FieldOffsets(NamedTuple):
@@ -42,8 +46,9 @@ class Fields:
     """
 
     def __init__(self, columns, is_index, weight, pooling="mean", n_bins="auto"):
+        options = FieldOptions(pooling, n_bins)
         self._fields = [
-            _new_field(column, flag, pooling, n_bins)
+            next(kind for kind in KINDS if kind.suits(column, flag)).new(column.name, options)
             for column, flag in zip(columns, is_index, strict=True)
         ]
         self._grow(columns, weight)
@@ -54,8 +59,7 @@ class Fields:
 
     def to_plain(self):
         """Plain data of each field, with its kind."""
-        kinds = {cls: kind for kind, cls in _KINDS.items()}
-        return [{"field": kinds[type(field)], **field.to_plain()} for field in self._fields]
+        return [{"field": field.kind, **field.to_plain()} for field in self._fields]
 
     @classmethod
     def of_plain(cls, states):
@@ -117,27 +121,23 @@ class Fields:
     @cached_property
     def lookups(self):
         """Look-up of a whole matrix of codes at once; None unless each field has a look-up."""
-        # `type`, since a list field is an IndexField too.
-        lookups = [
-            field.lookup
-            for field in self._fields
-            if type(field) is IndexField and field.lookup and field.categories is None
-        ]
+        found = (field.matrix_lookup for field in self._fields)
+        lookups = [lookup for lookup in found if lookup is not None]
         return IntegerLookups(lookups, self.offsets) if len(lookups) == len(self._fields) else None
 
     @cached_property
     def _is_list(self):
         """Whether each field holds lists."""
-        return np.array([isinstance(field, ListField) for field in self._fields])
+        return np.array([field.holds_lists for field in self._fields])
 
     @property
     def slopes(self):
         """Table row of the slope of each numeric field, by its position in the index matrix."""
         cells = np.flatnonzero(~self._is_list)
         return {
-            position: int(self.offsets[j]) + SLOPE_ROW
+            position: int(self.offsets[j]) + slope_row
             for position, j in enumerate(cells)
-            if isinstance(self._fields[j], NumericField)
+            if (slope_row := self._fields[j].slope_row) is not None
         }
 
     @property
@@ -173,7 +173,7 @@ class Fields:
 
     def _grow(self, columns, weight):
         for field, column in zip(self._fields, columns, strict=True):
-            field.grow(_of_form(field, column), weight)
+            field.grow(field.of_form(column), weight)
         self._check_size()
 
     def _check_size(self):
@@ -254,9 +254,7 @@ class Fields:
     def with_codes_of_fit(self, columns):
         """Columns with categories numbered as in fit, so that parts need not be numbered again."""
         return [
-            field.with_codes_of_fit(column)
-            if column.categories is not None and isinstance(field, IndexField)
-            else column
+            column if column.categories is None else field.with_codes_of_fit(column)
             for field, column in zip(self._fields, columns, strict=True)
         ]
 
@@ -283,50 +281,14 @@ class Fields:
             if self.lookups is not None:
                 return self.lookups(cells), None, None
             columns = [InputColumn(j, values) for j, values in enumerate(cells.T)]
-        index = np.empty((len(columns[0]), np.count_nonzero(~self._is_list)), dtype=np.int32)
-        columns_of_index = iter(index.T)
-        values, lists = [], []
+        inputs = NetworkInputs(len(columns[0]), int(np.count_nonzero(~self._is_list)))
         for field, column, offset in zip(self._fields, columns, self.offsets, strict=True):
-            column = _of_form(field, column)
-            if isinstance(field, ListField):
-                members, starts, weights = field.encode_lists(column)
-                lists.append((members + np.int32(offset), starts, weights))
-                continue
-            rows, value = field.encode(column)
-            # int64 offsets into 32 bits: `_check_size` has made sure that the sums fit.
-            np.add(rows, offset, out=next(columns_of_index), casting="unsafe")
-            if value is not None:
-                values.append(value)
-        return (
-            index,
-            np.column_stack(values) if values else None,
-            interleave_lists(lists) if lists else None,
-        )
-
-
-# Files hold the names of the kinds, which therefore never change.
-_KINDS: dict[str, Any] = {"codes": IndexField, "numbers": NumericField, "bags": ListField}
+            field.add_to(inputs, field.of_form(column), offset)
+        return inputs.joined()
 
 
 def _field_of_plain(state):
-    expect(isinstance(state, dict) and state.get("field") in _KINDS, "field")
+    kinds = {kind.kind: kind for kind in KINDS}
+    expect(isinstance(state, dict) and state.get("field") in kinds, "field")
     state = dict(state)
-    return _KINDS[state.pop("field")].of_plain(state)
-
-
-def _new_field(column, is_index, pooling, n_bins):
-    if isinstance(column, InputListColumn):
-        return ListField(column.name, pooling)
-    return IndexField(column.name) if is_index else NumericField(column.name, n_bins)
-
-
-def _of_form(field, column):
-    """The column as lists for a list field; lists for any other field are an error."""
-    if isinstance(field, ListField):
-        return as_lists(field.name, column)
-    if isinstance(column, InputListColumn):
-        raise ValueError(
-            f"Column {field.name!r} holds lists and held one value per cell in fit. Give one "
-            f"value per cell, or fit again."
-        )
-    return column
+    return kinds[state.pop("field")].of_plain(state)

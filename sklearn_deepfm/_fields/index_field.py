@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_deepfm._common.integer_lookup import IntegerLookup
+from sklearn_deepfm._fields.field import refuse_lists
 from sklearn_deepfm._fields.input_columns import InputColumn
 from sklearn_deepfm._serialization.plain import Plain
 from sklearn_deepfm._serialization.plain_values import (
@@ -28,6 +29,8 @@ class IndexField(Plain):
     Missing cells count as one more code.
     """
 
+    kind, description = "codes", "codes"
+    holds_lists, holds_codes, slope_row = False, True, None
     _saved = {
         "name": None,
         "codes": np.int64,
@@ -47,9 +50,33 @@ class IndexField(Plain):
         self.frequency = np.zeros(1)  # total weight of each row
         self.categories = None  # values behind the codes of a categorical column
 
+    @classmethod
+    def suits(cls, column, is_index):
+        """Whether its cells are codes."""
+        return is_index
+
+    @classmethod
+    def new(cls, name, options):
+        """A field that has seen nothing."""
+        return cls(name)
+
+    def of_form(self, column):
+        """The column; an error if its cells are lists."""
+        return refuse_lists(self.name, column)
+
     @property
     def n_rows(self):
         return len(self.frequency)
+
+    @property
+    def matrix_lookup(self):
+        """The look-up, where the column is no categorical one."""
+        return self.lookup if self.categories is None else None
+
+    @property
+    def code_names(self):
+        """The codes that fit saw or, in a categorical column, their categories."""
+        return self.codes if self.categories is None else self.categories[self.codes]
 
     @property
     def average_cell(self):
@@ -141,6 +168,10 @@ class IndexField(Plain):
 
     def _rows_of_no_code(self):
         return [self.missing_row]
+
+    def add_to(self, inputs, column, offset):
+        """Give the network the row of each cell."""
+        inputs.add_cells(self.encode(column)[0], offset)
 
     def encode(self, column):
         """Local row of each cell, and None, since codes have no value."""

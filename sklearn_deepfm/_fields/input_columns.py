@@ -27,6 +27,8 @@ class InputColumn:
     missing: np.ndarray | None = None
     categories: pd.Index | None = None
 
+    holds_lists = False
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -73,7 +75,7 @@ class InputListColumn:
     weights: np.ndarray | None = None
 
     categories = None
-    holds_codes = True
+    holds_codes = holds_lists = True
 
     @classmethod
     def from_arrow(cls, name: str | int, lists: pa.Array) -> InputListColumn | None:

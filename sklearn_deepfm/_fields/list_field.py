@@ -21,6 +21,8 @@ class ListField(IndexField):
         Whether the weights of a list are divided by their sum.
     """
 
+    kind, description = "bags", "lists of codes"
+    holds_lists, matrix_lookup = True, None
     _saved = {
         **IndexField._saved,
         "pooling": str,
@@ -37,6 +39,20 @@ class ListField(IndexField):
         self.has_weights = False
         self._pooled: np.ndarray = np.zeros(1)  # weight of each row, summed over the cells seen
         self._n_cells = 0.0
+
+    @classmethod
+    def suits(cls, column, is_index):
+        """Whether its cells are lists."""
+        return column.holds_lists
+
+    @classmethod
+    def new(cls, name, options):
+        """A field that has seen nothing."""
+        return cls(name, options.pooling)
+
+    def of_form(self, column):
+        """The column as lists, as :func:`as_lists` gives it."""
+        return as_lists(self.name, column)
 
     @property
     def average_cell(self):
@@ -97,6 +113,10 @@ class ListField(IndexField):
     def _rows_of_no_code(self):
         return [self.missing_row, self.empty_row]
 
+    def add_to(self, inputs, column, offset):
+        """Give the network the members of each cell."""
+        inputs.add_lists(*self.encode_lists(column), offset)
+
     def encode_lists(self, column):
         """Local rows of the members of each cell.
 
@@ -140,7 +160,7 @@ class ListField(IndexField):
 
 def as_lists(name, column):
     """The column as lists; one of single values is taken if all its cells are missing."""
-    if isinstance(column, InputListColumn):
+    if column.holds_lists:
         return column
     if not column.is_all_missing:
         raise ValueError(
@@ -149,29 +169,3 @@ def as_lists(name, column):
         )
     nothing = InputColumn(name, np.zeros(len(column), np.int64), np.ones(len(column), bool))
     return InputListColumn(name, nothing, np.arange(len(column) + 1))
-
-
-def interleave_lists(lists):
-    """Join the lists of several fields, sample by sample.
-
-    Parameters
-    ----------
-    lists : list of (members, starts, weights)
-        As :meth:`ListField.encode_lists` gives them.
-
-    Returns
-    -------
-    members : ndarray of shape (n_members,), int32
-    starts : ndarray of shape (n_samples * n_lists + 1,), int64
-    weights : ndarray of shape (n_members,), float32
-    """
-    if len(lists) == 1:
-        return lists[0]
-    lengths = np.column_stack([np.diff(starts) for _, starts, _ in lists])
-    all_starts = np.concatenate([[0], np.cumsum(lengths)])
-    members = np.empty(all_starts[-1], dtype=np.int32)
-    weights = np.empty(all_starts[-1], dtype=np.float32)
-    for k, (rows, _, shares) in enumerate(lists):
-        place = places(all_starts[k : -1 : len(lists)], lengths[:, k])
-        members[place], weights[place] = rows, shares
-    return members, all_starts, weights

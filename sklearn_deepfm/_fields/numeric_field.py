@@ -11,6 +11,7 @@ from sklearn_deepfm._common.quantiles import (
     normal_scores,
     positions_among,
 )
+from sklearn_deepfm._fields.field import refuse_lists
 from sklearn_deepfm._fields.index_field import UNSEEN_ROW
 from sklearn_deepfm._serialization.plain import Plain
 from sklearn_deepfm._serialization.plain_values import (
@@ -40,6 +41,9 @@ class NumericField(Plain):
         bin.
     """
 
+    kind, description = "numbers", "numbers"
+    holds_lists, holds_codes, slope_row = False, False, SLOPE_ROW
+    matrix_lookup = None
     _saved = {
         "name": None,
         "n_bins": None,
@@ -61,6 +65,20 @@ class NumericField(Plain):
         self.first_bin = self.missing_row = UNSEEN_ROW
         self.frequency = np.zeros(_N_FIRST_ROWS)
         self.sum_of_scores = 0.0
+
+    @classmethod
+    def suits(cls, column, is_index):
+        """Whether its cells are numbers, as those of any column are that are nothing else."""
+        return not is_index
+
+    @classmethod
+    def new(cls, name, options):
+        """A field that has seen nothing."""
+        return cls(name, options.n_bins)
+
+    def of_form(self, column):
+        """The column; an error if its cells are lists."""
+        return refuse_lists(self.name, column)
 
     @property
     def n_rows(self):
@@ -154,6 +172,15 @@ class NumericField(Plain):
         expect_ascending(self.scores, "scores", strictly=False)
         expect(np.abs(self.scores).max(initial=0) < LARGEST_SCORE, "scores")
         expect(self.n_bins == "auto" or (type(self.n_bins) is int and self.n_bins > 0), "n_bins")
+
+    def with_codes_of_fit(self, column):
+        """The column as it is, which every other method refuses: it has no numbers."""
+        return column
+
+    def add_to(self, inputs, column, offset):
+        """Give the network the row of each cell, and its score."""
+        rows, score = self.encode(column)
+        inputs.add_cells(rows, offset, score)
 
     def encode(self, column):
         """Local row of each cell, and its score (0 where missing)."""

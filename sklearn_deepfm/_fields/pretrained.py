@@ -53,10 +53,10 @@ def pretrained_rows(
     rows, embeddings = [], []
     for position, frame in positions.items():
         field = fields[position]
-        if not isinstance(field, IndexField):
+        if not field.holds_codes:
             raise ValueError(
-                f"pretrained names column {field.name!r}, which holds numbers: it has no codes to "
-                f"give embeddings to. Leave it out."
+                f"pretrained names column {field.name!r}, which holds {field.description}: it has "
+                f"no codes to give embeddings to. Leave it out."
             )
         local, vectors = _rows_of_frame(field, frame, embed_dim)
         rows.append(fields.offsets[position] + local)
@@ -113,11 +113,10 @@ def embedding_frame(fields: Fields, name: str | int, embeddings: np.ndarray) -> 
     """
     position = fields.position(name, "field")
     field = fields[position]
-    if not isinstance(field, IndexField):
+    if not field.holds_codes:
         raise ValueError(
-            f"field must name a column of codes, and {field.name!r} holds numbers, which have no "
-            f"embedding each."
+            f"field must name a column of codes, and {field.name!r} holds {field.description}, "
+            f"which have no embedding each."
         )
-    names = field.codes if field.categories is None else field.categories[field.codes]
     rows = fields.offsets[position] + field.rows
-    return pd.DataFrame(embeddings[rows], index=pd.Index(names, name=field.name))
+    return pd.DataFrame(embeddings[rows], index=pd.Index(field.code_names, name=field.name))

@@ -9,24 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_deepfm._model.bags import Bags
+from sklearn_deepfm._model.components import (
+    COMPONENTS,
+    Making,
+    Network,
+    Sizes,
+    Terms,
+    by_member,
+    in_order,
+    table_columns,
+)
 from sklearn_deepfm._model.field_terms import TableLayout, field_rows, field_terms
-from sklearn_deepfm._model.layers import Randomness, mlp
+from sklearn_deepfm._model.layers import Randomness
 from sklearn_deepfm._model.touched_rows import DistinctRows, TouchedRows
 
-COMPONENTS = ("linear", "fm", "deep")
 EMBEDDING_STD = 1e-2  # small: the first predictions are the base rate, which the bias holds
-# Of the weights that give the deep logits. BatchNorm brings small embeddings to full size: with 1,
-# the first predictions have the noise of an MLP that knows nothing yet, which costs tables of few
-# rows much. With 0, tables of many codes learn later, and not as well.
-OUTPUT_SCALE = 0.2
-
-
-def table_columns(
-    components: Collection[str], n_outputs: int, embed_dim: int, n_members: int
-) -> tuple[int, int]:
-    """Number of first-order weights in a table row, which come first, and of embedding values."""
-    n_first = n_members * n_outputs if "linear" in components else 0
-    return n_first, n_members * embed_dim if {"fm", "deep"} & set(components) else 0
 
 
 class Lookup(NamedTuple):
@@ -50,7 +47,7 @@ class Lookup(NamedTuple):
     bags: Bags | None
 
 
-class DeepFM(nn.Module):
+class DeepFM(Network):
     """Factorization machine and MLP over one shared table of embeddings.
 
     For the rows :math:`(w_i, v_i)` of the features present in a sample::
@@ -158,7 +155,7 @@ class DeepFM(nn.Module):
         n_outputs: int = 1,
         multi_label: bool = False,
         batch_norm: bool = True,
-        components: Collection[str] = COMPONENTS,
+        components: Collection[str] = ("linear", "fm", "deep"),
         slopes: dict[int, int] | None = None,
         sparse: bool = False,
         frozen: np.ndarray | None = None,
@@ -176,7 +173,7 @@ class DeepFM(nn.Module):
         self.n_outputs = n_outputs
         self.n_members = n_members
         self.multi_label = multi_label
-        self.components = tuple(name for name in COMPONENTS if name in components)
+        self.components = in_order(components)
         self.sparse = sparse
         self._distinct = DistinctRows()
         self._randomness = Randomness(seed)
@@ -190,18 +187,10 @@ class DeepFM(nn.Module):
             torch.empty(n_features, self._n_first + n_second, device=device, dtype=dtype)
         )
         self.bias = nn.Parameter(torch.empty(n_logits, device=device, dtype=dtype))
-        # Paper: has a single output. Each of several weighs the coordinates of the products,
-        # where embeddings of its own would multiply the size of a table row.
-        if "fm" in components and n_outputs > 1:
-            self.fm_scale = nn.Parameter(
-                torch.empty(n_logits, embed_dim, device=device, dtype=dtype)
-            )
-        if "deep" in components:
-            dims = (n_fields * embed_dim, *mlp_dims)
-            self.mlps = nn.ModuleList(
-                mlp(dims, n_outputs, dropout, batch_norm, self._randomness, device, dtype)
-                for _ in range(n_members)
-            )
+        sizes = Sizes(n_fields, n_outputs, n_members, embed_dim, tuple(mlp_dims))
+        making = Making(dropout, batch_norm, self._randomness, device, dtype)
+        for name in self.components:
+            COMPONENTS[name].add(self, sizes, making)
         self.set_slopes(slopes or {})
         self.set_frozen(frozen)
         self.reset_parameters()
@@ -263,8 +252,8 @@ class DeepFM(nn.Module):
             self.table[:, : self._n_first] = 0
             self.table[rows.to(self.table.device), : self._n_first] = weights.to(self.table)
             self.bias.copy_(bias)
-            for output in self._output_layers():
-                output.weight.zero_()
+            for name in self.components:
+                COMPONENTS[name].silence(self)
 
     def release(self) -> None:
         """Free the scratch array by which :meth:`touch` finds distinct rows."""
@@ -277,19 +266,8 @@ class DeepFM(nn.Module):
             self.table.normal_(std=EMBEDDING_STD, generator=generator)
             self.table[:, : self._n_first] = 0
             self.bias.zero_()
-            if hasattr(self, "fm_scale"):
-                # Equal scales would give all logits the same second order. A softmax
-                # ignores what logits share, so that embeddings would get no gradient.
-                self.fm_scale.normal_(generator=generator)
-            for layer in self.modules():
-                if isinstance(layer, nn.Linear):
-                    nn.init.xavier_normal_(layer.weight, generator=generator)
-                    if layer.bias is not None:
-                        layer.bias.zero_()
-                elif isinstance(layer, nn.BatchNorm1d):
-                    layer.reset_parameters()
-            for output in self._output_layers():
-                output.weight.mul_(OUTPUT_SCALE)
+            for name in self.components:
+                COMPONENTS[name].reset(self, generator)
 
     def random_state(self) -> dict[str, Any]:
         """State of the generators behind dropout.
@@ -372,19 +350,12 @@ class DeepFM(nn.Module):
         -------
         logits : Tensor of shape (batch, n_members, n_outputs)
         """
-        first, squares, embedding = self._terms(lookup, value)
+        terms = self._terms(lookup, value)
         # Paper: equation 2 has no global bias; without one the base rate has to be
         # spread over first-order weights.
-        logits = self._by_member(self.bias.expand(len(lookup.cells), -1))
-        if "linear" in self.components:
-            logits = logits + self._by_member(first)  # equation 2: <w, x>
-        if "fm" in self.components:
-            # Equation 2: sum_{i<j} <v_i, v_j> x_i x_j.
-            logits = logits + self._second_order(self._by_member(squares))
-        if "deep" in self.components:
-            # Equation 1: y_FM + y_DNN, before the sigmoid.
-            # Paper: the text also puts a sigmoid inside y_DNN; the sum is of logits.
-            logits = logits + self._deep(self._by_member(embedding))
+        logits = by_member(self.bias.expand(len(lookup.cells), -1), self.n_members)
+        for name in self.components:
+            logits = logits + COMPONENTS[name].logits(self, terms)  # equation 1
         return logits
 
     def member_terms(
@@ -410,9 +381,8 @@ class DeepFM(nn.Module):
         """
         layout = TableLayout(self._n_first, self._numeric_fields, self._slope_rows)
         rows = field_rows(self.table, index, value, None if bags is None else Bags(*bags), layout)
-        return self._by_member(rows[..., : self._n_first]), self._by_member(
-            rows[..., self._n_first :]
-        )
+        first, embedding = rows[..., : self._n_first], rows[..., self._n_first :]
+        return by_member(first, self.n_members), by_member(embedding, self.n_members)
 
     @property
     def n_first(self) -> int:
@@ -493,7 +463,7 @@ class DeepFM(nn.Module):
             bags = bags._replace(members=members[0])
         return touched, Lookup(touched.rows, cells.view_as(index), slope_rows, bags)
 
-    def _terms(self, lookup: Lookup, value: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _terms(self, lookup: Lookup, value: Tensor | None) -> Terms:
         """Gather (w_i, v_i) of every field once, for first order, FM and MLP alike."""
         n_numeric = len(lookup.slope_rows)
         if value is None and n_numeric:
@@ -501,7 +471,7 @@ class DeepFM(nn.Module):
                 f"value must hold the numbers of the {n_numeric} numeric fields, got None."
             )
         layout = TableLayout(self._n_first, self._numeric_fields, lookup.slope_rows)
-        return field_terms(lookup.table, lookup.cells, value, lookup.bags, layout)
+        return Terms(*field_terms(lookup.table, lookup.cells, value, lookup.bags, layout))
 
     def rows_of(self, index: Tensor, bags: Bags | None) -> Tensor:
         """Rows of the table that the given samples touch.
@@ -548,31 +518,6 @@ class DeepFM(nn.Module):
             member[columns] = number
         return member
 
-    def _output_layers(self) -> list[nn.Linear]:
-        """The last layer of each MLP."""
-        mlps = self.mlps if "deep" in self.components else ()
-        return [[*mlp.modules()][-1] for mlp in mlps]  # type: ignore[misc]
-
-    def _by_member(self, columns: Tensor) -> Tensor:
-        """View (..., n_members * n) as (..., n_members, n)."""
-        width = columns.shape[-1] // self.n_members
-        return columns.view(*columns.shape[:-1], self.n_members, width)
-
-    def _second_order(self, squares: Tensor) -> Tensor:
-        """Sum of <v_i, v_j> over the pairs i < j, in time linear in the fields [1]_."""
-        # Equation 2: the sum over pairs is (||sum_i v_i||^2 - sum_i ||v_i||^2) / 2.
-        if self.n_outputs == 1:
-            return 0.5 * squares.sum(2, keepdim=True)  # (batch, n_members, 1)
-        # No matrix product, which autocast would compute in bfloat16.
-        scale: Tensor = self.fm_scale.view(self.n_members, self.n_outputs, -1)
-        return 0.5 * (squares.unsqueeze(2) * scale).sum(3)
-
-    def _deep(self, embedding: Tensor) -> Tensor:
-        """Logits of the MLPs, (batch, n_members, n_outputs), each from its member's embeddings."""
-        parts = zip(self.mlps, embedding.unbind(2), strict=True)  # (batch, n_fields, embed_dim)
-        # Equation 3: a^(0) = [e_1 .. e_m].
-        return torch.stack([mlp(part.flatten(1)) for mlp, part in parts], dim=1)
-
 
 def _check_sizes(**sizes: int) -> None:
     for name, size in sizes.items():
@@ -589,6 +534,6 @@ def _check_components(components: Collection[str]) -> None:
     names = [] if isinstance(components, str) else list(components)
     if not names or len(set(names)) != len(names) or not set(names) <= set(COMPONENTS):
         raise ValueError(
-            f"components must be distinct names out of {COMPONENTS}, at least one, "
+            f"components must be distinct names out of {(*COMPONENTS,)}, at least one, "
             f"got {components!r}."
         )

@@ -63,7 +63,7 @@ def field_terms(
     n_cells = index.numel() + (0 if bags is None else len(bags.members))
     by_hand = torch.is_grad_enabled() and table.requires_grad and len(table) <= n_cells
     if by_hand and (value is None or not value.requires_grad):
-        terms: tuple[Tensor, Tensor, Tensor] = FieldTerms.apply(
+        terms: tuple[Tensor, Tensor, Tensor] = FieldTerms.apply(  # type: ignore[no-untyped-call]
             table, index, value, *(bags or (None, None, None)), layout
         )
         return terms

@@ -6,14 +6,16 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
+from numpy.typing import ArrayLike
 from onnx import ModelProto
+from sklearn.base import BaseEstimator
 
 MOST_ROWS = 1000  # that are run through a file
 # Allowed differences: of a probability, or of the range of predicted numbers; of each number.
 TOLERANCE, RELATIVE = 1e-5, 1e-6
 
 
-def last_method(model: Any) -> str:
+def last_method(model: BaseEstimator) -> str:
     """The name of the method whose result is the last output of a file."""
     for name in ("predict_proba", "predict", "transform"):
         if hasattr(model, name):
@@ -33,7 +35,7 @@ def first_rows(X: Any) -> Any:
 def check_file(
     onnx_model: ModelProto,
     feed: dict[str, np.ndarray],
-    expected: Any,
+    expected: ArrayLike,
     is_proba: bool,
     foreign: list[str],
 ) -> None:

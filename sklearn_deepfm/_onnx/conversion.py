@@ -8,7 +8,8 @@ from typing import Any
 import skl2onnx
 from onnx import GraphProto, ModelProto
 from onnx.helper import set_model_props
-from sklearn.base import is_regressor
+from skl2onnx.common.data_types import TensorType
+from sklearn.base import BaseEstimator, is_regressor
 from sklearn.impute import SimpleImputer
 from sklearn.utils.validation import check_is_fitted
 
@@ -27,7 +28,7 @@ from sklearn_deepfm._onnx.operators import convert_imputer, register_columns, sh
 from sklearn_deepfm._onnx.steps import OWN, Steps, unwrap_search
 
 
-def export(model: Any, X: Any, missing_string: str) -> ModelProto:
+def export(model: BaseEstimator, X: Any, missing_string: str) -> ModelProto:
     """An ONNX model of `model`, as :func:`to_onnx` documents it."""
     model = unwrap_search(model)
     check_is_fitted(model)
@@ -53,8 +54,10 @@ def export(model: Any, X: Any, missing_string: str) -> ModelProto:
     return onnx_model
 
 
-def _converted(model: Any, types: dict[str, Any], missing_string: str, steps: Steps) -> ModelProto:
-    options: dict[Any, dict[str, Any]] = {
+def _converted(
+    model: BaseEstimator, types: dict[str, TensorType], missing_string: str, steps: Steps
+) -> ModelProto:
+    options: dict[type[BaseEstimator], dict[str, str | bool]] = {
         type_: {"missing_string": missing_string} for type_ in OWN
     }
     options[DeepFMClassifier]["zipmap"] = False  # a matrix instead of a dict per row
@@ -77,7 +80,7 @@ def _converted(model: Any, types: dict[str, Any], missing_string: str, steps: St
 def _name_inputs(graph: GraphProto, names: list[str]) -> None:
     """Give the inputs the exact names of the columns, which skl2onnx has made identifiers of.
 
-    Any other tensor of the graph that has such a name gets an underscore behind it.
+    Every other tensor of the graph that has such a name gets an underscore behind it.
     """
     new = {entry.name: name for entry, name in zip(graph.input, names, strict=True)}
     others = {name for node in graph.node for name in node.output}

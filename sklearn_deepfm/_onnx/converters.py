@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import skl2onnx
 from skl2onnx import _parse
-from skl2onnx.common.data_types import (
-    BooleanTensorType,
-    DoubleTensorType,
-    FloatTensorType,
-    Int64TensorType,
-    StringTensorType,
-)
+from skl2onnx.common._container import ModelComponentContainer
+from skl2onnx.common._topology import Operator, Scope
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_deepfm._encoder.encoder import OrdinalFieldEncoder
@@ -27,8 +19,6 @@ from sklearn_deepfm._onnx.encoder import (
 )
 from sklearn_deepfm._onnx.fields import FieldNodes
 from sklearn_deepfm._onnx.graph import (
-    BOOL,
-    DOUBLE,
     INT64,
     Graph,
     columns_of,
@@ -36,7 +26,7 @@ from sklearn_deepfm._onnx.graph import (
     width_of,
 )
 from sklearn_deepfm._onnx.network import logits_of
-from sklearn_deepfm._targets.classification import MultiLabelTarget
+from sklearn_deepfm._onnx.targets import add_outputs, declare_outputs
 
 # Of the table: a protocol buffer ends at 2 GiB, and 16 MiB are left for the rest of the file.
 MOST_BYTES = 2**31 - 2**24
@@ -64,86 +54,32 @@ def register() -> None:
     skl2onnx.update_registered_converter(
         DeepFMClassifier,
         "SklearnDeepFMClassifier",
-        _shapes_of_classifier,
-        _convert_classifier,
+        _declare_outputs,
+        _convert_estimator,
         options=options,
     )
     skl2onnx.update_registered_converter(
         DeepFMRegressor,
         "SklearnDeepFMRegressor",
-        _shape_of_regressor,
-        _convert_regressor,
+        _declare_outputs,
+        _convert_estimator,
         options={"missing_string": None},
     )
 
 
-def _shapes_of_classifier(operator: Any) -> None:
-    target, (label, proba) = operator.raw_operator._target, operator.outputs
-    n_classes = len(target.classes)
-    if isinstance(target, MultiLabelTarget):
-        label.type = Int64TensorType([None, n_classes])
-    else:
-        label.type = _type_of_labels(target.classes)([None])
-    proba.type = FloatTensorType([None, n_classes])
+def _declare_outputs(operator: Operator) -> None:
+    declare_outputs(operator.raw_operator._target, operator.outputs)
 
 
-def _type_of_labels(classes: np.ndarray) -> Any:
-    kind = classes.dtype.kind
-    if kind in "UO" and all(isinstance(label, str) for label in classes):
-        return StringTensorType
-    types = {"i": Int64TensorType, "u": Int64TensorType, "b": BooleanTensorType}
-    types["f"] = DoubleTensorType
-    if kind not in types or (kind == "u" and classes.max() > np.iinfo(np.int64).max):
-        raise ValueError(
-            f"The classes must be strings, numbers that fit int64 or float64, or booleans in an "
-            f"ONNX file, got {classes.tolist()!r}. Convert y before the fit."
-        )
-    return types[kind]
-
-
-def _shape_of_regressor(operator: Any) -> None:
-    n_outputs = operator.raw_operator._target.n_outputs
-    operator.outputs[0].type = DoubleTensorType([None, n_outputs])
-
-
-def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
-    graph, target = Graph(scope, container), operator.raw_operator._target
+def _convert_estimator(
+    scope: Scope, operator: Operator, container: ModelComponentContainer
+) -> None:
+    graph = Graph(scope, container)
     logits = _logits(graph, operator, container)
-    label, proba = operator.outputs
-    if isinstance(target, MultiLabelTarget):
-        graph.assign(proba, graph("Sigmoid", logits))
-        is_label = graph("Greater", logits, np.zeros(1, np.float32))
-        graph.assign(label, graph("Cast", is_label, to=INT64))
-        return
-    if target.n_outputs == 1:
-        # The sigmoid of -logit, as in predict_proba: 1 - p would lose the digits of a small one.
-        both = graph("Concat", graph("Neg", logits), logits, axis=1)
-        graph.assign(proba, graph("Sigmoid", both))  # equation 1
-        # A logit of 0 is the first class, as in predict.
-        number = graph("Cast", graph("Greater", logits, np.zeros(1, np.float32)), to=INT64)
-        number = graph("Reshape", number, np.array([-1]))
-    else:
-        graph.assign(proba, graph("Softmax", logits, axis=1))
-        number = graph("ArgMax", logits, axis=1, keepdims=0)
-    classes = target.classes
-    type_ = element_type(label.type)
-    classes = classes.astype(np.float64) if type_ == DOUBLE else classes
-    classes = classes.astype(np.int64) if type_ in (INT64, BOOL) else classes
-    found = graph("Gather", classes, number)
-    graph.assign(label, graph("Cast", found, to=BOOL) if type_ == BOOL else found)
+    add_outputs(operator.raw_operator._target, graph, logits, operator.outputs)
 
 
-def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
-    """Logits to numbers in float64, as in `predict`: float32 would round a large mean."""
-    graph, target = Graph(scope, container), operator.raw_operator._target
-    logits = graph("Cast", _logits(graph, operator, container), to=DOUBLE)
-    scale, mean = (
-        np.reshape(part, (1, -1)).astype(np.float64) for part in (target.scale, target.mean)
-    )
-    graph.assign(operator.outputs[0], graph("Add", graph("Mul", logits, scale), mean))
-
-
-def _logits(graph: Graph, operator: Any, container: Any) -> str:
+def _logits(graph: Graph, operator: Operator, container: ModelComponentContainer) -> str:
     model, inputs = operator.raw_operator, operator.inputs
     check_is_fitted(model)
     table = model.module_.table.detach().cpu().numpy()

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import singledispatch
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType
+from skl2onnx.common._container import ModelComponentContainer
+from skl2onnx.common._topology import Operator, Scope, Variable
+from skl2onnx.common.data_types import DoubleTensorType, Int64TensorType, TensorType
 
 from sklearn_deepfm._encoder.binning import Bins, Numbers
 from sklearn_deepfm._encoder.category_lists import CategoryLists
-from sklearn_deepfm._encoder.hashed import Hashed
-from sklearn_deepfm._encoder.vocabulary import (
+from sklearn_deepfm._encoder.column_specs import ColumnSpec
+from sklearn_deepfm._encoder.encoder import OrdinalFieldEncoder
+from sklearn_deepfm._encoder.field import (
     FIRST_KNOWN_CODE,
     MISSING_CODE,
     UNKNOWN_CODE,
-    Vocabulary,
+    EncoderField,
 )
+from sklearn_deepfm._encoder.hashed import Hashed
+from sklearn_deepfm._encoder.vocabulary import Vocabulary
 from sklearn_deepfm._onnx.graph import (
     DOUBLE,
     FLOAT,
@@ -36,7 +41,9 @@ MISSING_STRING = "<NA>"
 _DATES = ("datetimes", "datetimes with a time zone", "durations", "times")
 
 
-def parse_encoder(scope: Any, model: Any, inputs: list, custom_parsers: Any = None) -> list:
+def parse_encoder(
+    scope: Scope, model: OrdinalFieldEncoder, inputs: list[Variable], custom_parsers: object = None
+) -> list[Variable]:
     """Declare the encoder's outputs: one matrix of codes, or a tensor for each field."""
     operator = scope.declare_local_operator("SklearnDeepFMOrdinalFieldEncoder", model)
     operator.inputs = inputs
@@ -54,11 +61,11 @@ def parse_encoder(scope: Any, model: Any, inputs: list, custom_parsers: Any = No
     return list(operator.outputs)
 
 
-def shape_of_codes(operator: Any) -> None:
+def shape_of_codes(operator: Operator) -> None:
     """Do nothing: `parse_encoder` has declared the types of the outputs."""
 
 
-def convert_encoder(scope: Any, operator: Any, container: Any) -> None:
+def convert_encoder(scope: Scope, operator: Operator, container: ModelComponentContainer) -> None:
     """Add the encoder's nodes."""
     encoder, graph = operator.raw_operator, Graph(scope, container)
     missing = container.get_options(encoder, {"missing_string": MISSING_STRING})["missing_string"]
@@ -72,7 +79,7 @@ def convert_encoder(scope: Any, operator: Any, container: Any) -> None:
     results = []
     for field, spec in zip(encoder._fields, encoder._column_specs, strict=True):
         cells = Cells(graph, names[spec.position], columns[spec.position], missing)
-        cells.check_form(isinstance(field, CategoryLists), spec)
+        cells.check_form(field.holds_lists, spec)
         results.append(encode_cells(field, cells, spec))
         if spec.weights is not None:
             results.append(graph.weights(columns[spec.weights]))
@@ -96,11 +103,11 @@ class Cells:
         Sent in place of a missing string.
     """
 
-    def __init__(self, graph: Graph, name: Any, tensor: Tensor, missing_string: str) -> None:
+    def __init__(self, graph: Graph, name: Hashable, tensor: Tensor, missing_string: str) -> None:
         self.graph, self.name, self._tensor = graph, name, tensor
         self._missing_string = missing_string
 
-    def check_form(self, held_lists: bool, spec: Any) -> None:
+    def check_form(self, held_lists: bool, spec: ColumnSpec) -> None:
         """Refuse lists where fit saw single values, and the reverse."""
         is_list, forms = self._tensor.is_list, ("single values", "lists")
         # Separated strings were lists in fit, and are sent as single strings.
@@ -110,7 +117,7 @@ class Cells:
                 f"the input of the ONNX file would hold {forms[is_list]}. Declare it as it was."
             )
 
-    def members(self, spec: Any) -> Cells:
+    def members(self, spec: ColumnSpec) -> Cells:
         """Members of lists, (n, length of the longest); separated strings are split first."""
         tensor = self._tensor
         if tensor.type in (FLOAT, DOUBLE):
@@ -131,7 +138,7 @@ class Cells:
             tensor = Tensor(parts, STRING, is_list=True)
         return Cells(self.graph, self.name, tensor, self._missing_string)
 
-    def _check_missing_string(self, spec: Any) -> None:
+    def _check_missing_string(self, spec: ColumnSpec) -> None:
         missing, separator = self._missing_string, spec.separator
         if missing == "" or (separator is not None and separator in missing):
             raise ValueError(
@@ -216,23 +223,23 @@ class Cells:
 
 
 @singledispatch
-def type_of_output(field: Any) -> Any:
+def type_of_output(field: EncoderField) -> TensorType:
     """Type of the output of one kind of field: a code per cell, unless registered otherwise."""
     return Int64TensorType([None, 1])
 
 
 @type_of_output.register
-def _(field: CategoryLists) -> Any:
+def _(field: CategoryLists) -> TensorType:
     return Int64TensorType([None, None])
 
 
 @type_of_output.register
-def _(field: Numbers) -> Any:
+def _(field: Numbers) -> TensorType:
     return DoubleTensorType([None, 1])
 
 
 @singledispatch
-def encode_cells(field: Any, cells: Cells, spec: Any) -> str:
+def encode_cells(field: EncoderField, cells: Cells, spec: ColumnSpec) -> str:
     """Add the nodes of one kind of field.
 
     Parameters
@@ -251,12 +258,12 @@ def encode_cells(field: Any, cells: Cells, spec: Any) -> str:
 
 
 @encode_cells.register
-def _(field: CategoryLists, cells: Cells, spec: Any) -> str:
+def _(field: CategoryLists, cells: Cells, spec: ColumnSpec) -> str:
     return encode_cells(field.of_members, cells.members(spec), spec)
 
 
 @encode_cells.register
-def _(field: Hashed, cells: Cells, spec: Any) -> str:
+def _(field: Hashed, cells: Cells, spec: ColumnSpec) -> str:
     raise ValueError(
         f"Column {cells.name!r} is hashed (hash_dims), for which ONNX has no operator. Fit "
         f"the encoder without hash_dims, with min_frequency or max_categories instead."
@@ -264,20 +271,20 @@ def _(field: Hashed, cells: Cells, spec: Any) -> str:
 
 
 @encode_cells.register
-def _(field: Vocabulary, cells: Cells, spec: Any) -> str:
+def _(field: Vocabulary, cells: Cells, spec: ColumnSpec) -> str:
     cells.check_kind(field.kind)
     return cells.codes(field)
 
 
 @encode_cells.register
-def _(field: Numbers, cells: Cells, spec: Any) -> str:
+def _(field: Numbers, cells: Cells, spec: ColumnSpec) -> str:
     cells.check_kind(field.kind)
     x, is_missing = cells.quantities(field.kind)
     return cells.graph("Where", is_missing, np.array(np.nan), x)
 
 
 @encode_cells.register
-def _(field: Bins, cells: Cells, spec: Any) -> str:
+def _(field: Bins, cells: Cells, spec: ColumnSpec) -> str:
     cells.check_kind(field.kind)
     x, is_missing = cells.quantities(field.kind)
     # Without the outer edges: numbers beyond them belong to the first and the last bin.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import singledispatch
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sklearn_deepfm._fields.field import Field
 from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._fields.index_field import UNSEEN_ROW, IndexField
 from sklearn_deepfm._fields.list_field import ListField
@@ -39,7 +39,7 @@ class FieldNodes:
     """
 
     def __init__(self, graph: Graph, fields: Fields, table: np.ndarray, missing_string: str):
-        self._graph, self._fields, self._missing_string = graph, fields, missing_string
+        self.graph, self._fields, self._missing_string = graph, fields, missing_string
         self._values, self._table = table, graph.constant(table)
         self.cells: list[str] = []  # table rows of each index and numeric field
         self.scores: dict[int, str] = {}  # scores of numeric fields, by their position in `cells`
@@ -60,7 +60,7 @@ class FieldNodes:
 
     def rows_of_matrix(self, codes: str) -> str:
         """The same as `rows`, for a matrix of int64 codes whose fields all have dense codes."""
-        graph, maps = self._graph, self._fields.lookups
+        graph, maps = self.graph, self._fields.lookups
         # A code outside of a field's range goes to the first or last entry, that of unseen codes.
         place = graph("Add", codes, maps.shift[np.newaxis])
         place = graph("Max", place, maps.first[np.newaxis])
@@ -70,11 +70,11 @@ class FieldNodes:
 
     def shifted(self, rows: str, offset: int) -> str:
         """Rows of the table, from local rows of a field that begins at `offset`."""
-        return self._graph("Add", rows, np.array(offset, np.int64)) if offset else rows
+        return self.graph("Add", rows, np.array(offset, np.int64)) if offset else rows
 
     def _beside_lists(self) -> str:
         """Rows of all fields in the order of the network, where list fields come last."""
-        graph, parts = self._graph, []
+        graph, parts = self.graph, []
         if self.cells:
             index = graph("Concat", *self.cells, axis=1) if len(self.cells) > 1 else self.cells[0]
             rows = graph("Gather", self._table, index)
@@ -84,7 +84,7 @@ class FieldNodes:
 
     def _with_slopes(self, rows: str) -> str:
         """Rows of bins plus, for numeric fields, score times slope: u_k + z * v."""
-        graph, n_cells = self._graph, len(self.cells)
+        graph, n_cells = self.graph, len(self.cells)
         # Zeros for the other fields, so that one product and one sum serve all of them.
         slopes = np.zeros((n_cells, self._values.shape[1]), self._values.dtype)
         place = np.zeros((len(self.scores), n_cells), np.float32)
@@ -97,7 +97,7 @@ class FieldNodes:
     def local_rows(self, field: IndexField, column: Tensor) -> str:
         """Table row of each cell, counted from the first of the field, int64."""
         if field.categories is not None:
-            return self._rows_of_categories(field, column)
+            return self._rows_of_categories(field, field.categories, column)
         if column.type == STRING or (column.is_list and column.type != INT64):
             raise ValueError(
                 f"Column {field.name!r} held codes in fit, and the input of the ONNX file would "
@@ -106,10 +106,10 @@ class FieldNodes:
             )
         return self._rows_of_numbers(field, column, field.codes, field.rows)
 
-    def _rows_of_categories(self, field: Any, column: Tensor) -> str:
+    def _rows_of_categories(self, field: IndexField, of_type: pd.Index, column: Tensor) -> str:
         # A categorical dtype may name categories that fit saw in no row.
-        rows = field.rows_of_index(field.categories)
-        categories = field.categories[rows != UNSEEN_ROW]
+        rows = field.rows_of_index(of_type)
+        categories = of_type[rows != UNSEEN_ROW]
         rows = rows[rows != UNSEEN_ROW]
         kind = "string" if column.type == STRING else "integer"
         if len(categories):
@@ -131,18 +131,20 @@ class FieldNodes:
         if self._missing_string in categories:
             raise missing_string_is_category(self._missing_string, field.name)
         keys = [*categories, self._missing_string]
-        return self._graph.look_up(column.name, keys, [*rows, field.missing_row], UNSEEN_ROW)
+        return self.graph.look_up(column.name, keys, [*rows, field.missing_row], UNSEEN_ROW)
 
-    def _rows_of_numbers(self, field: Any, column: Tensor, codes: np.ndarray, rows: Any) -> str:
+    def _rows_of_numbers(
+        self, field: IndexField, column: Tensor, codes: np.ndarray, rows: np.ndarray
+    ) -> str:
         # In lists two numbers stand for the filler, whose weight is 0, and for a missing member.
         special = {NAT: UNSEEN_ROW, MISSING_MEMBER: field.missing_row} if column.is_list else {}
-        return self._graph.look_up_numbers(
+        return self.graph.look_up_numbers(
             field.name, column, codes, rows, UNSEEN_ROW, field.missing_row, special
         )
 
     def bin_and_score(self, field: NumericField, column: Tensor) -> tuple[str, str]:
         """Table row of each cell, counted from the first of the field, and its normal score."""
-        graph = self._graph
+        graph = self.graph
         if column.type == STRING:
             raise ValueError(
                 f"Column {field.name!r} held numbers in fit, and the input of the ONNX file would "
@@ -157,7 +159,7 @@ class FieldNodes:
 
     def _interpolated(self, field: NumericField, x: str) -> str:
         """Normal scores, interpolated between the knots as by np.interp."""
-        graph, knots, scores = self._graph, field.knots, field.scores
+        graph, knots, scores = self.graph, field.knots, field.scores
         if len(knots) < 2:
             constant = scores[0] if len(scores) else 0.0  # in the shape of x, by adding 0 * x
             return graph("Add", graph("Mul", x, np.array(0.0)), np.array(constant))
@@ -174,7 +176,7 @@ class FieldNodes:
 
     def pooled(self, field: ListField, offset: int, codes: Tensor, parts: Iterator[Tensor]) -> str:
         """Weighted sum, or mean, of the table rows of each list's members, (n, 1, width)."""
-        graph = self._graph
+        graph = self.graph
         rows = self.shifted(self.local_rows(field, codes), offset)
         is_member = graph("Not", graph("Equal", graph.cast(codes, INT64), np.array(NAT)))
         ones = graph("Cast", is_member, to=FLOAT)
@@ -203,8 +205,19 @@ class FieldNodes:
 
 
 @singledispatch
+def has_weights(field: Field) -> bool:
+    """Whether a further input holds the weights of a field's members: no, if not registered."""
+    return False
+
+
+@has_weights.register
+def _(field: ListField) -> bool:
+    return bool(field.has_weights)
+
+
+@singledispatch
 def add_field(
-    field: Any, nodes: FieldNodes, offset: int, column: Tensor, others: Iterator[Tensor]
+    field: Field, nodes: FieldNodes, offset: int, column: Tensor, others: Iterator[Tensor]
 ) -> None:
     """Add the nodes of one kind of field.
 
@@ -255,7 +268,7 @@ def _wrong_number(columns: list[Tensor], fields: Fields) -> ValueError:
     )
 
 
-def _check_form(field: Any, column: Tensor, *, is_list: bool) -> None:
+def _check_form(field: Field, column: Tensor, *, is_list: bool) -> None:
     """Refuse lists where fit saw single values, and the reverse."""
     if column.is_list == is_list:
         return

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 from onnx import TensorProto, numpy_helper
+from skl2onnx.common._container import ModelComponentContainer
+from skl2onnx.common._topology import Scope, Variable
+from skl2onnx.common.data_types import TensorType
 
 ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
 OPSET = 20  # the first with StringSplit
@@ -20,6 +25,9 @@ STRING, INT64, DOUBLE, FLOAT, BOOL = (
     TensorProto.FLOAT,
     TensorProto.BOOL,
 )
+
+
+Attribute: TypeAlias = int | float | str | Sequence[int] | Sequence[str]
 
 
 class Tensor(NamedTuple):
@@ -39,14 +47,18 @@ class Graph:
         As skl2onnx hands them to a converter.
     """
 
-    def __init__(self, scope: Any, container: Any) -> None:
+    def __init__(self, scope: Scope, container: ModelComponentContainer) -> None:
         self._scope, self._container = scope, container
 
-    def __call__(self, op: str, *inputs: str | np.ndarray, **attributes: Any) -> str:
+    def __call__(
+        self, op: str, *inputs: str | np.ndarray, domain: str = "", **attributes: Attribute
+    ) -> str:
         """Add a node of one output, and return that output's name."""
-        return self.outputs(op, 1, *inputs, **attributes)[0]
+        return self.outputs(op, 1, *inputs, domain=domain, **attributes)[0]
 
-    def outputs(self, op: str, n: int, *inputs: Any, domain: str = "", **attributes: Any) -> list:
+    def outputs(
+        self, op: str, n: int, *inputs: str | np.ndarray, domain: str = "", **attributes: Attribute
+    ) -> list[str]:
         """Add a node of `n` outputs, and return their names."""
         names = [i if isinstance(i, str) else self.constant(i) for i in inputs]
         outputs = [self._scope.get_unique_variable_name(op.lower()) for _ in range(n)]
@@ -68,7 +80,7 @@ class Graph:
             self._container.add_initializer(name, proto.data_type, array.shape, proto)
         return name
 
-    def assign(self, output: Any, name: str) -> None:
+    def assign(self, output: Variable, name: str) -> None:
         """Make a tensor the converter's output, whose name is given."""
         self._container.add_node(
             "Identity",
@@ -82,7 +94,9 @@ class Graph:
         """The same values as another type."""
         return tensor.name if tensor.type == to else self("Cast", tensor.name, to=to)
 
-    def look_up(self, cells: str, keys: list, values: Any, default: int) -> str:
+    def look_up(
+        self, cells: str, keys: Sequence[str] | Sequence[int], values: ArrayLike, default: int
+    ) -> str:
         """Value of each string or int64 among the keys; `default` for any other."""
         kind = "strings" if isinstance(keys[0], str) else "int64s"
         return self(
@@ -95,7 +109,7 @@ class Graph:
 
     def look_up_numbers(
         self,
-        column: Any,
+        column: Hashable,
         tensor: Tensor,
         keys: np.ndarray,
         values: np.ndarray,
@@ -174,7 +188,7 @@ class Graph:
         return whole, self("Not", is_whole), is_missing
 
 
-def columns_of(graph: Graph, variables: list) -> list[Tensor]:
+def columns_of(graph: Graph, variables: list[Variable]) -> list[Tensor]:
     """The columns of some inputs, each (n, 1), or (n, any number) where cells are lists."""
     columns = []
     for variable in variables:
@@ -190,25 +204,25 @@ def columns_of(graph: Graph, variables: list) -> list[Tensor]:
     return columns
 
 
-def tensor_of(variable: Any) -> Tensor:
+def tensor_of(variable: Variable) -> Tensor:
     """A variable of skl2onnx as a tensor of the graph."""
     return Tensor(variable.full_name, element_type(variable.type), width_of(variable) is None)
 
 
-def width_of(variable: Any) -> int | None:
+def width_of(variable: Variable) -> int | None:
     """Number of columns of an input; None for lists."""
     shape = variable.type.shape
     width = shape[1] if len(shape) == 2 else 1
     return width if isinstance(width, int) else None
 
 
-def element_type(type_: Any) -> int:
+def element_type(type_: TensorType) -> int:
     """Type of the elements of a tensor, as ONNX numbers them."""
     element: int = type_.to_onnx_type().tensor_type.elem_type
     return element
 
 
-def missing_string_is_category(missing_string: str, column: Any) -> ValueError:
+def missing_string_is_category(missing_string: str, column: Hashable) -> ValueError:
     """Error for a `missing_string` that is a category too."""
     return ValueError(
         f"missing_string must be a string that is no category, and {missing_string!r} is one of "
@@ -216,7 +230,7 @@ def missing_string_is_category(missing_string: str, column: Any) -> ValueError:
     )
 
 
-def _refuse_beyond_floats(column: Any, keys: np.ndarray) -> None:
+def _refuse_beyond_floats(column: Hashable, keys: np.ndarray) -> None:
     # In Python's integers: -(-2**63) overflows int64, and NumPy compares int64 as floats.
     farthest = max(map(int, (keys.min(), keys.max())), key=abs) if len(keys) else 0
     if abs(farthest) >= LARGEST_WHOLE:  # the neighbour of 2**53 would become 2**53 as a float
@@ -227,7 +241,7 @@ def _refuse_beyond_floats(column: Any, keys: np.ndarray) -> None:
         )
 
 
-def _refuse_special(column: Any, keys: np.ndarray, special: dict[int, int]) -> None:
+def _refuse_special(column: Hashable, keys: np.ndarray, special: dict[int, int]) -> None:
     clash = np.intersect1d(keys, np.array([*special], np.int64))
     if len(clash):
         raise ValueError(

@@ -13,23 +13,18 @@ from skl2onnx.common.data_types import (
     DoubleTensorType,
     Int64TensorType,
     StringTensorType,
+    TensorType,
 )
 
 from sklearn_deepfm._onnx.graph import MISSING_MEMBER, NAT
 from sklearn_deepfm._tables.arrow import is_list
+from sklearn_deepfm._tables.columns import Column, ListColumn, column_of_arrow
 from sklearn_deepfm._tables.lists import flattened, lists_of
-from sklearn_deepfm._tables.table import (
-    Column,
-    Columns,
-    ListColumn,
-    column_names,
-    column_of_arrow,
-    read_table,
-)
+from sklearn_deepfm._tables.table import Columns, column_names, read_table
 
 Values: TypeAlias = Column | ListColumn | np.ndarray
 LIST_WIDTH = None  # free: the length of the longest list of a batch
-_NUMPY_TYPES: dict[Any, Any] = {
+_NUMPY_TYPES: dict[type[TensorType], type] = {
     BooleanTensorType: bool,
     DoubleTensorType: np.float64,
     Int64TensorType: np.int64,
@@ -81,7 +76,7 @@ def free_name(name: str, taken: Container[str]) -> str:
     return name
 
 
-def input_types(values: dict[str, Values]) -> dict[str, Any]:
+def input_types(values: dict[str, Values]) -> dict[str, TensorType]:
     """The type of each input by its name.
 
     Raises
@@ -92,16 +87,17 @@ def input_types(values: dict[str, Values]) -> dict[str, Any]:
     return {name: _type_of(name, cells) for name, cells in values.items()}
 
 
-def _type_of(name: str, values: Values) -> Any:
+def _type_of(name: str, values: Values) -> TensorType:
     if isinstance(values, np.ndarray):
         kinds = {"f": DoubleTensorType, "U": StringTensorType}
         return kinds.get(values.dtype.kind, Int64TensorType)([None, values.shape[1]])
-    if isinstance(values, ListColumn):
-        return _type_of_members(name, values.members.values.type)([None, LIST_WIDTH])
-    return _type_of_cells(values.as_quantities().values)([None, 1])
+    cells = values.cells.as_quantities().values
+    if values.holds_lists:
+        return _type_of_members(name, cells.type)([None, LIST_WIDTH])
+    return _type_of_cells(cells)([None, 1])
 
 
-def _type_of_cells(cells: pa.Array) -> Any:
+def _type_of_cells(cells: pa.Array) -> type[TensorType]:
     """Type of single cells; numbers are float64 if some are missing, which NaN stands for."""
     if pa.types.is_large_string(cells.type):
         return StringTensorType
@@ -112,7 +108,7 @@ def _type_of_cells(cells: pa.Array) -> Any:
     return BooleanTensorType if pa.types.is_boolean(cells.type) else Int64TensorType
 
 
-def _type_of_members(name: str, type_: pa.DataType) -> Any:
+def _type_of_members(name: str, type_: pa.DataType) -> type[TensorType]:
     if pa.types.is_temporal(type_):
         raise TypeError(
             f"Column {name!r} of X holds lists of {type_}, for which an ONNX file has no input. "
@@ -123,43 +119,44 @@ def _type_of_members(name: str, type_: pa.DataType) -> Any:
     return DoubleTensorType if pa.types.is_floating(type_) else Int64TensorType
 
 
-def units(values: dict[str, Values], types: dict[str, Any]) -> dict[str, dict[str, str]]:
+def units(values: dict[str, Values], types: dict[str, TensorType]) -> dict[str, dict[str, str]]:
     """Units of inputs whose numbers stand for dates, "microseconds", or for "booleans"."""
     notes = {}
     for name, column in values.items():
         if isinstance(column, np.ndarray) or isinstance(types[name], BooleanTensorType):
             continue
-        cells = column.members if isinstance(column, ListColumn) else column.as_quantities()
-        if pa.types.is_temporal(cells.values.type):
+        type_ = column.cells.as_quantities().values.type
+        if pa.types.is_temporal(type_):
             notes[name] = {"unit": "microseconds"}
-        elif pa.types.is_boolean(cells.values.type):
+        elif pa.types.is_boolean(type_):
             notes[name] = {"unit": "booleans"}
     return notes
 
 
 def tensors(
-    values: dict[str, Values], types: dict[str, Any], missing_string: str
+    values: dict[str, Values], types: dict[str, TensorType], missing_string: str
 ) -> dict[str, np.ndarray]:
     """Rows as the tensors that the inputs of a file take."""
     return {name: _tensor(cells, types[name], missing_string) for name, cells in values.items()}
 
 
-def _tensor(values: Values, type_: Any, missing_string: str) -> np.ndarray:
+def _tensor(values: Values, type_: TensorType, missing_string: str) -> np.ndarray:
     if isinstance(values, np.ndarray):
         return values.astype(_NUMPY_TYPES[type(type_)])
     if type_.shape[1] is not LIST_WIDTH:
-        return _cells(values, type_, missing_string, NAT)[:, np.newaxis]
-    column = ListColumn.of(values, None)
+        return _cells(values.cells, type_, missing_string, NAT)[:, np.newaxis]
+    column = values.as_lists(None)
     lengths = np.diff(column.starts)
     is_member = np.arange(lengths.max(initial=0)) < lengths[:, np.newaxis]
     # Fills up shorter lists: what no member is, and for weights 0.
-    filler: Any = {StringTensorType: "", Int64TensorType: NAT}.get(type(type_), 0.0)
-    lists = np.full(is_member.shape, filler, _NUMPY_TYPES[type(type_)])
+    fillers: dict[type[TensorType], str | int] = {StringTensorType: "", Int64TensorType: NAT}
+    filler = fillers.get(type(type_), 0.0)
+    lists: np.ndarray = np.full(is_member.shape, filler, _NUMPY_TYPES[type(type_)])
     lists[is_member] = _cells(column.members, type_, missing_string, MISSING_MEMBER)
     return lists
 
 
-def _cells(column: Any, type_: Any, missing_string: str, missing: int) -> np.ndarray:
+def _cells(column: Column, type_: TensorType, missing_string: str, missing: int) -> np.ndarray:
     values, cls = column.as_quantities().values, type(type_)
     if cls is not BooleanTensorType:
         arrow_type, filler = {

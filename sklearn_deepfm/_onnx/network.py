@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from torch import nn
 
+from sklearn_deepfm._model.components import COMPONENTS, has_part
 from sklearn_deepfm._model.deepfm import DeepFM
 from sklearn_deepfm._onnx.graph import Graph
 
@@ -39,9 +39,10 @@ def logits_of(graph: Graph, module: DeepFM, rows: str) -> str:
 def _member_logits(graph: Graph, module: DeepFM, member: int, rows: str) -> str:
     """Logits of one member by equations 1 to 4 of the paper, as in `DeepFM.member_logits`."""
     first, embedding = _parts(graph, module, rows)
+    parts = {"first": first, "embedding": embedding}
     terms = [
-        _TERMS[component](graph, module, member, first if component == "linear" else embedding)
-        for component in module.components
+        COMPONENT_NODES[name](graph, module, member, parts[COMPONENTS[name].part])
+        for name in module.components
     ]
     # Paper: no global bias in equation 2, and a sigmoid inside of y_DNN, which is dropped here.
     bias = module.bias.detach().cpu().numpy().reshape(module.n_members, -1)[member]
@@ -55,9 +56,8 @@ def _parts(graph: Graph, module: DeepFM, rows: str) -> tuple[str, str]:
     """First-order weights and embeddings of one member's rows; "" where a row has none."""
     n_first = module.n_first // module.n_members
     ends = np.array([0]), np.array([n_first]), np.array([np.iinfo(np.int64).max])
-    has_embedding = bool({"fm", "deep"} & set(module.components))
     first = graph("Slice", rows, ends[0], ends[1], np.array([2])) if n_first else ""
-    if not has_embedding:
+    if not has_part(module.components, "embedding"):
         return first, ""
     return first, graph("Slice", rows, ends[1], ends[2], np.array([2])) if n_first else rows
 
@@ -90,16 +90,18 @@ def _deep(graph: Graph, module: DeepFM, member: int, embedding: str) -> str:
     return graph("MatMul", hidden, weights[-1][0].T)  # without a bias: the global one serves
 
 
-_TERMS: dict[str, Callable[[Graph, DeepFM, int, str], str]] = {
+# Nodes of a component's logits for one member, by the names of `COMPONENTS`: from the part of the
+# rows that it needs, first-order weights or embeddings, (n, n_fields, width) to (n, n_outputs).
+COMPONENT_NODES: dict[str, Callable[[Graph, DeepFM, int, str], str]] = {
     "linear": _first_order,
     "fm": _second_order,
     "deep": _deep,
 }
 
 
-def _linear_layers(mlp: Any) -> list[tuple[nn.Linear, nn.Module | None]]:
+def _linear_layers(mlp: nn.Module) -> list[tuple[nn.Linear, nn.Module | None]]:
     """Each linear layer with the module behind it, None behind the last one."""
-    layers = list(mlp)
+    layers = list(mlp.children())
     return [
         (layer, layers[i + 1] if i + 1 < len(layers) else None)
         for i, layer in enumerate(layers)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import skl2onnx
+from skl2onnx.common._container import ModelComponentContainer
+from skl2onnx.common._topology import Operator, Scope, Variable
 from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
+from sklearn.base import BaseEstimator
+from sklearn.impute import SimpleImputer
 
 from sklearn_deepfm._onnx.graph import DOUBLE, STRING, Graph, tensor_of, width_of
 
@@ -20,10 +22,10 @@ class ConcatColumns:
 
     alias = "SklearnDeepFMMatrix"
 
-    def __init__(self, weight: float = 1.0, of_step: Any = None) -> None:
+    def __init__(self, weight: float = 1.0, of_step: BaseEstimator | None = None) -> None:
         self.weight, self.of_step = weight, of_step
 
-    def width(self, inputs: list) -> int | None:
+    def width(self, inputs: list[Variable]) -> int | None:
         """Number of columns; None if neither the inputs nor `of_step` tell."""
         widths = [width for variable in inputs if (width := width_of(variable)) is not None]
         if len(widths) == len(inputs):
@@ -41,7 +43,7 @@ class PickColumn:
     def __init__(self, position: int) -> None:
         self.position = position
 
-    def place(self, inputs: list) -> tuple[Any, int]:
+    def place(self, inputs: list[Variable]) -> tuple[Variable, int]:
         """The matrix that holds the column, and the column's position in it."""
         position = self.position
         for variable in inputs:
@@ -67,7 +69,7 @@ def register_columns() -> None:
     )
 
 
-def declare(scope: Any, step: ConcatColumns | PickColumn, inputs: list) -> Any:
+def declare(scope: Scope, step: ConcatColumns | PickColumn, inputs: list[Variable]) -> Variable:
     """Declare one of the two operators in a scope, and return its output."""
     operator = scope.declare_local_operator(step.alias, step)
     operator.inputs = inputs
@@ -77,11 +79,11 @@ def declare(scope: Any, step: ConcatColumns | PickColumn, inputs: list) -> Any:
     return operator.outputs[0]
 
 
-def _shape_of_matrix(operator: Any) -> None:
+def _shape_of_matrix(operator: Operator) -> None:
     operator.outputs[0].type.shape = [None, operator.raw_operator.width(operator.inputs)]
 
 
-def _convert_matrix(scope: Any, operator: Any, container: Any) -> None:
+def _convert_matrix(scope: Scope, operator: Operator, container: ModelComponentContainer) -> None:
     graph, tensors = Graph(scope, container), list(map(tensor_of, operator.inputs))
     parts = [t.name if t.type == STRING else graph.cast(t, DOUBLE) for t in tensors]
     matrix = graph("Concat", *parts, axis=1)
@@ -92,24 +94,24 @@ def _convert_matrix(scope: Any, operator: Any, container: Any) -> None:
     )
 
 
-def _shape_of_column(operator: Any) -> None:
+def _shape_of_column(operator: Operator) -> None:
     variable, _ = operator.raw_operator.place(operator.inputs)
     operator.outputs[0].type = type(variable.type)([None, 1])
 
 
-def _convert_column(scope: Any, operator: Any, container: Any) -> None:
+def _convert_column(scope: Scope, operator: Operator, container: ModelComponentContainer) -> None:
     graph = Graph(scope, container)
     variable, position = operator.raw_operator.place(operator.inputs)
     column = graph("Gather", variable.full_name, np.array([position]), axis=1)
     graph.assign(operator.outputs[0], column)
 
 
-def shape_of_imputer(operator: Any) -> None:
+def shape_of_imputer(operator: Operator) -> None:
     """Set the number of columns: as SimpleImputer does, without those that were all missing."""
     operator.outputs[0].type = DoubleTensorType([None, len(_kept(operator.raw_operator))])
 
 
-def convert_imputer(scope: Any, operator: Any, container: Any) -> None:
+def convert_imputer(scope: Scope, operator: Operator, container: ModelComponentContainer) -> None:
     """Add the imputer's nodes."""
     imputer, graph = operator.raw_operator, Graph(scope, container)
     is_number = isinstance(operator.inputs[0].type, DoubleTensorType)
@@ -125,6 +127,6 @@ def convert_imputer(scope: Any, operator: Any, container: Any) -> None:
     graph.assign(operator.outputs[0], graph("Where", graph("IsNaN", cells), fillers, cells))
 
 
-def _kept(imputer: Any) -> np.ndarray:
+def _kept(imputer: SimpleImputer) -> np.ndarray:
     """Columns in which fit saw any number; a SimpleImputer drops the others."""
     return np.flatnonzero(~pd.isna(imputer.statistics_))

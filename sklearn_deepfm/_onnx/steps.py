@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from skl2onnx import _parse
+from skl2onnx.common._topology import Scope, Variable
 from skl2onnx.common.data_types import StringTensorType
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_deepfm._encoder.encoder import OrdinalFieldEncoder
+from sklearn_deepfm._estimators.base import BaseDeepFM
 from sklearn_deepfm._estimators.classifier import DeepFMClassifier
 from sklearn_deepfm._estimators.regressor import DeepFMRegressor
-from sklearn_deepfm._fields.list_field import ListField
+from sklearn_deepfm._onnx.fields import has_weights
 from sklearn_deepfm._onnx.operators import ConcatColumns, PickColumn, declare
 
 OWN = DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
@@ -42,7 +45,13 @@ class Steps:
         self.foreign_steps: list[str] = []
         self.notes: dict[str, dict[str, str]] = {}
 
-    def parse(self, scope: Any, model: Any, inputs: list, custom_parsers: Any = None) -> list:
+    def parse(
+        self,
+        scope: Scope,
+        model: BaseEstimator,
+        inputs: list[Variable],
+        custom_parsers: object = None,
+    ) -> list[Variable]:
         """Declare the operators of a model in a scope, and return their last outputs."""
         model = unwrap_search(model)
         if _passes_on(model):
@@ -61,10 +70,12 @@ class Steps:
         # Notes go by the names of inputs of the file, which only a first step reads.
         if all(variable.is_root for variable in inputs):
             self.notes |= _notes(model, [variable.raw_name for variable in inputs])
-        outputs: list = _parse._parse_sklearn(scope, model, inputs)
+        outputs: list[Variable] = _parse._parse_sklearn(scope, model, inputs)
         return outputs
 
-    def _parse_column_transformer(self, scope: Any, model: Any, inputs: list) -> list:
+    def _parse_column_transformer(
+        self, scope: Scope, model: BaseEstimator, inputs: list[Variable]
+    ) -> list[Variable]:
         steps = []
         for name, step, chosen in model.transformers_:
             positions = _chosen_columns(model, chosen)
@@ -77,7 +88,7 @@ class Steps:
             steps.append((name, step, columns))
         return self._parse_beside(scope, model, steps)
 
-    def _parse_beside(self, scope: Any, model: Any, steps: list) -> list:
+    def _parse_beside(self, scope: Scope, model: BaseEstimator, steps: list) -> list[Variable]:
         """Outputs of parallel steps, in the order of the steps."""
         weights, outputs = model.transformer_weights or {}, []
         for name, step, inputs in steps:
@@ -89,8 +100,10 @@ class Steps:
             outputs += own
         return outputs
 
-    def _parse_other(self, scope: Any, model: Any, inputs: list) -> list:
-        outputs: list = _parse._parse_sklearn(
+    def _parse_other(
+        self, scope: Scope, model: BaseEstimator, inputs: list[Variable]
+    ) -> list[Variable]:
+        outputs: list[Variable] = _parse._parse_sklearn(
             scope, model, self._inputs_of_other(scope, model, inputs)
         )
         # The next step gets float64, and learns the number of columns from this one.
@@ -98,7 +111,9 @@ class Steps:
             return [declare(scope, ConcatColumns(of_step=model), outputs)]
         return outputs
 
-    def _inputs_of_other(self, scope: Any, model: Any, inputs: list) -> list:
+    def _inputs_of_other(
+        self, scope: Scope, model: BaseEstimator, inputs: list[Variable]
+    ) -> list[Variable]:
         """One matrix of float64, as scikit-learn makes it of a table of numbers, or of strings."""
         name = type(model).__name__
         if any(isinstance(unwrap_search(part), OWN) for part in model.get_params().values()):
@@ -122,26 +137,28 @@ class Steps:
         )
 
 
-def unwrap_search(model: Any) -> Any:
+def unwrap_search(model: BaseEstimator) -> BaseEstimator:
     """The fitted model inside of a search or a FrozenEstimator."""
     while isinstance(model, FrozenEstimator) or hasattr(model, "best_estimator_"):
         model = model.estimator if isinstance(model, FrozenEstimator) else model.best_estimator_
     return model
 
 
-def _notes(model: Any, names: list[str]) -> dict[str, dict[str, str]]:
-    """Notes on those inputs that hold lists or their weights."""
-    if isinstance(model, OrdinalFieldEncoder):
-        return _notes_of_encoder(model, names) if len(names) == model.n_features_in_ else {}
+@singledispatch
+def _notes(model: BaseDeepFM, names: list[str]) -> dict[str, dict[str, str]]:
+    """Notes on those inputs of a model that hold lists or their weights."""
     notes, left = {}, iter(names)
     for field, name in zip(model._fields, left, strict=False):
-        if isinstance(field, ListField) and field.has_weights:  # they are in the next input
+        if has_weights(field):  # they are in the next input
             notes[next(left, name)] = {"weights_of": name}
     return notes
 
 
-def _notes_of_encoder(encoder: Any, names: list[str]) -> dict[str, dict[str, str]]:
-    notes = {}
+@_notes.register
+def _(encoder: OrdinalFieldEncoder, names: list[str]) -> dict[str, dict[str, str]]:
+    notes: dict[str, dict[str, str]] = {}
+    if len(names) != encoder.n_features_in_:
+        return notes
     for spec in encoder._column_specs:
         if spec.weights is not None:
             notes[names[spec.weights]] = {"weights_of": names[spec.position]}
@@ -150,13 +167,13 @@ def _notes_of_encoder(encoder: Any, names: list[str]) -> dict[str, dict[str, str
     return notes
 
 
-def _passes_on(step: Any) -> bool:
+def _passes_on(step: BaseEstimator | str | None) -> bool:
     """Whether a step leaves the columns as they are."""
     is_nothing = step is None or (isinstance(step, str) and step == "passthrough")
     return is_nothing or (isinstance(step, FunctionTransformer) and step.func is None)
 
 
-def _chosen_columns(model: Any, chosen: Any) -> list[int]:
+def _chosen_columns(model: BaseEstimator, chosen: Any) -> list[int]:
     """Positions of the columns that a step of a fitted ColumnTransformer gets."""
     names = getattr(model, "feature_names_in_", None)
     # pandas takes names, positions, masks and slices, and includes the end of a slice of names,

@@ -1,5 +1,5 @@
 """Rows of data on their way to the network: weights, hold-out, tensors, batches, and a buffer on
 disk.
 
-Imports `_common`, `_fields`, `_model` and `_tables`.
+Imports `_common`, `_fields`, `_model`, `_tables` and `_targets`.
 """

@@ -7,7 +7,7 @@ import errno
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from sklearn_deepfm._samples.samples import Batch, Batches, Samples
 ROWS_OF_A_CHUNK = 2**12  # neighbours in the file, read at once
 ROWS_OF_A_BLOCK = 2**20  # in memory at a time, shuffled among each other
 FEW_ROWS, FEW_CHUNKS = 2**13, 2**6  # a sample that stays in memory, and chunks to take it from
+
+
+Total: TypeAlias = tuple[int, Tensor | float]  # number of rows, and sum of their weights
 
 
 class _Chunk(NamedTuple):
@@ -47,8 +50,10 @@ class DiskBuffer:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115, closed by __exit__
         self._chunks: list[_Chunk] = []
         self._n_rows = 0
-        self._weight: Any = 0.0  # sum over the rows, per member if members have their own
-        self._mean_weight: Any = 1.0
+        self._weight: Tensor | float = (
+            0.0  # sum over the rows, per member if members have their own
+        )
+        self._mean_weight: Tensor | float = 1.0
         # Row in the table that processes share, for each row of this process's table.
         self._rows: Tensor | None = None
         self.rows_of_processes: list[int] = []
@@ -105,14 +110,14 @@ class DiskBuffer:
         )
 
     @property
-    def total(self) -> tuple[int, Any]:
+    def total(self) -> Total:
         """Number of rows added, and the sum of their weights."""
         return self._n_rows, self._weight
 
     def finish(
         self,
         offsets: FieldOffsets,
-        totals: list[tuple[int, Any]] | None = None,
+        totals: list[Total] | None = None,
         rows: np.ndarray | None = None,
     ) -> None:
         """Set the final layout of the table, after all samples have been added.
@@ -208,7 +213,7 @@ class DiskBuffer:
         return replace(samples, bags=samples.bags._replace(members=rows[samples.bags.members]))
 
 
-class DiskBatches(Batches):
+class DiskBatches(Batches[DiskBuffer]):
     """Batches of a disk buffer, in the random order that :class:`DiskBuffer` describes.
 
     Where each process has a disk buffer of its own, there are as many batches as the rows of
@@ -221,9 +226,10 @@ class DiskBatches(Batches):
     def sizes_in_all(self) -> list[int]:
         """Number of rows of each batch over all processes."""
         of_shares = [_sizes(n, len(self)) for n in self.samples.rows_of_processes]
-        return np.sum(of_shares, axis=0).tolist()
+        sizes: list[int] = np.sum(of_shares, axis=0).tolist()
+        return sizes
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
         sizes, rest = _sizes(len(self.samples), len(self))[::-1], None
         for block in self.samples.blocks(self._generator):
             samples = block if rest is None else Samples.concatenate([rest, block])
@@ -244,7 +250,8 @@ class DiskBatches(Batches):
 def _sizes(n_rows: int, n_batches: int) -> list[int]:
     """Sizes of `n_batches` batches, which differ by at most one row."""
     ends = np.arange(n_batches + 1) * n_rows // n_batches
-    return np.diff(ends).tolist()
+    sizes: list[int] = np.diff(ends).tolist()
+    return sizes
 
 
 def _shapes(arrays: dict[str, np.ndarray]) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:

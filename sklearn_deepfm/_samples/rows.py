@@ -1,17 +1,25 @@
 """Rows of data with target and weights: checked, merged where equal, split for validation."""
 
+from __future__ import annotations
+
 import copy
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import issparse
+from numpy.typing import ArrayLike
+from scipy.sparse import sparray, spmatrix
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from sklearn_deepfm._common.user_warning import warn_user
+from sklearn_deepfm._fields.input_columns import InputColumn, InputListColumn
 from sklearn_deepfm._samples.table_rows import TableRows
 from sklearn_deepfm._tables.objects import exact_target
 from sklearn_deepfm._tables.table import refuse_masks
+
+Column: TypeAlias = InputColumn | InputListColumn
 
 FEW_ROWS = 64  # that one batch holds, unless a smaller one is asked for
 USUAL_WEIGHTS = 1e-100, 1e100  # others are scaled
@@ -25,20 +33,20 @@ class Rows:
     X as the caller gave it, if a splitter or a scorer reads them.
     """
 
-    columns: list
+    columns: Sequence[Column]
     y: np.ndarray
     weight: np.ndarray | None
     groups: np.ndarray | None = None
     held_by: np.ndarray | None = None
     table: TableRows | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.y)
 
-    def with_target(self, y):
+    def with_target(self, y: np.ndarray) -> Rows:
         return replace(self, y=y)
 
-    def weighed(self, factors):
+    def weighed(self, factors: np.ndarray | None) -> Rows:
         """The rows, their weights multiplied by the factors of their classes or labels, if any."""
         if factors is None:
             return self
@@ -49,7 +57,8 @@ class Rows:
             of_rows = factors[np.arange(self.y.shape[1]), self.y].prod(axis=1)
         return replace(self, weight=weight * of_rows)
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray) -> Rows:
+        """Some of the rows, given by position."""
         columns = [column.take(rows) for column in self.columns]
         others = (self.weight, self.groups, self.held_by)
         weight, groups, held_by = (None if a is None else a[rows] for a in others)
@@ -57,8 +66,16 @@ class Rows:
         return Rows(columns, self.y[rows], weight, groups, held_by, table)
 
 
-def check_target(estimator, y, columns):
-    """Target as long as the columns: one-dimensional, or a matrix of several outputs.
+def check_target(y: ArrayLike | None, n_rows: int, kind: str) -> np.ndarray:
+    """Target of as many rows: one-dimensional, or a matrix of several outputs.
+
+    Parameters
+    ----------
+    y : array-like
+    n_rows : int
+        Number of rows of X.
+    kind : str
+        Class of the estimator, for messages.
 
     Raises
     ------
@@ -66,43 +83,30 @@ def check_target(estimator, y, columns):
         If it is absent, of another length or shape, or has missing values.
     """
     if y is None:
-        raise ValueError(
-            f"{type(estimator).__name__} requires y to be passed, but the target y is None."
-        )
+        raise ValueError(f"{kind} requires y to be passed, but the target y is None.")
     if isinstance(y, str):
         raise ValueError(
             f"y={y!r} names a column, which needs a pyarrow.dataset.Dataset as X. Pass the values "
             f"of the column."
         )
     refuse_masks("y", y)
-    if issparse(y):
+    if isinstance(y, sparray | spmatrix):
         y = y.toarray()
     array = np.asarray(y)
-    y = array if array.ndim == 2 and array.shape[1] > 1 else column_or_1d(y, warn=True)
-    check_consistent_length(columns[0], y)
-    if pd.isna(y).any():
+    if array.ndim != 2 or array.shape[1] == 1:
+        array = column_or_1d(y, warn=True)
+    check_consistent_length(range(n_rows), array)
+    if pd.isna(array).any():
         raise ValueError("Input y contains NaN: drop the rows whose target is missing.")
-    y = exact_target(y)
-    if y.dtype.kind == "f" and np.isinf(y).any():
+    array = np.asarray(exact_target(array))
+    if array.dtype.kind == "f" and np.isinf(array).any():
         raise ValueError("Input y contains infinity: drop the rows concerned, or bound the target.")
-    return y
+    return array
 
 
-def check_validation(X_val, y_val, weight_val, groups_val):
-    """Check that validation rows come with a target, and that nothing comes without rows.
-
-    Raises
-    ------
-    ValueError
-        If one is missing.
-    """
-    if X_val is None and any(of_rows is not None for of_rows in (y_val, weight_val, groups_val)):
-        raise ValueError("y_val, sample_weight_val and groups_val need X_val, got X_val=None.")
-    if X_val is not None and y_val is None:
-        raise ValueError("X_val needs y_val, the target of the validation rows, got None.")
-
-
-def check_weight(weight, y, name="sample_weight"):
+def check_weight(
+    weight: ArrayLike | None, y: np.ndarray, name: str = "sample_weight"
+) -> np.ndarray | None:
     """Weights as float64, None if there are none.
 
     Raises
@@ -123,7 +127,7 @@ def check_weight(weight, y, name="sample_weight"):
     return weight / weight.max() if is_extreme else weight
 
 
-def weights_of_rows(weight, y, name):
+def weights_of_rows(weight: ArrayLike, y: np.ndarray, name: str) -> np.ndarray:
     """Weights of one part of the rows as float64, which may all be 0.
 
     Raises
@@ -149,14 +153,14 @@ def weights_of_rows(weight, y, name):
     return weight
 
 
-def without_zero_weights(rows):
+def without_zero_weights(rows: Rows) -> Rows:
     """Drop rows of weight 0, so that nothing is learned from them."""
     if rows.weight is None or rows.weight.all():
         return rows
     return rows.take(np.flatnonzero(rows.weight))
 
 
-def merge_repeats(rows):
+def merge_repeats(rows: Rows) -> Rows:
     """Merge equal rows of at most 64, adding up their weights, and sort them.
 
     A row of weight 2 and the same row twice are then one and the same training set, and the
@@ -173,7 +177,7 @@ def merge_repeats(rows):
     return replace(merged, weight=weight)
 
 
-def _distinct(columns, *others):
+def _distinct(columns: Sequence[Column], *others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First position of each distinct row, in sorted order, and the group of every row."""
     cells = [np.unique(v, axis=0, return_inverse=True)[1].ravel() for v in others]
     for column in columns:
@@ -184,7 +188,17 @@ def _distinct(columns, *others):
     return representative, group.ravel()
 
 
-def split_by(splitter, rows, seed):
+class Splitter(Protocol):
+    """A cross-validation splitter of scikit-learn."""
+
+    def split(
+        self, X: object, y: np.ndarray, groups: np.ndarray | None
+    ) -> Iterable[tuple[ArrayLike, ArrayLike]]:
+        """Positions of training and of validation rows, for one split after the other."""
+        ...
+
+
+def split_by(splitter: Splitter, rows: Rows, seed: int) -> list[Rows]:
     """Training and validation rows of the last split of a splitter, without weights of 0.
 
     A splitter without a seed of its own gets `seed`; the caller's object stays as it is. It gets
@@ -197,8 +211,9 @@ def split_by(splitter, rows, seed):
     """
     splitter = copy.deepcopy(splitter)
     if getattr(splitter, "random_state", 0) is None:
-        splitter.random_state = seed
+        splitter.random_state = seed  # type: ignore[attr-defined]
     # The last split, since in order of time it validates on the latest rows.
+    assert rows.table is not None  # as rows that a splitter is to divide are read
     splits = list(splitter.split(rows.table.read(), rows.y, rows.groups))
     last = splits[-1] if splits else ()
     positions = [_positions(part, len(rows), splitter) for part in last]
@@ -212,7 +227,7 @@ def split_by(splitter, rows, seed):
     return parts
 
 
-def _positions(part, n_rows, splitter):
+def _positions(part: ArrayLike, n_rows: int, splitter: Splitter) -> np.ndarray:
     """Positions of the rows of one part of a split, which may be given as a mask."""
     positions = np.asarray(part)
     if positions.dtype.kind == "b" and positions.shape == (n_rows,):
@@ -226,11 +241,11 @@ def _positions(part, n_rows, splitter):
     return positions.astype(np.int64)
 
 
-def _refuse_overlap(positions, splitter):
+def _refuse_overlap(positions: Sequence[np.ndarray], splitter: Splitter) -> None:
     """Refuse parts that share rows; a part may repeat a row of its own, as a bootstrap does."""
     if len(positions) != 2:
         return
-    shared = np.intersect1d(*positions)
+    shared = np.intersect1d(positions[0], positions[1])
     if len(shared):
         raise ValueError(
             f"validation_split must give each row to training or to validation, got {splitter!r}, "
@@ -240,7 +255,15 @@ def _refuse_overlap(positions, splitter):
         )
 
 
-def hold_out(rows, fraction, random_state, *, stratify, n_members=1, least=0):
+def hold_out(
+    rows: Rows,
+    fraction: float,
+    random_state: np.random.RandomState,
+    *,
+    stratify: bool,
+    n_members: int = 1,
+    least: int = 0,
+) -> tuple[Rows, Rows | None]:
     """Split off validation rows at random, different ones for each of several members.
 
     Rows are held out one by one: a field's codes are then as well known to training as they
@@ -305,7 +328,7 @@ def hold_out(rows, fraction, random_state, *, stratify, n_members=1, least=0):
     return rows, rows.take(np.flatnonzero(is_held))
 
 
-def _heaviest_label(rows, group):
+def _heaviest_label(rows: Rows, group: np.ndarray) -> np.ndarray:
     """Label of the heaviest row of each group."""
     by_weight = np.arange(len(rows))
     if rows.weight is not None:
@@ -315,14 +338,14 @@ def _heaviest_label(rows, group):
     return label
 
 
-def _warn_of_small_classes():
+def _warn_of_small_classes() -> None:
     warn_user(
         "Every class has too few rows to hold one out in equal proportion: the validation "
         "rows are drawn from all classes alike.",
     )
 
 
-def _parts(rank, count, fraction, n_parts):
+def _parts(rank: np.ndarray, count: int | np.ndarray, fraction: float, n_parts: int) -> np.ndarray:
     """Part into which each rank out of `count` falls, -1 if into none."""
     # At least one rank, and never all of them.
     size = np.clip(np.round(fraction * count), 1, np.maximum(count - 1, 1)).astype(np.int64)
@@ -330,7 +353,7 @@ def _parts(rank, count, fraction, n_parts):
     return np.where(part < n_parts, part, -1)
 
 
-def _parts_of_classes(y, fraction, n_parts):
+def _parts_of_classes(y: np.ndarray, fraction: float, n_parts: int) -> np.ndarray:
     """Parts within each class, as `_parts` makes them; a class too small to split is in none."""
     by_class = np.argsort(y, kind="stable")
     counts = np.bincount(y)

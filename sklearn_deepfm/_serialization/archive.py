@@ -16,11 +16,11 @@ import secrets
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
-from sklearn_deepfm._serialization.plain_values import Damaged, objects
+from sklearn_deepfm._serialization.plain_values import Damaged, PlainData, objects
 
 _TREE = "content.json"
 _SCALARS = str, int, float, bool, type(None)
@@ -35,7 +35,7 @@ _MOST_SHORT_LISTS, _BYTES_PER_LIST = 2**16, 8
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
 
 
-def write(path: str | os.PathLike, content: Any, beside: str | None = None) -> None:
+def write(path: str | os.PathLike[str], content: PlainData, beside: str | None = None) -> None:
     """Write plain data to a file, in place of what it held.
 
     Parameters
@@ -62,7 +62,7 @@ def write(path: str | os.PathLike, content: Any, beside: str | None = None) -> N
                 entry.write(array.data.cast("B") if array.size else b"")
 
 
-def read(path: str | os.PathLike) -> Any:
+def read(path: str | os.PathLike[str]) -> PlainData:
     """The plain data of a file.
 
     Raises
@@ -93,14 +93,14 @@ def read(path: str | os.PathLike) -> Any:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: str | os.PathLike, error: Exception) -> Damaged:
+def _damaged(path: str | os.PathLike[str], error: Exception) -> Damaged:
     return Damaged(
         f"{os.fspath(path)!r} is no file that sklearn_deepfm has written, or it is damaged: "
         f"{error}. Take another copy of it."
     )
 
 
-def checked_path(path: Any) -> str:
+def checked_path(path: object) -> str:
     """The path as a string.
 
     Raises
@@ -118,7 +118,7 @@ def checked_path(path: Any) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, beside: str | None) -> Iterator[Any]:
+def replacing(path: str | os.PathLike[str], beside: str | None) -> Iterator[BinaryIO]:
     """A file to write to, which replaces `path` when the block ends without an error.
 
     Of a symbolic link, it replaces the file to which the link leads, as `open` does.
@@ -149,7 +149,7 @@ def replacing(path: str | os.PathLike, beside: str | None) -> Iterator[Any]:
     _sync(folder)
 
 
-def _mode(path: str | os.PathLike) -> int:
+def _mode(path: str | os.PathLike[str]) -> int:
     """Permissions of the file to replace, or those of any new file."""
     try:
         return os.stat(path).st_mode & 0o777
@@ -167,7 +167,7 @@ def _sync(folder: str) -> None:
             os.close(handle)
 
 
-def _encoded(value: Any, where: str, arrays: list[np.ndarray]) -> Any:
+def _encoded(value: PlainData, where: str, arrays: list[np.ndarray]) -> PlainData:
     """A value for JSON: lists and scalars as they are, others as an object that names their kind.
 
     Arrays are appended to `arrays` and stand in the JSON as their number there; `where` is the path
@@ -203,11 +203,11 @@ def _encoded(value: Any, where: str, arrays: list[np.ndarray]) -> Any:
     )
 
 
-def _at(where: str, key: Any) -> str:
+def _at(where: str, key: PlainData) -> str:
     return f"{where}.{key}" if where else str(key)
 
 
-def _read(archive: zipfile.ZipFile, size: int) -> Any:
+def _read(archive: zipfile.ZipFile, size: int) -> PlainData:
     # Compressed or overlapping parts could take far more memory than the file has bytes.
     entries = archive.infolist()
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
@@ -233,7 +233,7 @@ def _refuse_many_lists(tree: bytes) -> None:
 class _Whole:
     """The whole content of a file."""
 
-    def __init__(self, content: Any) -> None:
+    def __init__(self, content: PlainData) -> None:
         self.content = content
 
 
@@ -245,7 +245,7 @@ class _Decoder:
         self._taken: set[int] = set()  # numbers of the arrays that were read already
         self._is_whole = False
 
-    def __call__(self, pairs: list[tuple[str, Any]]) -> Any:
+    def __call__(self, pairs: list[tuple[str, PlainData]]) -> PlainData:
         value = dict(pairs)
         kind = next(iter(value), "")
         content = value.get(kind)
@@ -265,7 +265,7 @@ class _Decoder:
             raise Damaged("it holds something else")
         return kinds[kind](content)
 
-    def _array(self, number: Any, dtype: Any, shape: Any) -> np.ndarray:
+    def _array(self, number: PlainData, dtype: PlainData, shape: PlainData) -> np.ndarray:
         """Read array `number`, if it is read for the first time and has the size of its shape."""
         # Each array once: a tree that names one a thousand times would take its memory as often.
         if type(number) is not int or number in self._taken:

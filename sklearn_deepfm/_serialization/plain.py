@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ import pyarrow as pa
 from sklearn_deepfm._serialization.plain_values import (
     Damaged,
     LaterFormat,
+    PlainData,
     arrow_of_plain,
     arrow_to_plain,
     arrow_type,
@@ -34,10 +35,10 @@ class Plain:
     None for plain data. Attributes in `_optional` may be None.
     """
 
-    _saved: dict[str, Any] = {}
+    _saved: dict[str, type | None] = {}
     _optional: tuple[str, ...] = ()
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_plain(self) -> dict[str, PlainData]:
         """The attributes by name, without underscores."""
         return {
             name.strip("_"): to_plain(getattr(self, name), kind)
@@ -45,7 +46,7 @@ class Plain:
         }
 
     @classmethod
-    def of_plain(cls: type[_Self], state: Any) -> _Self:
+    def of_plain(cls: type[_Self], state: PlainData) -> _Self:
         """An object with the attributes of a state.
 
         Raises
@@ -68,12 +69,16 @@ class Plain:
         """Compute what follows from the attributes; raise Damaged if they contradict each other."""
 
 
-def wrap_state(attributes: dict[str, Any], learned: dict[str, Any] | None) -> dict[str, Any]:
+def wrap_state(
+    attributes: dict[str, PlainData], learned: dict[str, PlainData] | None
+) -> dict[str, PlainData]:
     """The state of an estimator: attributes, learned plain data, and the number of the format."""
     return {**attributes, **({} if learned is None else {"learned": learned}), "format": FORMAT}
 
 
-def unwrap_state(estimator: Any, state: Any) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def unwrap_state(
+    estimator: object, state: PlainData
+) -> tuple[dict[str, PlainData], dict[str, PlainData] | None]:
     """Split a state into attributes and learned plain data, which is None before fit.
 
     Raises
@@ -97,7 +102,7 @@ def unwrap_state(estimator: Any, state: Any) -> tuple[dict[str, Any], dict[str, 
     return {**vars(type(estimator)()), **attributes}, state.get("learned")
 
 
-def check_names(attributes: dict[str, Any], n_features: int) -> None:
+def check_names(attributes: dict[str, PlainData], n_features: int) -> None:
     """Check the number and the names of columns among the attributes.
 
     Raises
@@ -116,7 +121,7 @@ def check_names(attributes: dict[str, Any], n_features: int) -> None:
     expect(all(isinstance(name, str) for name in others), "_other_names")
 
 
-def to_plain(value: Any, kind: Any) -> Any:
+def to_plain(value: PlainData, kind: type | None) -> PlainData:
     """A value of some kind as plain data."""
     if value is None:
         return None
@@ -135,7 +140,7 @@ def to_plain(value: Any, kind: Any) -> Any:
     return value
 
 
-def of_plain(value: Any, kind: Any, name: str) -> Any:
+def of_plain(value: PlainData, kind: type | None, name: str) -> PlainData:
     """Inverse of `to_plain`; raises Damaged, naming the entry, if the value is not of its kind."""
     if value is None:
         return None

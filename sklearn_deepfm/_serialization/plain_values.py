@@ -5,11 +5,17 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import ArrayLike
+
+# What saved objects are made of: None, numbers, strings, arrays, and lists, tuples, sets and dicts
+# of such. No narrower type, for a file may hold anything: `expect` checks it, which mypy cannot
+# follow.
+PlainData: TypeAlias = Any
 
 # The types of Arrow that a file may name: those in which columns of any table are kept.
 _ARROW = {
@@ -42,7 +48,7 @@ class LaterFormat(ValueError):
     """Raised for a state in a later format than this version reads."""
 
 
-def expect(is_right: Any, name: str) -> None:
+def expect(is_right: object, name: str) -> None:
     """Raise Damaged, naming an entry of the state, unless its check holds."""
     if not is_right:
         raise Damaged(f"the entry {name!r} is not what it must be")
@@ -56,7 +62,9 @@ def expect_ascending(values: np.ndarray, name: str, *, strictly: bool = True) ->
     expect(((left < right) if strictly else (left <= right)).all(), name)
 
 
-def expect_finite(values: Any, name: str, shape: tuple[int, ...], least: float = -np.inf) -> None:
+def expect_finite(
+    values: ArrayLike, name: str, shape: tuple[int, ...], least: float = -np.inf
+) -> None:
     """Raise Damaged unless an array has this shape, and finite numbers of at least `least`."""
     expect(np.shape(values) == shape and np.isfinite(values).all(), name)
     expect(np.all(np.asarray(values) >= least), name)
@@ -82,7 +90,7 @@ def saying_damaged(what: str) -> Iterator[None]:
         raise Damaged(f"{what} is damaged: {said}. Take another copy of it.") from error
 
 
-def scalars_to_plain(array: np.ndarray) -> Any:
+def scalars_to_plain(array: np.ndarray) -> np.ndarray | dict[str, PlainData]:
     """Numbers as an array, dates and durations as integers, strings and objects as a list."""
     array = np.asarray(array)
     if array.dtype.kind in "biuf":
@@ -93,7 +101,7 @@ def scalars_to_plain(array: np.ndarray) -> Any:
     return {"dtype": array.dtype.str, "values": values}
 
 
-def scalars_of_plain(value: Any, name: str) -> np.ndarray:
+def scalars_of_plain(value: PlainData, name: str) -> np.ndarray:
     """The array that `scalars_to_plain` was given."""
     if isinstance(value, np.ndarray):
         expect(value.dtype.kind in "biuf", name)
@@ -108,7 +116,7 @@ def scalars_of_plain(value: Any, name: str) -> np.ndarray:
     return objects(values, dtype, name)
 
 
-def objects(values: list, dtype: Any, name: str) -> np.ndarray:
+def objects(values: list[PlainData], dtype: PlainData, name: str) -> np.ndarray:
     """An array of strings, or of any objects, from a list.
 
     Raises
@@ -126,7 +134,7 @@ def objects(values: list, dtype: Any, name: str) -> np.ndarray:
     return array
 
 
-def index_to_plain(index: pd.Index) -> Any:
+def index_to_plain(index: pd.Index) -> dict[str, PlainData] | pd.Index:
     """Dtype and values of an index; the index itself if these would not restore it exactly."""
     dtype, values = str(index.dtype), index
     if isinstance(index.dtype, pd.StringDtype) and index.dtype.na_value is pd.NA:
@@ -146,12 +154,12 @@ def index_to_plain(index: pd.Index) -> Any:
     return plain
 
 
-def _are_scalars(plain: Any) -> bool:
+def _are_scalars(plain: PlainData) -> bool:
     values = plain["values"] if isinstance(plain, dict) else plain
     return isinstance(values, np.ndarray) or set(map(type, values)) <= _SCALARS
 
 
-def arrow_to_plain(array: pa.Array) -> dict[str, Any]:
+def arrow_to_plain(array: pa.Array) -> dict[str, PlainData]:
     """Strings as UTF-8 with the start of each, other types as an array; no value is missing."""
     type_ = array.type
     if pa.types.is_null(type_):
@@ -170,7 +178,7 @@ def arrow_to_plain(array: pa.Array) -> dict[str, Any]:
     return {"type": str(type_), "values": array.to_numpy(zero_copy_only=False).copy()}
 
 
-def arrow_of_plain(state: Any, name: str) -> pa.Array:
+def arrow_of_plain(state: PlainData, name: str) -> pa.Array:
     """The array that `arrow_to_plain` was given."""
     expect(isinstance(state, dict), name)
     type_ = arrow_type(state.get("type"), name)
@@ -188,7 +196,7 @@ def arrow_of_plain(state: Any, name: str) -> pa.Array:
     return pa.array(values)
 
 
-def _strings(starts: Any, text: Any, name: str) -> pa.Array:
+def _strings(starts: PlainData, text: PlainData, name: str) -> pa.Array:
     expect(isinstance(starts, np.ndarray) and starts.dtype == np.int64 and starts.ndim == 1, name)
     expect(isinstance(text, np.ndarray) and text.dtype == np.uint8 and text.ndim == 1, name)
     # `from_buffers` checks nothing: wrong starts would let Arrow read beyond the text.
@@ -203,13 +211,13 @@ def _strings(starts: Any, text: Any, name: str) -> pa.Array:
     return array
 
 
-def arrow_type(type_: Any, name: str) -> pa.DataType:
+def arrow_type(type_: PlainData, name: str) -> pa.DataType:
     """A type of Arrow by its name, one of those in `_ARROW`."""
     expect(isinstance(type_, str) and type_ in _ARROW, name)
     return _ARROW[type_]
 
 
-def index_of_plain(state: Any, name: str) -> pd.Index:
+def index_of_plain(state: PlainData, name: str) -> pd.Index:
     """The index that `index_to_plain` was given."""
     if isinstance(state, pd.Index):
         return state
@@ -224,7 +232,7 @@ def index_of_plain(state: Any, name: str) -> pd.Index:
         raise Damaged(f"the entry {name!r} is no index: {error}") from error
 
 
-def _dtype_of_index(name: Any) -> Any:
+def _dtype_of_index(name: str) -> np.dtype | pd.api.extensions.ExtensionDtype:
     if name == "ArrowDtype(string)":
         return _STRINGS_OF_ARROW
     # A time zone may be looked up as a file, by dateutil anywhere on disk: a name that is a path to

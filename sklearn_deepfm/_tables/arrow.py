@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from itertools import chain
 from numbers import Number
-from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -105,7 +104,7 @@ def _as_uint64(objects: np.ndarray) -> pa.Array:
     return pa.array(objects, type_, from_pandas=True)
 
 
-def refuse_beyond_64_bits(name: Any, objects: np.ndarray) -> None:
+def refuse_beyond_64_bits(name: Hashable, objects: np.ndarray) -> None:
     """Refuse integers, also in lists, that no integer of 64 bits holds.
 
     Raises
@@ -193,7 +192,7 @@ def _from_pandas(values: pd.Series) -> pa.Array | pa.ChunkedArray:
     return pa.array(values.array if is_arrow else values, from_pandas=True)
 
 
-def kind_and_type(name: Any, type_: pa.DataType) -> tuple[str, pa.DataType]:
+def kind_and_type(name: Hashable, type_: pa.DataType) -> tuple[str, pa.DataType]:
     """The kind of values that an Arrow type holds, and the one type we keep that kind in."""
     types = pa.types
     if types.is_dictionary(type_):
@@ -225,7 +224,7 @@ def _type_hint(type_: pa.DataType) -> str:
     return "Make it strings, numbers, booleans or dates: for example, decode bytes."
 
 
-def as_arrow_type(name: Any, values: pa.Array, target: pa.DataType) -> pa.Array:
+def as_arrow_type(name: Hashable, values: pa.Array, target: pa.DataType) -> pa.Array:
     """Cast values to the type of their kind; NaN becomes null, and -0.0 becomes 0.0.
 
     Raises
@@ -258,7 +257,7 @@ def fill_nulls(numbers: pa.Array, missing: int) -> np.ndarray:
     return numbers.to_numpy()
 
 
-def _in_microseconds(name: Any, values: pa.Array, target: pa.DataType) -> pa.Array:
+def _in_microseconds(name: Hashable, values: pa.Array, target: pa.DataType) -> pa.Array:
     """Dates, times or durations in microseconds; nanoseconds are cut off."""
     try:
         values = pc.cast(values, options=pc.CastOptions(target, allow_time_truncate=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,7 @@ _METHODS = (
 _SIGNS_OF_COLUMNS = "columns", "schema", "dataset_schema", "physical_schema"
 
 
-def advice_for(X: Any) -> str | None:
+def advice_for(X: object) -> str | None:
     """What to do with a container of columns that is no table; None for anything else."""
     if isinstance(X, pd.DataFrame):
         return None
@@ -37,15 +36,16 @@ def advice_for(X: Any) -> str | None:
     return None
 
 
-def named(X: Any) -> str:
+def named(X: object) -> str:
     """The class of a container, with its library where the class is called DataFrame too."""
     name, library = type(X).__name__, type(X).__module__.partition(".")[0]
     return f"a {name} of {library}" if name == "DataFrame" else f"a {name}"
 
 
-def _holds_records(X: Any) -> bool:
+def _holds_records(X: object) -> bool:
     """Whether each element is a row with names."""
     if isinstance(X, np.ndarray):
         return X.dtype.names is not None
-    is_filled = isinstance(X, (list, tuple)) and len(X) > 0
-    return is_filled and isinstance(X[0], (Mapping, pd.Series, np.void))
+    if not isinstance(X, (list, tuple)) or not X:
+        return False
+    return isinstance(X[0], (Mapping, pd.Series, np.void))

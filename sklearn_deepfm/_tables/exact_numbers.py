@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import reprlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Hashable, Iterable
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 EXACT_FLOAT = 2**53
 
 
-def beyond_64_bits(name: Any, value: Any) -> ValueError:
+def beyond_64_bits(name: Hashable, value: int | Decimal) -> ValueError:
     """The error for a whole number that no integer of 64 bits holds."""
     return ValueError(
         f"Column {name!r} holds the whole number {reprlib.repr(int(value))}, which is beyond 64 "
@@ -22,7 +22,7 @@ def beyond_64_bits(name: Any, value: Any) -> ValueError:
     )
 
 
-def without_decimals(name: Any, values: pa.Array) -> pa.Array:
+def without_decimals(name: Hashable, values: pa.Array) -> pa.Array:
     """Decimals as integers if all are whole, as floats otherwise; other values as they are.
 
     Raises
@@ -48,7 +48,7 @@ def without_decimals(name: Any, values: pa.Array) -> pa.Array:
     return floats
 
 
-def refuse_inexact(name: Any, whole: Iterable[int]) -> None:
+def refuse_inexact(name: Hashable, whole: Iterable[int]) -> None:
     """Refuse whole numbers beside fractions if a float would not hold them exactly.
 
     Raises

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from sklearn_deepfm._tables.arrow import kind_and_type
+
+if TYPE_CHECKING:  # at runtime it is the user who imports this part of Arrow
+    from pyarrow.dataset import Dataset, Fragment
 
 _REMEDY = "pyarrow.dataset.dataset(files, schema=...)"
 
@@ -21,7 +24,7 @@ class Files:
     dataset : pyarrow.dataset.Dataset
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._fragments = _fragments(dataset)
         # The first file with each schema, in the order of the files.
@@ -31,7 +34,7 @@ class Files:
                 schema = fragment.physical_schema.remove_metadata()
                 self._paths.setdefault(schema, fragment.path)
 
-    def unified(self, wanted: Collection[str]) -> Any:
+    def unified(self, wanted: Collection[str]) -> Dataset:
         """The data set with types that hold the values of all files.
 
         Parameters
@@ -94,7 +97,7 @@ class Files:
             return field.type
         raise ValueError(_message_of_kinds(field.name, found))
 
-    def _with_schema(self, schema: pa.Schema) -> Any:
+    def _with_schema(self, schema: pa.Schema) -> Dataset:
         if schema.equals(self._dataset.schema):
             return self._dataset
         try:
@@ -111,7 +114,7 @@ class Files:
 
 
 @contextlib.contextmanager
-def naming_the_column(dataset: Any) -> Iterator[None]:
+def naming_the_column(dataset: Dataset) -> Iterator[None]:
     """Where Arrow refuses to read a column in the type of the data set, name column and file.
 
     Raises
@@ -133,7 +136,9 @@ def naming_the_column(dataset: Any) -> Iterator[None]:
         raise
 
 
-def _column_that_fails(fragment: Any, schema: pa.Schema) -> tuple[str, pa.DataType, str] | None:
+def _column_that_fails(
+    fragment: Fragment, schema: pa.Schema
+) -> tuple[str, pa.DataType, str] | None:
     """The first column that cannot be read in its type of the schema, with its own and why."""
     own = fragment.physical_schema
     for name in schema.names:
@@ -148,7 +153,7 @@ def _column_that_fails(fragment: Any, schema: pa.Schema) -> tuple[str, pa.DataTy
     return None
 
 
-def _fragments(dataset: Any) -> list[Any]:
+def _fragments(dataset: Dataset) -> list[Fragment]:
     """The files of a data set, with or without a filter; none of one in memory."""
     if hasattr(dataset, "children"):
         return [fragment for child in dataset.children for fragment in _fragments(child)]
@@ -159,7 +164,7 @@ def _fragments(dataset: Any) -> list[Any]:
     return [dataset.format.make_fragment(path, dataset.filesystem) for path in dataset.files]
 
 
-def _is_filtered(dataset: Any) -> bool:
+def _is_filtered(dataset: Dataset) -> bool:
     """Whether a data set has a filter: it gives no files then."""
     try:
         dataset.get_fragments()

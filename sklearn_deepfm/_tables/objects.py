@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from decimal import Decimal
 from numbers import Integral
 from typing import Any
@@ -28,7 +28,7 @@ def exact_number(value: Any) -> int | float:
     return int(value) if isinstance(value, Integral | np.bool_) else float(value)
 
 
-def as_array(name: Any, numbers: Sequence[int | float]) -> np.ndarray:
+def as_array(name: Hashable, numbers: Sequence[int | float]) -> np.ndarray:
     """Numbers of one column as int64, uint64 or, if there is a float among them, float64.
 
     Raises

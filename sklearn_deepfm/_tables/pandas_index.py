@@ -20,12 +20,12 @@ def index_columns(schema: pa.Schema) -> list[str]:
     return [name for name in schema.names if name in of_pandas or _LEVEL.fullmatch(name)]
 
 
-def pandas_index(X: Any) -> list[str]:
+def pandas_index(X: object) -> list[str]:
     """The columns of a table or batch of Arrow that are the index of pandas; none of others."""
     return index_columns(X.schema) if isinstance(X, (pa.Table, pa.RecordBatch)) else []
 
 
-def without_index(X: Any, known: Collection[str] = ()) -> Any:
+def without_index(X: object, known: Collection[str] = ()) -> Any:
     """A table or batch of Arrow as a table without the index of pandas; anything else as it is.
 
     Parameters
@@ -44,7 +44,7 @@ def without_index(X: Any, known: Collection[str] = ()) -> Any:
     return X.select(kept).replace_schema_metadata(None)
 
 
-def index_of(X: Any) -> pd.Index | None:
+def index_of(X: object) -> pd.Index | None:
     """The index that pandas makes of a table or batch of Arrow; None of anything else."""
     if not isinstance(X, (pa.Table, pa.RecordBatch)):
         return None

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from sklearn.base import BaseEstimator
 
 from sklearn_deepfm._tables.arrow import joined
 from sklearn_deepfm._tables.exact_numbers import without_decimals
 from sklearn_deepfm._tables.files import Files, naming_the_column
 from sklearn_deepfm._tables.pandas_index import index_columns, note_of_index
 
+if TYPE_CHECKING:  # at runtime it is the user who imports this part of Arrow
+    from pyarrow.dataset import Dataset
+
 ROWS_OF_A_PART = 2**17
 
+# Rows of a table of Arrow, or what an encoder makes of them.
+Features: TypeAlias = pa.Table | np.ndarray | pd.DataFrame
+# Names of columns: one column, a matrix of several, or none.
+Names: TypeAlias = str | Sequence[str] | None
 # Features of some rows, and further columns of the same rows.
-Part: TypeAlias = tuple[Any, list[Any]]
+Part: TypeAlias = tuple[Features, list]
 
 
 class Stream:
@@ -38,9 +46,9 @@ class Stream:
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         names: Sequence[str],
-        encode: Callable[[pa.Table], Any] | None = None,
+        encode: Callable[[pa.Table], Features] | None = None,
         notes: Sequence[str] = (),
     ) -> None:
         self.dataset = dataset
@@ -53,7 +61,7 @@ class Stream:
             n: int = self.dataset.count_rows()
         return n
 
-    def parts(self, *others: Any) -> Iterator[Part]:
+    def parts(self, *others: Names) -> Iterator[Part]:
         """Iterate over parts of the rows: their features, and further columns.
 
         Parameters
@@ -72,7 +80,7 @@ class Stream:
             arrays = [None if other is None else _array(table, other) for other in others]
             yield self.features(table), arrays
 
-    def features(self, table: pa.Table) -> Any:
+    def features(self, table: pa.Table) -> Features:
         """The features of a part, encoded if the stream has an encoder."""
         X = table.select(self.names)
         return X if self.encode is None else self.encode(X)
@@ -89,32 +97,32 @@ class Stream:
         with naming_the_column(self.dataset):
             yield from _rebatched(batches)
 
-    def column(self, other: Any) -> np.ndarray | None:
+    def column(self, other: Names) -> np.ndarray | None:
         """One of the further arrays of `parts`, of all rows; there must be one."""
         if other is None:
             return None
         # A stream without features: nothing but these columns is read from the files.
         return np.concatenate([array for _, (array,) in Stream(self.dataset, []).parts(other)])
 
-    def whole(self, *others: Any) -> tuple[Any, list[np.ndarray | None]]:
+    def whole(self, *others: Names) -> tuple[Features, list[np.ndarray | None]]:
         """All rows at once, in the form of `parts`; there must be one."""
         parts, arrays = zip(*self.parts(*others), strict=True)
         columns = [None if a[0] is None else np.concatenate(a) for a in zip(*arrays, strict=True)]
         return concat_parts(parts), columns
 
-    def encoded(self, encode: Callable[[pa.Table], Any]) -> Stream:
+    def encoded(self, encode: Callable[[pa.Table], Features]) -> Stream:
         """A stream of the same rows, encoded."""
         return Stream(self.dataset, self.names, encode)
 
 
-def take_rows(X: Any, rows: np.ndarray) -> Any:
+def take_rows(X: Features, rows: np.ndarray) -> Features:
     """Some rows of a part, given by position."""
     if isinstance(X, pa.Table):
         return X.take(pa.array(rows))
     return X[rows] if isinstance(X, np.ndarray) else X.iloc[rows]
 
 
-def concat_parts(parts: Sequence[Any]) -> Any:
+def concat_parts(parts: Sequence[Features]) -> Features:
     """Join parts in their order."""
     if isinstance(parts[0], pa.Table):
         return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
@@ -123,14 +131,14 @@ def concat_parts(parts: Sequence[Any]) -> Any:
     return pd.concat(parts, ignore_index=True)
 
 
-def is_stream(X: Any) -> bool:
+def is_stream(X: object) -> bool:
     """Whether X is a data set of Arrow, or a Stream that encodes one."""
     # Not imported for this check: before the user imports it, there is no data set.
     arrow = sys.modules.get("pyarrow.dataset")
     return isinstance(X, Stream) or (arrow is not None and isinstance(X, arrow.Dataset))
 
 
-def stream_to_fit(X: Any, *others: Any) -> Stream:
+def stream_to_fit(X: Dataset | Stream, *others: tuple[str, Names]) -> Stream:
     """A stream of the features of a data set: all columns except those that `others` name.
 
     An index that pandas has written as columns is no feature either.
@@ -148,7 +156,7 @@ def stream_to_fit(X: Any, *others: Any) -> Stream:
         if no column is left, if two columns have the same name, or if files hold different kinds
         of values in a column.
     """
-    names = (X.dataset if isinstance(X, Stream) else X).schema.names
+    names = _names_in(X)
     taken = {name for parameter, value in others for name in named_columns(parameter, value, names)}
     if isinstance(X, Stream):
         _refuse_features(X, others)
@@ -172,6 +180,11 @@ def stream_to_fit(X: Any, *others: Any) -> Stream:
     return Stream(files.unified([*features, *read]), features, notes=notes)
 
 
+def _names_in(X: Dataset | Stream) -> list[str]:
+    """Names of all columns of the data set, features or not."""
+    return (X.dataset if isinstance(X, Stream) else X).schema.names
+
+
 def _note_of_later(names: Sequence[str]) -> str:
     return (
         f"The columns {[*names]} of later files are left out: the data set has the columns of its "
@@ -180,7 +193,7 @@ def _note_of_later(names: Sequence[str]) -> str:
     )
 
 
-def _refuse_features(stream: Stream, others: Sequence[tuple[str, Any]]) -> None:
+def _refuse_features(stream: Stream, others: Sequence[tuple[str, Names]]) -> None:
     """Refuse a target or weights that were encoded as features: the model would see them."""
     for parameter, value in others:
         if told := [name for name in as_list(value) if name in stream.names]:
@@ -190,7 +203,9 @@ def _refuse_features(stream: Stream, others: Sequence[tuple[str, Any]]) -> None:
             )
 
 
-def stream_like_fitted(estimator: Any, X: Any, *others: tuple[str, Any]) -> Stream:
+def stream_like_fitted(
+    estimator: BaseEstimator, X: Dataset | Stream, *others: tuple[str, Names]
+) -> Stream:
     """A stream of the columns that fit saw; further columns are ignored.
 
     A column that only some files have is missing in the others.
@@ -202,7 +217,7 @@ def stream_like_fitted(estimator: Any, X: Any, *others: tuple[str, Any]) -> Stre
         if files hold different kinds of values in one, or if fit saw a table without names.
     """
     for parameter, value in others:
-        named_columns(parameter, value, (X.dataset if isinstance(X, Stream) else X).schema.names)
+        named_columns(parameter, value, _names_in(X))
     if isinstance(X, Stream):
         return X
     names = getattr(estimator, "feature_names_in_", None)
@@ -221,7 +236,9 @@ def stream_like_fitted(estimator: Any, X: Any, *others: tuple[str, Any]) -> Stre
     return Stream(X, names.tolist())
 
 
-def stream_to_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> tuple[Stream, Any, Any]:
+def stream_to_score(
+    estimator: BaseEstimator, X: Dataset | Stream, y: Names, sample_weight: Names
+) -> tuple[Stream, np.ndarray | None, np.ndarray | None]:
     """A stream as `stream_like_fitted` gives it, and the target and the weights of its rows.
 
     Raises
@@ -247,7 +264,7 @@ def _rebatched(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def named_columns(parameter: str, value: Any, names: list[str]) -> list[str]:
+def named_columns(parameter: str, value: Names, names: list[str]) -> list[str]:
     """The columns that a parameter names: a name, a list of names, or None.
 
     Raises
@@ -255,6 +272,7 @@ def named_columns(parameter: str, value: Any, names: list[str]) -> list[str]:
     ValueError
         If one of them is not in `names`.
     """
+    wanted: list
     try:
         wanted = as_list(value)
     except TypeError:  # not iterable: refused below, with the message for wrong names
@@ -269,14 +287,14 @@ def named_columns(parameter: str, value: Any, names: list[str]) -> list[str]:
     return wanted
 
 
-def as_list(other: Any) -> list[Any]:
+def as_list(other: Names) -> list[str]:
     """One name, several names or None as a list of names."""
     if other is None:
         return []
     return [other] if isinstance(other, str) else list(other)
 
 
-def _array(table: pa.Table, other: Any) -> np.ndarray:
+def _array(table: pa.Table, other: str | Sequence[str]) -> np.ndarray:
     if isinstance(other, str):
         return _values(other, table[other])
     return np.column_stack([_values(name, table[name]) for name in other])

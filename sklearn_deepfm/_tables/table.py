@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import narwhals as nw
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from sklearn_deepfm._tables.arrow import (
-    as_arrow_type,
-    is_list,
-    kind_and_type,
     refuse_beyond_64_bits,
     to_arrow,
 )
+from sklearn_deepfm._tables.columns import Column, ListColumn, column_of_arrow
 from sklearn_deepfm._tables.containers import advice_for, named
-from sklearn_deepfm._tables.exact_numbers import EXACT_FLOAT, as_doubles, without_decimals
-from sklearn_deepfm._tables.lists import flattened, split
 from sklearn_deepfm._tables.pandas_index import without_index
 from sklearn_deepfm._tables.stream import is_stream
 
@@ -34,98 +29,7 @@ from sklearn_deepfm._tables.stream import is_stream
 Table: TypeAlias = pd.DataFrame | nw.DataFrame | np.ndarray
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column of a table.
-
-    `kind` describes the values in words, and is None when all are missing. `values` has one of few
-    types, whatever library the table came from, and null for each missing value; a column of
-    category dtype stays dictionary encoded.
-    """
-
-    name: Any
-    kind: str | None
-    values: pa.Array
-
-    def is_encoded(self) -> bool:
-        """Whether the values are dictionary encoded."""
-        return pa.types.is_dictionary(self.values.type)
-
-    def is_categorical(self) -> bool:
-        """Whether the values are categories by their kind and type alone."""
-        if self.is_encoded() or self.kind in ("strings", "booleans"):
-            return True
-        return self.kind == "numbers" and _are_whole(self.values)
-
-    def as_categories(self) -> Column:
-        """The same column, dictionary encoded, whole numbers as integers."""
-        values = self.values
-        if self.is_encoded():
-            dictionary = _without_fractions(values.dictionary)
-            # After a cast, entries of a dictionary may be equal, such as 0.0 and -0.0.
-            if len(dictionary.unique()) == len(dictionary):
-                return Column(self.name, self.kind, _dictionary(values.indices, dictionary))
-            values = dictionary.take(values.indices)
-        return Column(self.name, self.kind, _without_fractions(values).dictionary_encode())
-
-    def as_quantities(self) -> Column:
-        """The same column, not dictionary encoded."""
-        values = self.values.dictionary_decode() if self.is_encoded() else self.values
-        return Column(self.name, self.kind, values)
-
-
-@dataclass(frozen=True)
-class ListColumn:
-    """A column of lists: the members of all cells, one cell after the other.
-
-    A missing cell, for which `is_missing` is true, has one missing member. `starts` holds the
-    position of the first member of each cell and, at the end, the number of members. `weights` are
-    those of the members, None if there are none.
-    """
-
-    name: Any
-    members: Column
-    starts: np.ndarray
-    is_missing: np.ndarray
-    weights: np.ndarray | None = None
-
-    @property
-    def kind(self) -> str | None:
-        """The kind of the members in words; None if all are missing."""
-        return None if self.members.kind is None else f"lists of {self.members.kind}"
-
-    @classmethod
-    def of(cls, column: Column | ListColumn, separator: str | None) -> ListColumn:
-        """Make a list column of strings, split at a separator, or of missing values.
-
-        Raises
-        ------
-        ValueError
-            If the column holds anything else.
-        """
-        if isinstance(column, ListColumn):
-            return column
-        if column.kind is None:
-            n = len(column.values)
-            return cls(column.name, column, np.arange(n + 1), np.ones(n, dtype=bool))
-        if separator is None or column.kind != "strings":
-            need = "lists" if separator is None else "strings to take apart, or lists,"
-            raise ValueError(
-                f"Column {column.name!r} must hold {need} by the parameters of the encoder, and "
-                f"holds {column.kind}. Convert it, name what separates the parts in separators, "
-                f"or leave it out of separators and member_weights."
-            )
-        values = column.as_quantities().values
-        return cls._of_arrow(column.name, split(values, separator))
-
-    @classmethod
-    def _of_arrow(cls, name: Any, lists: pa.Array) -> ListColumn:
-        members, starts = flattened(lists)
-        is_missing = lists.is_null().to_numpy(zero_copy_only=False)
-        return cls(name, _column_of_arrow(name, members), starts, is_missing)
-
-
-def read_table(X: Any, known: Collection[str] = ()) -> Table:
+def read_table(X: object, known: Collection[str] = ()) -> Table:
     """Open a data frame, by narwhals unless it is pandas'; make anything else a 2-D array.
 
     `known` are the columns of a table of Arrow that are features even if they are pandas' index.
@@ -156,7 +60,7 @@ def read_table(X: Any, known: Collection[str] = ()) -> Table:
     return table
 
 
-def refuse_other_containers(X: Any) -> None:
+def refuse_other_containers(X: object) -> None:
     """Refuse containers of columns that are neither a data frame nor a matrix.
 
     Raises
@@ -194,7 +98,7 @@ def refuse_other_containers(X: Any) -> None:
         raise TypeError(f"X must be a data frame or a matrix, got {named(X)}: {advice}.")
 
 
-def refuse_masks(name: str, array: Any) -> None:
+def refuse_masks(name: str, array: object) -> None:
     """Refuse a masked array of which a cell is masked: NumPy would give what is under the mask.
 
     Raises
@@ -210,7 +114,7 @@ def refuse_masks(name: str, array: Any) -> None:
         )
 
 
-def validate_names(estimator: Any, table: Table, *, reset: bool) -> None:
+def validate_names(estimator: BaseEstimator, table: Table, *, reset: bool) -> None:
     """Let scikit-learn learn the names and the number of columns, or compare them with fit's."""
     if not reset and has_columns_of_fit(estimator, table):
         return  # scikit-learn takes a fifth of a millisecond for this comparison
@@ -222,7 +126,7 @@ def validate_names(estimator: Any, table: Table, *, reset: bool) -> None:
     validate_other_names(estimator, native, reset=reset)
 
 
-def validate_other_names(estimator: Any, table: Table, *, reset: bool) -> None:
+def validate_other_names(estimator: BaseEstimator, table: Table, *, reset: bool) -> None:
     """Learn names of columns that are no strings, or compare them with fit's.
 
     scikit-learn looks at strings alone, and takes columns named by numbers in any order.
@@ -254,7 +158,7 @@ def _other_names(table: Table) -> list[str] | None:
     return [str(name) for name in table.columns]
 
 
-def has_columns_of_fit(estimator: Any, table: Table) -> bool:
+def has_columns_of_fit(estimator: BaseEstimator, table: Table) -> bool:
     """Whether names and number of the columns are those that fit saw."""
     names = getattr(estimator, "feature_names_in_", None)
     if isinstance(table, np.ndarray):
@@ -328,45 +232,8 @@ class Columns:
             ) from error
 
 
-def column_of_arrow(name: Any, values: pa.Array) -> Column | ListColumn:
-    """A column of these values, cast to the type of their kind.
-
-    Raises
-    ------
-    TypeError
-        If no kind of column can hold them.
-    """
-    if is_list(values.type):
-        return ListColumn._of_arrow(name, values)
-    return _column_of_arrow(name, values)
-
-
-def _column_of_arrow(name: Any, values: pa.Array) -> Column:
-    values = without_decimals(name, values)
-    kind, target = kind_and_type(name, values.type)
-    values = as_arrow_type(name, values, target)
-    return Column(name, None if values.null_count == len(values) else kind, values)
-
-
 def _describe_types(native: pd.Series | nw.Series | np.ndarray) -> str:
     dtype = str(nw.to_native(native, pass_through=True).dtype)
     if dtype.lower() != "object":
         return dtype
     return ", ".join(sorted({type(value).__name__ for value in native}))
-
-
-def _dictionary(indices: pa.Array, dictionary: pa.Array) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(indices, dictionary)
-
-
-def _are_whole(values: pa.Array) -> bool:
-    if not pa.types.is_floating(values.type):
-        return True
-    is_exact = pc.less(pc.abs(values), pa.scalar(float(EXACT_FLOAT), values.type))
-    return pc.all(pc.and_(pc.equal(pc.floor(values), values), is_exact)).as_py()
-
-
-def _without_fractions(values: pa.Array) -> pa.Array:
-    if pa.types.is_floating(values.type) and _are_whole(values):
-        return values.cast(pa.int64())
-    return as_doubles(values)

@@ -7,6 +7,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn_deepfm._serialization.plain import Plain
 from sklearn_deepfm._serialization.plain_values import expect, expect_ascending, expect_finite
 from sklearn_deepfm._targets.fixed_predictions import FixedClassifier
+from sklearn_deepfm._targets.target import ClassifierTarget
 
 
 class ClassTarget(Plain):
@@ -20,7 +21,7 @@ class ClassTarget(Plain):
         What the user calls them.
     """
 
-    is_class = True
+    kind, is_class, multi_label = "labels", True, False
     mean, scale = 0.0, 1.0  # logits are in their own unit, unlike those of a regression
     _saved = {
         "classes": np.ndarray,
@@ -160,7 +161,7 @@ class MultiLabelTarget(Plain):
         1 where a row has a label, else 0.
     """
 
-    loss = "binary_log_loss"
+    kind, multi_label, loss = "label sets", True, "binary_log_loss"
     is_class = False  # rows with the same labels may be too few to hold out in proportion
     mean, scale = 0.0, 1.0
     _saved = {
@@ -253,6 +254,10 @@ class MultiLabelTarget(Plain):
 
     def fixed_predictions(self, logits, X):
         return FixedClassifier(self, logits, X)
+
+
+# The kinds that a file may name.
+CLASSIFICATION_TARGETS: tuple[type[ClassifierTarget], ...] = (ClassTarget, MultiLabelTarget)
 
 
 def classification_target(y, classes=None):

@@ -6,6 +6,7 @@ from sklearn.utils.validation import check_array
 from sklearn_deepfm._serialization.plain import Plain
 from sklearn_deepfm._serialization.plain_values import expect, expect_finite
 from sklearn_deepfm._targets.fixed_predictions import FixedRegressor
+from sklearn_deepfm._targets.target import Target
 
 LARGEST_TARGET, SMALLEST_TARGET = 1e300, 1e-300  # float64 ends at 1.8e308 and 2.2e-308
 LARGEST_SCORE = 1e6  # in standard deviations; of n rows of equal weight none exceeds sqrt(n)
@@ -22,8 +23,8 @@ class RegressionTarget(Plain):
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
     """
 
+    kind, is_class, multi_label = "amount", False, False
     loss = "squared_error"
-    is_class = False
     _saved = {
         "_shape": None,
         "n_outputs": int,
@@ -95,6 +96,10 @@ class RegressionTarget(Plain):
 
     def fixed_predictions(self, logits, X):
         return FixedRegressor(self, logits, X)
+
+
+# The kinds that a file may name.
+REGRESSION_TARGETS: tuple[type[Target], ...] = (RegressionTarget,)
 
 
 def few_rows_like(y, weight):

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from sklearn_deepfm._common.user_warning import warn_user
 from sklearn_deepfm._model.deepfm import DeepFM
 from sklearn_deepfm._model.torch_modes import own_modes
-from sklearn_deepfm._samples.disk_buffer import DiskBuffer
-from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._samples.samples import SampleSet
+from sklearn_deepfm._serialization.plain_values import PlainData
+from sklearn_deepfm._training.callbacks import NamedCallback
 from sklearn_deepfm._training.optimizer import RowSparseAdam, resize_rows
 from sklearn_deepfm._training.state import OF_A_MODEL, TO_GO_ON, load_plain, to_plain
 from sklearn_deepfm._training.step import TrainStep
-from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
+from sklearn_deepfm._training.table_rules import Group
+from sklearn_deepfm._training.training_group import ALONE, BatchesOfNet, TrainingGroup
 from sklearn_deepfm._training.weight_average import WeightAverage
 
 
@@ -31,8 +33,9 @@ class BaseNet(NeuralNet):
         The same for the table's first-order weights.
     weight_decay : float
         The same for the weights of the MLP's layers.
-    table_optimizer : {"adam", "adagrad"}
-        Update rule of the table where a step updates only the table rows of its batch.
+    table_optimizer : str
+        Name of one of `TABLE_RULES`, the update rule of the table where a step updates only the
+        table rows of its batch.
     ema_epochs : float
         Horizon of the moving average of the weights, in epochs; 0 takes the last weights.
     precision : {"float32", "bfloat16"}
@@ -61,8 +64,8 @@ class BaseNet(NeuralNet):
     valid_losses: list[Tensor]  # of the rows of each batch of the last validation
     callback_failed = False  # whether an error in a callback has ended training
     n_batches = 0  # of an epoch
-    _trained_on: Any = None
-    _samples: Samples | DiskBuffer | None = None
+    _trained_on: BatchesOfNet | None = None
+    _samples: SampleSet | None = None
 
     def __init__(
         self,
@@ -101,7 +104,7 @@ class BaseNet(NeuralNet):
         """Average of the weights, which the steps of a fit update."""
         return None if self.step_ is None else self.step_.average
 
-    def get_default_callbacks(self) -> list[Any]:
+    def get_default_callbacks(self) -> list[NamedCallback]:
         """Timer and loss scoring of skorch, without its printing, which `verbose` replaces."""
         return [(name, cb) for name, cb in self._default_callbacks if name != "print_log"]
 
@@ -131,7 +134,7 @@ class BaseNet(NeuralNet):
         self.optimizer_ = RowSparseAdam(self._parameter_groups(), fused=True, lr=self.lr)
         return self
 
-    def _parameter_groups(self) -> list[dict[str, Any]]:
+    def _parameter_groups(self) -> list[Group]:
         """The table, the MLP's weight matrices, and the parameters without a penalty."""
         module = self.module_
         weights = [layer.weight for layer in module.modules() if isinstance(layer, nn.Linear)]
@@ -174,14 +177,14 @@ class BaseNet(NeuralNet):
 
     # Pickling: arrays instead of tensors, so that any device can load them
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, PlainData]:
         state = {name: value for name, value in vars(self).items() if name not in _LEFT_OUT}
         state["unseen"] = []  # every fit sets it anew
         state["trained"] = to_plain(self, TO_GO_ON if self.keep_optimizer else OF_A_MODEL)
         return state
 
     @own_modes()
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, PlainData]) -> None:
         state = {**state, "device": _available(state["device"])}
         trained = state.pop("trained")
         # Without a history for now: `initialize` would clear the one of the state.

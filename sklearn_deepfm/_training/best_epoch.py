@@ -1,8 +1,8 @@
 """Which epoch a model has its weights from, and whether an epoch beats the linear baseline."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import Tensor
@@ -11,7 +11,15 @@ CHANCE_ROWS = 40  # validation rows from which on a gain of one standard error i
 LEAST_ROWS = 10  # validation rows below which no gain is believed
 
 
-def best_epoch(history: Sequence[dict[str, Any]]) -> int | None:
+Epoch: TypeAlias = Mapping[str, Any]  # numbers by name, as skorch records them
+
+
+def without_batches(history: Iterable[Epoch]) -> list[dict[str, Any]]:
+    """A dict for each epoch; skorch records each batch too, under "batches"."""
+    return [{name: v for name, v in epoch.items() if name != "batches"} for epoch in history]
+
+
+def best_epoch(history: Sequence[Epoch]) -> int | None:
     """Number of the epoch with the best score; 0 for the baseline, None without validation."""
     if not history or "valid_score" not in history[-1]:
         return None

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import inspect
 from numbers import Real
-from typing import Any
 
 from skorch import NeuralNet
+from skorch.callbacks import Callback
 
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._serialization.plain_values import PlainData, expect
 from sklearn_deepfm._training.weight_snapshot import WeightSnapshot, to_numpy, to_torch
 
 _OF_AN_EPOCH = "y_trues_", "y_preds_"  # targets and predictions that EpochScoring gathers
 
 
-def callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
+def callback_state(callback: Callback, net: NeuralNet) -> dict[str, object]:
     """Attributes that a callback has set on itself, without its parameters.
 
     Parameters, classes and functions come back with the callback when the program runs again.
     """
     learned = set(vars(callback)) - set(inspect.signature(type(callback)).parameters)
-    state = {}
+    state: dict[str, object] = {}
     for attribute in sorted(learned - set(_OF_AN_EPOCH)):
         value = getattr(callback, attribute)
         if isinstance(value, type):
@@ -35,7 +35,7 @@ def callback_state(callback: Any, net: NeuralNet) -> dict[str, Any]:
     return state
 
 
-def load_callback(callback: Any, state: dict[str, Any], net: NeuralNet) -> None:
+def load_callback(callback: Callback, state: dict[str, PlainData], net: NeuralNet) -> None:
     """Give a callback the attributes that `callback_state` has returned.
 
     Raises
@@ -62,7 +62,7 @@ def load_callback(callback: Any, state: dict[str, Any], net: NeuralNet) -> None:
             setattr(callback, attribute, kept["value"])
 
 
-def _check_value(callback: Any, attribute: str, value: Any) -> None:
+def _check_value(callback: Callback, attribute: str, value: object) -> None:
     """Compare a value with the one at the beginning; users' callbacks may change its kind."""
     room = type(callback).__module__.partition(".")[0]
     if room not in ("skorch", "sklearn_deepfm") or not hasattr(callback, attribute):
@@ -74,7 +74,7 @@ def _check_value(callback: Any, attribute: str, value: Any) -> None:
         expect(_is_like(value, begun), attribute)
 
 
-def _is_like(value: Any, begun: Any) -> bool:
+def _is_like(value: object, begun: object) -> bool:
     """Whether a value is of the kind of another one, as are its members."""
     if isinstance(begun, bool | str):
         return type(value) is type(begun)

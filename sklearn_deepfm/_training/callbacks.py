@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,12 +15,16 @@ from skorch.utils import noop
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._samples.samples import Samples, SampleSet
 from sklearn_deepfm._training.best_epoch import is_better
 from sklearn_deepfm._training.linear_baseline import FirstOrder
 from sklearn_deepfm._training.progress import progress_callbacks
 from sklearn_deepfm._training.rollback import LastEpochWeights
 from sklearn_deepfm._training.weight_snapshot import WeightSnapshot
+
+# A callback in any form that skorch accepts.
+UserCallback: TypeAlias = Callback | type[Callback] | tuple[str, Callback | type[Callback]]
+NamedCallback: TypeAlias = tuple[str, Callback]
 
 MONITOR = "valid_score"
 # Callbacks of skorch that write files, print or send: of several processes one runs them.
@@ -36,14 +41,64 @@ _WRITERS = (
 )
 
 
-def is_callback(value: Any) -> bool:
+@dataclass(frozen=True)
+class Monitor:
+    """How the validation rows are scored, and what their score decides.
+
+    Parameters
+    ----------
+    scorer : callable or None
+        From the logits of the validation rows to a score, greater is better; None for the
+        negative validation loss.
+    patience : int
+        Epochs without improvement after which training stops.
+    stops : bool
+        Whether training stops early at all.
+    tol : float
+        Least improvement that counts for `patience` and the plateau.
+    plateau : bool
+        Whether to divide the learning rate by 10 after half of `patience`, unless a callback
+        of the user schedules it.
+    baselines : sequence of FirstOrder, default=()
+        Linear models that training has to beat.
+    """
+
+    scorer: Callable[[np.ndarray], float] | None
+    patience: int
+    stops: bool
+    tol: float
+    plateau: bool
+    baselines: Sequence[FirstOrder] = ()
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """Where training reports its epochs.
+
+    Parameters
+    ----------
+    verbose : int
+        1 prints a line per epoch, 2 draws a bar where there is a terminal or a notebook.
+    tasks : sequence of (name, callback), default=()
+        Callbacks that report the epochs to scikit-learn's callbacks.
+    writes : bool, default=True
+        Whether this process writes files, prints and runs scikit-learn's callbacks; of
+        processes that train together only one does.
+    """
+
+    verbose: int
+    tasks: Sequence[NamedCallback] = ()
+    writes: bool = True
+
+
+def is_callback(value: object) -> bool:
     """Whether skorch accepts a value as callback: an object, its class, or (name, either)."""
     if isinstance(value, tuple):
         return len(value) == 2 and isinstance(value[0], str) and is_callback(value[1])
     return hasattr(value, "on_epoch_end")
 
 
-def copy_callback(callback):
+def copy_callback(callback: UserCallback) -> UserCallback:
     """Copy of a callback for one fit; what it refers to, such as a trial of Optuna, is shared."""
     if isinstance(callback, tuple):
         name, instance = callback
@@ -52,89 +107,69 @@ def copy_callback(callback):
 
 
 def training_callbacks(
-    users: list[Any],
-    *,
-    scorer: Callable[[np.ndarray], float] | None,
-    has_valid: bool,
-    patience: int,
-    stops: bool,
-    tol: float,
-    plateau: bool,
-    verbose: int,
-    tasks: list[Any],
-    baselines: Sequence[FirstOrder] = (),
-    writes: bool = True,
-) -> list[Any]:
+    users: Sequence[UserCallback], monitor: Monitor | None, reporting: Reporting
+) -> list[UserCallback]:
     """All callbacks of a fit, in order: scores, the user's, then those that end an epoch.
 
     Parameters
     ----------
-    users : list of callback or (name, callback)
+    users : sequence of callback or (name, callback)
         The user's callbacks.
-    scorer : callable or None
-        From the logits of the validation rows to a score, greater is better; None
-        for the negative validation loss.
-    has_valid : bool
-        Whether there are validation rows; without them there is nothing to monitor.
-    patience : int
-        Epochs without improvement after which training stops.
-    stops : bool
-        Whether training stops early at all.
-    tol : float
-        Least improvement that counts for `patience` and the plateau.
-    plateau : bool
-        Whether to divide the learning rate by 10 after half of `patience`, unless one
-        of `users` schedules it.
-    verbose : int
-        1 prints a line per epoch, 2 draws a bar where there is a terminal or a notebook.
-    tasks : list of (name, callback)
-        Callbacks that report the epochs to scikit-learn's callbacks.
-    baselines : sequence of FirstOrder, default=()
-        Linear models that training has to beat.
-    writes : bool, default=True
-        Whether this process writes files, prints and runs scikit-learn's callbacks; of
-        processes that train together only one does.
+    monitor : Monitor or None
+        None without validation rows: there is nothing to monitor then.
+    reporting : Reporting
     """
-    if not writes:
-        users, verbose, tasks = [user for user in users if not _is_a(user, _WRITERS)], 0, []
-    # Scores first: callbacks of the user may monitor `valid_score`.
-    scores = [("deepfm_score", ValidationScore(scorer)), ("deepfm_best", BestWeights(baselines))]
-    callbacks = [*(scores if has_valid else [("deepfm_last", LastEpochWeights())]), *users]
-    is_scheduled = any(_is_a(user, LRScheduler) for user in users)
-    if has_valid and plateau and not is_scheduled:
-        callbacks.append(("deepfm_plateau", _plateau(patience, tol)))
-    callbacks += [("deepfm_log", EpochLog()), *progress_callbacks(verbose), *tasks]
-    if has_valid and stops:
+    if not reporting.writes:
+        users = [user for user in users if not _is_a(user, _WRITERS)]
+    schedules = any(_is_a(user, LRScheduler) for user in users)
+    callbacks = [*_scores(monitor), *users]
+    if monitor is not None and monitor.plateau and not schedules:
+        callbacks.append(("deepfm_plateau", _plateau(monitor)))
+    callbacks.append(("deepfm_log", EpochLog()))
+    if reporting.writes:
+        callbacks += [*progress_callbacks(reporting.verbose), *reporting.tasks]
+    if monitor is not None and monitor.stops:
         # Last: it ends training by an exception, after which no other callback is called.
-        stop = EarlyStopping(
-            MONITOR,
-            patience=patience,
-            threshold=tol,
-            threshold_mode="abs",
-            lower_is_better=False,
-            sink=noop,
-        )
-        callbacks.append(("deepfm_stop", stop))
+        callbacks.append(("deepfm_stop", _early_stopping(monitor)))
     return callbacks
 
 
-def _is_a(callback: Any, classes: Any) -> bool:
+def _scores(monitor: Monitor | None) -> list[NamedCallback]:
+    """Callbacks that decide which weights are kept; first, as the user's may read the score."""
+    if monitor is None:
+        return [("deepfm_last", LastEpochWeights())]
+    score, best = ValidationScore(monitor.scorer), BestWeights(monitor.baselines)
+    return [("deepfm_score", score), ("deepfm_best", best)]
+
+
+def _is_a(callback: UserCallback, classes: type | tuple[type, ...]) -> bool:
     """Whether a callback, in any form that skorch accepts, is of one of the classes."""
     callback = callback[1] if isinstance(callback, tuple) else callback
     kind = callback if isinstance(callback, type) else type(callback)
     return issubclass(kind, classes)
 
 
-def _plateau(patience: int, tol: float) -> LRScheduler:
+def _plateau(monitor: Monitor) -> LRScheduler:
     return LRScheduler(
         ReduceLROnPlateau,
         monitor=MONITOR,
         mode="max",
         factor=0.1,
-        patience=max(patience // 2, 1) - 1,  # torch acts one epoch after its patience
-        threshold=tol,
+        patience=max(monitor.patience // 2, 1) - 1,  # torch acts one epoch after its patience
+        threshold=monitor.tol,
         threshold_mode="abs",
         event_name=None,  # EpochLog records the rate, whoever schedules it
+    )
+
+
+def _early_stopping(monitor: Monitor) -> EarlyStopping:
+    return EarlyStopping(
+        MONITOR,
+        patience=monitor.patience,
+        threshold=monitor.tol,
+        threshold_mode="abs",
+        lower_is_better=False,
+        sink=noop,
     )
 
 
@@ -146,18 +181,18 @@ class ValidationScore(Callback):
         self.in_scorer_ = False
         self._logits: list[Tensor] = []
 
-    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Forget the logits of the epoch before."""
         self._logits = []
 
     def on_batch_end(  # type: ignore[override]
-        self, net: NeuralNet, *, y_pred: Tensor, training: bool, **kwargs: Any
+        self, net: NeuralNet, *, y_pred: Tensor, training: bool, **kwargs: object
     ) -> None:
         """Keep the logits of a validation batch, if a scorer wants them."""
         if self.scorer is not None and not training:
             self._logits.append(y_pred)
 
-    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Record the score of the epoch that ends."""
         if self.scorer is None:
             score = -net.history[-1, "valid_loss"]
@@ -183,17 +218,18 @@ class BestWeights(Callback):
         self.baselines = baselines
 
     def on_train_begin(  # type: ignore[override]
-        self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any
+        self, net: NeuralNet, X: tuple[SampleSet, Samples | None], **kwargs: object
     ) -> None:
         """Start without a best epoch, or with the best of the linear models."""
         self.best_score_ = -np.inf
         self._copy: WeightSnapshot | None = None
         self._is_last = False
         self._beats_baseline: Callable[[Tensor], bool] | None = None
-        if self.baselines:
-            self._try_baselines(net, X[1])
+        valid = X[1]
+        if self.baselines and valid is not None:
+            self._try_baselines(net, valid)
 
-    def _try_baselines(self, net: Any, valid: Samples) -> None:
+    def _try_baselines(self, net: NeuralNet, valid: Samples) -> None:
         """Keep the best of the linear models, whose losses epochs are then compared with."""
         weights = net.module_.state_dict()
         start = WeightSnapshot(weights)
@@ -211,14 +247,14 @@ class BestWeights(Callback):
             start.restore(weights)
         start.close()
 
-    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Copy the weights if the epoch before was the best."""
         if self._is_last:  # copied only now, when the next epoch is about to change them
             self._drop()
             self._copy = WeightSnapshot(net.module_.state_dict())
         self._is_last = False
 
-    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Compare the epoch with the best so far, and record whether it is better."""
         score = net.history[-1, MONITOR]
         # As long as every score is NaN, the last epoch counts as the best.
@@ -231,13 +267,13 @@ class BestWeights(Callback):
             self._drop()
         net.history.record(f"{MONITOR}_best", is_best)
 
-    def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Put the best weights back."""
         if self._copy is not None and not self._is_last:
             self._copy.restore(net.module_.state_dict())
         self._drop()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_copy": None}  # which may hold open files
 
     def _drop(self) -> None:
@@ -249,5 +285,5 @@ class BestWeights(Callback):
 class EpochLog(Callback):
     """Record the learning rate of each epoch."""
 
-    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         net.history.record("learning_rate", net.optimizer_.param_groups[0]["lr"])

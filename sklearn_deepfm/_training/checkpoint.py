@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,10 @@ from skorch.callbacks import Callback
 
 from sklearn_deepfm._common.fingerprint import describe
 from sklearn_deepfm._common.user_warning import warn_user
-from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._samples.samples import Samples, SampleSet
 from sklearn_deepfm._serialization import archive
 from sklearn_deepfm._serialization.plain import FORMAT
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._serialization.plain_values import PlainData, expect
 from sklearn_deepfm._training.callback_state import callback_state, load_callback
 from sklearn_deepfm._training.net_state import check_history, check_weights
 from sklearn_deepfm._training.state import PARTS, load_plain, to_plain
@@ -47,8 +47,9 @@ class Checkpoint(Callback):
 
     Parameters
     ----------
-    path : str or path-like
-        The file. If it exists, the fit resumes from it.
+    params : mapping
+        The parameters of the estimator, of which `checkpoint` names the file. If it exists, the
+        fit resumes from it.
     random : RandomState
         Source of all seeds of the fit; set to the state in the file if that exists.
     group : TrainingGroup
@@ -62,9 +63,12 @@ class Checkpoint(Callback):
     """
 
     def __init__(
-        self, path: Any, random: np.random.RandomState, group: TrainingGroup = ALONE
+        self,
+        params: Mapping[str, Any],
+        random: np.random.RandomState,
+        group: TrainingGroup = ALONE,
     ) -> None:
-        self._given = os.fsdecode(path)
+        self._params, self._given = params, os.fsdecode(params["checkpoint"])
         # Absolute, since the current folder may change; without links, since the lock lies
         # beside the file itself, and a write would replace a link.
         self.path = os.path.realpath(self._given)
@@ -85,8 +89,8 @@ class Checkpoint(Callback):
         self._random = random.get_state(legacy=True)
         self._next_write = 0.0
 
-    def _read(self) -> dict[str, Any]:
-        content = archive.read(self.path)
+    def _read(self) -> dict[str, PlainData]:
+        content: dict[str, PlainData] = archive.read(self.path)
         is_one = isinstance(content, dict) and content.get(_KEY) == FORMAT
         if not is_one or set(content) != _ENTRIES:
             raise ValueError(
@@ -128,14 +132,14 @@ class Checkpoint(Callback):
     def __enter__(self) -> Checkpoint:
         return self
 
-    def __exit__(self, *of_error: Any) -> None:
+    def __exit__(self, *of_error: object) -> None:
         if self._writes and not os.path.exists(self.path):
             with contextlib.suppress(OSError):  # Windows does not delete what is open
                 os.unlink(_beside(self.path, "checkpoint-lock"))
         self._lock.release()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_lock": None}  # a copy does not hold the lock
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_lock": None, "_params": {}}  # a copy does not hold the lock
 
     @contextlib.contextmanager
     def _saying_damaged(self) -> Iterator[None]:
@@ -150,14 +154,11 @@ class Checkpoint(Callback):
                 f"checkpoint {self.path!r} is damaged: {said}. Delete it to fit anew."
             ) from error
 
-    def begin(
-        self, estimator: Any, train: Samples, valid: Samples | None, group: TrainingGroup
-    ) -> int:
+    def begin(self, train: SampleSet, valid: Samples | None, group: TrainingGroup) -> int:
         """Compare rows and parameters with those of the fit that wrote the file, if there is one.
 
         Parameters
         ----------
-        estimator : DeepFMClassifier or DeepFMRegressor
         train : Samples or DiskBuffer
         valid : Samples or None
         group : TrainingGroup
@@ -173,7 +174,7 @@ class Checkpoint(Callback):
         ValueError
             If rows or parameters differ, or the history in the file cannot be used.
         """
-        own = _fingerprint(estimator, train, valid)
+        own = _fingerprint(self._params, train, valid)
         self._key = " ".join(group.of_shards("fingerprints", own))
         if self._saved is None:
             return 0
@@ -184,8 +185,8 @@ class Checkpoint(Callback):
             )
         with self._saying_damaged():
             history = self._saved["history"]
-            is_history = isinstance(history, list) and 0 < len(history) < estimator.max_epochs
-            expect(is_history, "history")
+            n_epochs = self._params["max_epochs"]
+            expect(isinstance(history, list) and 0 < len(history) < n_epochs, "history")
             check_history(history)
         return len(self._saved["history"])
 
@@ -195,11 +196,13 @@ class Checkpoint(Callback):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
-    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(  # type: ignore[override]
+        self, net: NeuralNet, dataset_train: SampleSet, **kwargs: object
+    ) -> None:
         """Resume before the first epoch; write the file before a later one, if it is time."""
         if self._saved is not None:
             with self._saying_damaged():
-                self._resume(net, self._saved, kwargs["dataset_train"])
+                self._resume(net, self._saved, dataset_train)
             self._saved = None
         elif self._writes and len(net.history) > 1 and time.monotonic() >= self._next_write:
             start = time.monotonic()
@@ -217,7 +220,7 @@ class Checkpoint(Callback):
                 f"{len(net.history) - 1}: {error}. Training goes on; the one before is kept.",
             )
 
-    def _resume(self, net: NeuralNet, saved: dict[str, Any], train: Samples) -> None:
+    def _resume(self, net: NeuralNet, saved: dict[str, PlainData], train: SampleSet) -> None:
         """Restore the state of training that was saved before the next epoch began."""
         begun = net.history[-1]
         check_weights(saved["module"])
@@ -229,7 +232,7 @@ class Checkpoint(Callback):
                 load_callback(callback, saved["callbacks"][name], net)
 
 
-def _checked(state: Any) -> Any:
+def _checked(state: PlainData) -> tuple[str, np.ndarray, int, int, float]:
     """The state of a RandomState, checked, since NumPy 1 reads any without a check."""
     expect(isinstance(state, tuple) and len(state) == 5, "random")
     name, key, position, has_gauss, gauss = state
@@ -237,7 +240,7 @@ def _checked(state: Any) -> Any:
     expect(key.dtype == np.uint32 and key.shape == (624,), "random")
     expect(type(position) is int and 0 <= position <= 624, "random")
     expect(has_gauss in (0, 1) and isinstance(gauss, float), "random")
-    return state
+    return name, key, position, has_gauss, gauss
 
 
 def _beside(path: str, what: str) -> str:
@@ -246,10 +249,9 @@ def _beside(path: str, what: str) -> str:
     return os.path.join(folder, f".{name}.{what}")
 
 
-def _fingerprint(estimator: Any, train: Samples, valid: Samples | None) -> str:
+def _fingerprint(params: Mapping[str, object], train: SampleSet, valid: Samples | None) -> str:
     """Hash of the parameters and rows of a fit."""
     digest = hashlib.blake2b(digest_size=16)
-    params = estimator.get_params()
     ignored = {"checkpoint", "verbose"}  # which do not change the model
     if not isinstance(params["random_state"], int | np.integer | None):
         ignored.add("random_state")  # a generator moves on; the file holds its state
@@ -263,7 +265,7 @@ def _fingerprint(estimator: Any, train: Samples, valid: Samples | None) -> str:
     return digest.hexdigest()
 
 
-def _state(net: NeuralNet, own: Checkpoint) -> dict[str, Any]:
+def _state(net: NeuralNet, own: Checkpoint) -> dict[str, object]:
     """State of training as plain data, all but the fit's own generator."""
     state = to_plain(net)
     return {

@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from sklearn_deepfm._model.components import COMPONENTS
 from sklearn_deepfm._samples.rows import FEW_ROWS
+from sklearn_deepfm._training.parameters import Parameters
+from sklearn_deepfm._training.table_rules import TABLE_RULES
 
 STOPS_FROM = 200  # rows from which on early_stopping="auto" holds rows out
 EMBEDDING_L2_OF_ONE_ROW = 4_000  # divided by the rows of data, times the loss of the base rate
@@ -16,10 +19,10 @@ PATIENCE_EPOCHS, PATIENCE_STEPS = 5, 500
 SPARSE_ABOVE = 2**16
 
 
-def batch_size(model, n_rows):
+def batch_size(asked: int | str, n_rows: int) -> int:
     """Rows per batch; "auto" is a power of 2 that grows with the number of rows, within limits."""
-    if model.batch_size != "auto":
-        return int(model.batch_size)
+    if asked != "auto":
+        return int(asked)
     if n_rows <= FEW_ROWS:  # so that the loss of a step is the weighted mean of all rows
         return FEW_ROWS
     # Smaller batches often predict better and train slower.
@@ -27,18 +30,18 @@ def batch_size(model, n_rows):
     return int(np.clip(2 ** int(np.log2(wanted)), *AUTO_BATCH_SIZES))
 
 
-def patience(model, n_batches):
+def patience(asked: int | str, n_batches: int) -> int:
     """Epochs without a better score after which training stops.
 
     "auto" waits for a number of steps too: a small table has few in an epoch, so that five
     epochs are over before a step of the learning rate's size has moved the weights far.
     """
-    if model.n_iter_no_change != "auto":
-        return int(model.n_iter_no_change)
+    if asked != "auto":
+        return int(asked)
     return max(PATIENCE_EPOCHS, -(-PATIENCE_STEPS // n_batches))
 
 
-def penalties(model, n_rows, base_loss):
+def penalties(parameters: Parameters, n_rows: int, base_loss: float) -> tuple[float, float]:
     """L2 factors of the embeddings and of the first-order weights.
 
     "auto" acts as a prior of fixed strength, which many rows outweigh: its factor falls
@@ -46,24 +49,25 @@ def penalties(model, n_rows, base_loss):
     do. An MLP scales embeddings up again that the penalty has made small; without an MLP
     the penalty has to be weak.
     """
-    embedding_l2, linear_l2 = model.embedding_l2, model.linear_l2
+    embedding_l2, linear_l2 = parameters.embedding_l2, parameters.linear_l2
     if embedding_l2 == "auto":
         embedding_l2 = min(EMBEDDING_L2_OF_ONE_ROW * base_loss / n_rows, MOST_EMBEDDING_L2)
-        embedding_l2 *= 1 if "deep" in model.components else WITHOUT_MLP
+        can_scale_up = any(COMPONENTS[name].scales_up for name in parameters.components)
+        embedding_l2 *= 1 if can_scale_up else WITHOUT_MLP
     if linear_l2 == "auto":
-        linear_l2 = LINEAR_SHARE * embedding_l2
+        linear_l2 = LINEAR_SHARE * float(embedding_l2)
     return float(embedding_l2), float(linear_l2)
 
 
-def is_sparse(model, n_features):
+def is_sparse(parameters: Parameters, n_features: int) -> bool:
     """Whether a step updates only those rows of the table that its batch touches."""
-    if model.table_optimizer == "adagrad":
-        if not model.sparse_updates:
+    if TABLE_RULES[parameters.table_optimizer].needs_sparse:
+        if not parameters.sparse_updates:
             raise ValueError(
-                f"table_optimizer='adagrad' updates the rows of a batch only, which needs "
-                f"sparse_updates=True or 'auto', got {model.sparse_updates!r}."
+                f"table_optimizer={parameters.table_optimizer!r} updates the rows of a batch only, "
+                f"which needs sparse_updates=True or 'auto', got {parameters.sparse_updates!r}."
             )
         return True
-    if model.sparse_updates != "auto":
-        return bool(model.sparse_updates)
+    if parameters.sparse_updates != "auto":
+        return bool(parameters.sparse_updates)
     return n_features > SPARSE_ABOVE

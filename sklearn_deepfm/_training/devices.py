@@ -5,7 +5,7 @@ import torch
 from sklearn_deepfm._common.user_warning import warn_user
 
 
-def device_of(name):
+def device_of(name: str) -> str:
     """Name of the device to use, after a check that torch can; "auto" is the fastest one."""
     if name != "auto":
         return _usable(name)
@@ -14,7 +14,7 @@ def device_of(name):
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _usable(device):
+def _usable(device: str) -> str:
     """The device; ValueError if torch cannot use it, which only an allocation shows."""
     try:
         torch.empty(0, device=device)
@@ -26,7 +26,7 @@ def _usable(device):
     return device
 
 
-def warn_of_slow_bfloat16(precision, device):
+def warn_of_slow_bfloat16(precision: str, device: str) -> None:
     """Warn if products are to be in bfloat16 and the CPU has no instructions for them."""
     if precision == "bfloat16" and device.startswith("cpu") and _cpu_capability() == "AVX2":
         warn_user(
@@ -36,5 +36,5 @@ def warn_of_slow_bfloat16(precision, device):
         )
 
 
-def _cpu_capability():
+def _cpu_capability() -> str:
     return torch.backends.cpu.get_cpu_capability()

@@ -1,9 +1,10 @@
 """Divergence of training: the exception for it, and messages for the user."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sklearn_deepfm._training.best_epoch import best_epoch
+from skorch import NeuralNet
+
+from sklearn_deepfm._training.best_epoch import Epoch, best_epoch
 
 
 class Diverged(ArithmeticError):
@@ -21,7 +22,7 @@ class Diverged(ArithmeticError):
         self.loss, self.n_steps = loss, n_steps
 
 
-def divergence_message(net: Any, error: Diverged) -> str:
+def divergence_message(net: NeuralNet, error: Diverged) -> str:
     """Message that says in which epoch training diverged, and what to do about it.
 
     Parameters
@@ -44,7 +45,7 @@ def divergence_message(net: Any, error: Diverged) -> str:
     return f"{where}: the likely cause is {cause}. Lower learning_rate, to {net.lr / 10:g} say."
 
 
-def epoch_of_weights_left(history: Sequence[dict[str, Any]], n_before: int) -> str:
+def epoch_of_weights_left(history: Sequence[Epoch], n_before: int) -> str:
     """Name of the epoch whose weights the model keeps after training has diverged.
 
     Parameters

@@ -1,6 +1,6 @@
 """Linear baselines of a small table: the models that training has to beat."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -8,8 +8,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_softmax
 from sklearn.linear_model import Ridge
 
-from sklearn_deepfm._samples.disk_buffer import DiskBuffer
-from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._samples.samples import Inputs, SampleSet
+from sklearn_deepfm._targets.target import Target
 from sklearn_deepfm._training.weight_snapshot import to_numpy
 
 # Rows above which there is no baseline. Training then has so many steps in an epoch that it finds
@@ -39,7 +39,7 @@ class FirstOrder(NamedTuple):
 
 
 def linear_baselines(
-    samples: Samples | DiskBuffer, slopes: dict[int, int], target: Any, n_members: int
+    samples: SampleSet, slopes: dict[int, int], target: Target, n_members: int
 ) -> list[FirstOrder]:
     """Fit logistic or ridge regression to the training rows, by penalties of several strengths.
 
@@ -47,21 +47,21 @@ def linear_baselines(
 
     Parameters
     ----------
-    samples : Samples or DiskBuffer
+    samples : SampleSet
         The training rows.
     slopes : dict of int to int
         Position of each numeric field in the index matrix, and the table row of its slope.
-    target : target
+    target : Target
     n_members : int
         Each member learns from its own rows.
 
     Returns
     -------
     baselines : list of FirstOrder
-        Empty for more than 16,384 rows or 262,144 weights, and for rows that lack one of several
-        classes.
+        Empty for more than 16,384 rows or 262,144 weights, for rows that lack one of several
+        classes, and for a loss that no linear model here is fitted by.
     """
-    if samples.n_rows_in_all > MOST_ROWS:
+    if samples.n_rows_in_all > MOST_ROWS or target.loss not in _MODELS:
         return []
     x, y = samples.few(MOST_ROWS)
     rows, design = _design(x, slopes)
@@ -84,7 +84,7 @@ def linear_baselines(
     return baselines
 
 
-def _design(x: dict[str, Any], slopes: dict[int, int]) -> tuple[np.ndarray, sparse.csr_array]:
+def _design(x: Inputs, slopes: dict[int, int]) -> tuple[np.ndarray, sparse.csr_array]:
     """Table rows that the samples have, and the factor of each of them in each sample."""
     index = to_numpy(x["index"])
     n_rows, n_columns = index.shape
@@ -107,27 +107,42 @@ def _design(x: dict[str, Any], slopes: dict[int, int]) -> tuple[np.ndarray, spar
 
 
 def _fit(
-    design: sparse.csr_array, y: np.ndarray, weight: np.ndarray, target: Any, strength: float
+    design: sparse.csr_array, y: np.ndarray, weight: np.ndarray, target: Target, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights of shape (n_outputs, n) and bias of shape (n_outputs,) of one member's model."""
     learns = weight > 0
     design, y, weight = design[learns], y[learns], weight[learns] / weight[learns].mean()
-    if target.loss == "squared_error":
-        ridge = Ridge(alpha=strength).fit(design, y, weight)
-        return np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
+    return _MODELS[target.loss](design, y, weight, target, strength)
+
+
+def _ridge(
+    design: sparse.csr_array, y: np.ndarray, weight: np.ndarray, target: Target, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
+    ridge = Ridge(alpha=strength).fit(design, y, weight)
+    return np.atleast_2d(ridge.coef_), np.atleast_1d(ridge.intercept_)
+
+
+def _logistic(
+    design: sparse.csr_array, y: np.ndarray, weight: np.ndarray, target: Target, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
+    is_softmax = target.loss == "log_loss"
     start = np.zeros((design.shape[1] + 1, target.n_outputs))
     start[-1] = target.initial_bias
-    y = np.eye(target.n_outputs)[y] if target.loss == "log_loss" else y.reshape(len(y), -1)
+    y = np.eye(target.n_outputs)[y] if is_softmax else y.reshape(len(y), -1)
     found = minimize(
         _logistic_loss,
         start.ravel(),
-        (design, y, weight, target.loss == "log_loss", strength),
+        (design, y, weight, is_softmax, strength),
         method="L-BFGS-B",
         jac=True,
         options={"maxiter": MOST_ITERATIONS, "gtol": 1e-3},
     )
     weights: np.ndarray = found.x.reshape(start.shape)
     return weights[:-1].T, weights[-1]
+
+
+# By the names of losses.
+_MODELS = {"squared_error": _ridge, "log_loss": _logistic, "binary_log_loss": _logistic}
 
 
 def _logistic_loss(

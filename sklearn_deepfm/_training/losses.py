@@ -1,8 +1,8 @@
 """Losses by the names that targets give them, as torch computes them on logits."""
 
-from typing import Any
-
 from torch import Tensor, nn
+
+from sklearn_deepfm._samples.samples import Inputs
 
 LOSSES: dict[str, type[nn.Module]] = {
     "binary_log_loss": nn.BCEWithLogitsLoss,  # of each logit, so of each label too
@@ -11,12 +11,13 @@ LOSSES: dict[str, type[nn.Module]] = {
 }
 
 
-def losses_of_rows(criterion: nn.Module, logits: Tensor, y: Tensor, x: dict[str, Any]) -> Tensor:
+def losses_of_rows(criterion: nn.Module, logits: Tensor, y: Tensor | None, x: Inputs) -> Tensor:
     """Weight times loss of each row, (batch, n_members).
 
     The losses of several labels or target columns are summed. Logits are those of members, of
     shape (batch, n_members, n_outputs), or of shape (batch, n_outputs).
     """
+    assert y is not None  # rows without a target are predicted alone
     n_members = logits.shape[1] if logits.ndim == 3 else 1
     logits = logits.reshape(-1, logits.shape[-1])
     y = y if n_members == 1 else y.repeat_interleave(n_members, 0)
@@ -29,7 +30,7 @@ def losses_of_rows(criterion: nn.Module, logits: Tensor, y: Tensor, x: dict[str,
     return losses
 
 
-def mean_loss(losses: Tensor, x: dict[str, Any]) -> Tensor:
+def mean_loss(losses: Tensor, x: Inputs) -> Tensor:
     """Mean over the rows of a batch, summed over members; weights have mean 1 over all rows.
 
     For one process's part of a batch, it is the share of that part in the mean.

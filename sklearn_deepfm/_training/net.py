@@ -1,10 +1,12 @@
 """The skorch net that trains a DeepFM: steps, losses, epochs, and the end of training."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin, RegressorMixin
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
@@ -12,12 +14,13 @@ from torch import Tensor
 
 from sklearn_deepfm._model.touched_rows import TouchedRows
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
-from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._samples.samples import Batch, Inputs, Samples
 from sklearn_deepfm._training.base_net import BaseNet
+from sklearn_deepfm._training.callbacks import NamedCallback, UserCallback
 from sklearn_deepfm._training.divergence import Diverged, divergence_message
 from sklearn_deepfm._training.losses import losses_of_rows, mean_loss
 from sklearn_deepfm._training.step import INPUTS, TrainStep, autocast, is_at_hand
-from sklearn_deepfm._training.training_group import ALONE, Stopped
+from sklearn_deepfm._training.training_group import ALONE, BatchesOfNet, Stopped
 from sklearn_deepfm._training.unseen_rows import fill_unseen_rows
 from sklearn_deepfm._training.weight_average import (
     has_statistics,
@@ -26,6 +29,10 @@ from sklearn_deepfm._training.weight_average import (
     statistics_of,
     statistics_of_one_batch,
 )
+
+Pair: TypeAlias = tuple[Samples | DiskBuffer, Samples | None]  # to train and to validate with
+GradHook: TypeAlias = Callable[[TouchedRows | None], None]
+StepFunction: TypeAlias = Callable[..., dict[str, Tensor]]
 
 VALID_BATCH_SIZE = 4096
 N_TRIED = 64  # rows predicted after an epoch, to see whether the weights are finite
@@ -36,11 +43,11 @@ class DeepFMNet(BaseNet):
     """skorch net over :class:`Samples`, fed by tensor batches; its parameters are BaseNet's."""
 
     def train(
-        self, train: Samples | DiskBuffer, valid: Samples | None, callbacks: list[Any]
+        self, train: Samples | DiskBuffer, valid: Samples | None, callbacks: list[UserCallback]
     ) -> None:
         """Train for up to `max_epochs` epochs, from where the last call ended."""
-        users: list[Any] = self.callbacks
-        self.callbacks: list[Any] = callbacks
+        users: list[UserCallback] = self.callbacks
+        self.callbacks: list[UserCallback] = callbacks
         if self.initialized_:
             self.initialize_callbacks()
         else:
@@ -62,7 +69,7 @@ class DeepFMNet(BaseNet):
         finally:
             # Callbacks may hold rows of the data, which are not to stay in the model.
             self.callbacks = users
-            self.callbacks_: list[Any] = []
+            self.callbacks_: list[NamedCallback] = []
             self._trained_on = self._samples = None
             self.valid_losses = []
             self.step_.average = None
@@ -74,28 +81,29 @@ class DeepFMNet(BaseNet):
             if not self.keep_optimizer or self.diverged_ is not None:
                 self.optimizer_.state.clear()
 
-    def get_split_datasets(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+    def get_split_datasets(self, X: Pair, y: object = None, **fit_params: object) -> Pair:
         """The pair of training and validation samples, which `train` passes as X."""
         return X
 
-    def get_dataset(self, X: Any, y: Any = None) -> Samples | DiskBuffer:
+    def get_dataset(
+        self, X: ArrayLike | Samples | DiskBuffer, y: object = None
+    ) -> Samples | DiskBuffer:
         if isinstance(X, Samples | DiskBuffer):
             return X
         return Samples(torch.as_tensor(X, device=self.device))
 
-    def get_iterator(self, dataset: Samples | DiskBuffer, training: bool = False) -> Any:
+    def get_iterator(self, dataset: Samples | DiskBuffer, training: bool = False) -> BatchesOfNet:
         if training:
             return self.group.shares_of(dataset.batches(self.batch_size, self.order_))
         # Each process predicts its part of a validation batch.
         return dataset.batches(max(self.batch_size, VALID_BATCH_SIZE) * self.group.size)
 
-    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+    def train_step(self, batch: Batch, **fit_params: object) -> dict[str, Tensor]:
         """Take a step on a batch; its loss is the mean of the members'."""
-        step: Any = self.step_
-        result: dict[str, Tensor] = step(batch, on_grad=self._grad_hook(batch))
-        return result
+        assert self.step_ is not None
+        return self.step_(batch, on_grad=self._grad_hook(batch))
 
-    def _grad_hook(self, batch: Any) -> Any:
+    def _grad_hook(self, batch: Batch) -> GradHook | None:
         """What a step calls with its gradients; None where no callback asks for them."""
         own = Callback.on_grad_computed
         if all(type(c).on_grad_computed is own for _, c in self.callbacks_):
@@ -110,7 +118,7 @@ class DeepFMNet(BaseNet):
 
         return tell
 
-    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+    def validation_step(self, batch: Batch, **fit_params: object) -> dict[str, Tensor]:
         """Compute output and loss of a batch; each process predicts a part of it."""
         x, y = batch
         part, _ = self.group.part_of(batch)
@@ -120,7 +128,7 @@ class DeepFMNet(BaseNet):
             losses = losses_of_rows(self.criterion_, logits, y, x)
             return {"loss": mean_loss(losses, x), "losses": losses[:, 0], "y_pred": logits}
 
-    def infer(self, x: dict[str, Any], **fit_params: Any) -> Tensor:
+    def infer(self, x: Inputs, **fit_params: object) -> Tensor:
         """Logits (batch, n_outputs): the mean of the members.
 
         Where `x` has a "member" for each row, the logits of that one, which has not seen it.
@@ -130,7 +138,7 @@ class DeepFMNet(BaseNet):
             return logits[torch.arange(len(logits), device=logits.device), x["member"]]
         return logits.mean(1)
 
-    def _member_logits(self, x: dict[str, Any]) -> Tensor:
+    def _member_logits(self, x: Inputs) -> Tensor:
         """Logits (batch, n_members, n_outputs) in float32, whatever the precision."""
         # What predicts has full precision; BatchNorm's statistics are those of training.
         precision = self.precision if self.module_.training else "float32"
@@ -139,13 +147,19 @@ class DeepFMNet(BaseNet):
         return logits.float()
 
     def run_single_epoch(
-        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
+        self,
+        iterator: BatchesOfNet | None,
+        training: bool,
+        prefix: str,
+        step_fn: StepFunction,
+        **fit_params: object,
     ) -> None:
         """One pass over the batches, without waiting for a GPU after each of them.
 
         On a GPU the losses stay tensors until the epoch ends, and are then read at once.
         """
         if training:
+            assert iterator is not None
             self._begin_epoch(iterator)
         else:
             self.group.average(statistics_of(self.module_))
@@ -186,18 +200,20 @@ class DeepFMNet(BaseNet):
 
     def _check_weights(self) -> None:
         """Raise Diverged if the weights are not finite: no loss follows an epoch's last step."""
-        samples: Any = self._samples
-        x, _ = samples.few(N_TRIED)
+        assert self._samples is not None
+        x, _ = self._samples.few(N_TRIED)
         self.module_.eval()
         with torch.no_grad():
             logits = self._member_logits(x)
-        weights = [torch.linalg.vector_norm(parameter.detach()) for parameter in self.module_.parameters()]
+        weights = [
+            torch.linalg.vector_norm(parameter.detach()) for parameter in self.module_.parameters()
+        ]
         is_well = all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights))
         # All processes have to stop together; with shards, each has predicted rows of its own.
         if not self.group.all_true(is_well, logits.device):
             raise Diverged(math.nan, self._n_steps)
 
-    def _begin_epoch(self, batches: Any) -> None:
+    def _begin_epoch(self, batches: BatchesOfNet) -> None:
         """Put back the weights in training, which their average has replaced for validation."""
         self._samples = batches.samples
         self.group.reseed(self)
@@ -223,7 +239,9 @@ class DeepFMNet(BaseNet):
         self.group.average(statistics_of(self.module_))
         self.module_.set_random_state(random)  # as if this pass had drawn no dropout
 
-    def on_train_end(self, net: NeuralNet, X: Any = None, y: Any = None, **kwargs: Any) -> None:
+    def on_train_end(
+        self, net: NeuralNet, X: object = None, y: object = None, **kwargs: object
+    ) -> None:
         self._apply_average()
         self.prepare_to_predict()
         self.module_.release()
@@ -237,7 +255,7 @@ class DeepFMNet(BaseNet):
         """Recompute the table rows for unseen codes from those of the codes that were trained."""
         fill_unseen_rows(self.module_, self.frequencies, list(self.unseen))
 
-    def notify(self, method_name: str, **kwargs: Any) -> None:
+    def notify(self, method_name: str, **kwargs: object) -> None:
         """Call net and callbacks, and remember whether an error in one has ended training.
 
         Processes that train together end epochs, and training, at the same places: an error
@@ -259,7 +277,9 @@ class DeepFMNet(BaseNet):
         if is_shared:
             self.group.agree(self, stops)
 
-    def fit_loop(self, X: Any, y: Any = None, epochs: int | None = None, **kwargs: Any) -> Any:
+    def fit_loop(
+        self, X: Pair, y: object = None, epochs: int | None = None, **kwargs: object
+    ) -> NeuralNet:
         """Train, and remember whether the user interrupted training, or it diverged.
 
         skorch stops silently on KeyboardInterrupt, which is also how its EarlyStopping
@@ -310,12 +330,12 @@ class DeepFMClassifierNet(ClassifierMixin, DeepFMNet):
     def classes_(self) -> np.ndarray:
         return np.arange(max(2, self.module_.n_outputs))
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: ArrayLike) -> np.ndarray:
         """Probability of each class or label, of shape (n_samples, n_classes)."""
         proba: np.ndarray = self.module_.to_proba(self.forward(X)).detach().numpy()
         return np.column_stack([1 - proba, proba]) if proba.shape[1] == 1 else proba
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Most probable class, of shape (n_samples,), or whether a row has each label."""
         proba = self.predict_proba(X)
         label: np.ndarray = proba > 0.5 if self.module_.multi_label else proba.argmax(1)
@@ -325,7 +345,7 @@ class DeepFMClassifierNet(ClassifierMixin, DeepFMNet):
 class DeepFMRegressorNet(RegressorMixin, DeepFMNet):
     """Net for a target of mean 0 and variance 1."""
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Standardised target, of shape (n_samples,) or (n_samples, n_outputs)."""
         output: np.ndarray = self.forward(X).detach().numpy()
         return output[:, 0] if output.shape[1] == 1 else output

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import Any
+from collections import Counter
 
 import numpy as np
 import torch
 
-from sklearn_deepfm._model.deepfm import table_columns
+from sklearn_deepfm._fields.fields import Fields
+from sklearn_deepfm._model.components import COMPONENTS, Sizes, in_order, table_columns
 from sklearn_deepfm._model.torch_modes import own_modes
-from sklearn_deepfm._serialization.plain_values import Damaged, expect, expect_finite
+from sklearn_deepfm._serialization.plain_values import Damaged, PlainData, expect, expect_finite
+from sklearn_deepfm._targets.target import Target
 from sklearn_deepfm._training.losses import LOSSES
 from sklearn_deepfm._training.net import DeepFMNet
 from sklearn_deepfm._training.state import OF_A_MODEL, TO_GO_ON
@@ -33,7 +34,7 @@ SETTINGS = (
 _IN_FILES = {"module": "weights"}  # names of parts in files, where they are others
 
 
-def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
+def net_to_plain(net: DeepFMNet) -> dict[str, PlainData]:
     """State of a net, without what follows from the fields and the target of its estimator."""
     state = net.__getstate__()
     trained = state["trained"]
@@ -47,15 +48,16 @@ def net_to_plain(net: DeepFMNet) -> dict[str, Any]:
 
 
 @own_modes()
-def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
-    """The net of an estimator that already has its fields and target.
+def net_of_plain(
+    plain: PlainData, net_class: type[DeepFMNet], fields: Fields, target: Target
+) -> DeepFMNet:
+    """The net of an estimator whose fields and target are known.
 
     Raises
     ------
     Damaged
         If the state does not fit such a net.
     """
-    fields, target = estimator._fields, estimator._target
     try:
         module = plain["module"]
         expect(isinstance(plain["settings"]["device"], str), "device")
@@ -63,7 +65,7 @@ def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
         check_weights(plain["weights"])
         check_history(plain["history"])
         _check_sizes(module, plain["weights"], fields, target)
-        net = estimator._net_class(
+        net = net_class(
             criterion=LOSSES[target.loss],
             callbacks=[],
             frequencies=fields.frequencies,
@@ -76,7 +78,7 @@ def net_of_plain(plain: Any, estimator: Any) -> DeepFMNet:
     return net
 
 
-def check_weights(weights: dict[str, Any]) -> None:
+def check_weights(weights: dict[str, np.ndarray]) -> None:
     """Raise Damaged for weights, or statistics of BatchNorm, that would predict NaN."""
     for name, array in weights.items():
         is_variance = name.endswith("running_var")
@@ -84,7 +86,7 @@ def check_weights(weights: dict[str, Any]) -> None:
         expect_finite(array, name, array.shape, least=0 if is_variance else -np.inf)
 
 
-def check_history(history: Any) -> None:
+def check_history(history: PlainData) -> None:
     """Raise Damaged unless each entry has the number of its epoch, and a training loss."""
     expect(isinstance(history, list), "history")
     for number, epoch in enumerate(history, 1):
@@ -92,7 +94,9 @@ def check_history(history: Any) -> None:
         expect(isinstance(epoch.get("train_loss"), float), "history")
 
 
-def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
+def _check_sizes(
+    module: dict[str, PlainData], weights: dict[str, np.ndarray], fields: Fields, target: Target
+) -> None:
     """Compare the sizes with those of the weights, before a network of them takes memory."""
     for name in ("n_fields", "n_features", "n_outputs", "n_members", "embed_dim"):
         expect(type(module[name]) is int and module[name] > 0, name)
@@ -100,23 +104,21 @@ def _check_sizes(module: Any, weights: Any, fields: Any, target: Any) -> None:
     expect(module["n_features"] == fields.dims.sum(), "n_features")
     expect(module["n_outputs"] == target.n_outputs, "n_outputs")
     expect(module["slopes"] == fields.slopes, "slopes")
-    components, embed_dim = set(module["components"]), module["embed_dim"]
-    n_logits = module["n_members"] * module["n_outputs"]
-    width = sum(table_columns(components, module["n_outputs"], embed_dim, module["n_members"]))
-    expect(weights["bias"].shape == (n_logits,), "n_members")
+    components = in_order(module["components"])
+    sizes = Sizes(*(module[name] for name in Sizes._fields))
+    width = sum(table_columns(components, sizes.n_outputs, sizes.embed_dim, sizes.n_members))
+    expect(weights["bias"].shape == (sizes.n_members * sizes.n_outputs,), "n_members")
     expect(weights["table"].shape == (module["n_features"], width), "embed_dim")
-    if "fm" in components and module["n_outputs"] > 1:
-        expect(weights["fm_scale"].shape == (n_logits, embed_dim), "embed_dim")
-    if "deep" in components:
-        # The matrices of the MLPs come last among the weights, each of shape (out, in).
-        dims = [module["n_fields"] * embed_dim, *module["mlp_dims"], module["n_outputs"]]
-        n_layers = module["n_members"] * (len(dims) - 1)
-        layers = [weight.shape[::-1] for weight in weights.values() if weight.ndim == 2][-n_layers:]
-        expect(len(layers) == n_layers, "mlp_dims")
-        expect(layers == [*pairwise(dims)] * module["n_members"], "mlp_dims")
+    left = Counter(w.shape for name, w in weights.items() if w.ndim == 2 and name != "table")
+    for name in components:
+        # One by one: of sizes from a damaged file there may be more than memory holds.
+        for shape in COMPONENTS[name].matrices(sizes):
+            expect(left[shape] > 0, "mlp_dims")
+            left[shape] -= 1
+    expect(left.total() == 0, "mlp_dims")
 
 
-def _trained_state(plain: dict[str, Any], net: DeepFMNet) -> dict[str, Any]:
+def _trained_state(plain: dict[str, PlainData], net: DeepFMNet) -> dict[str, PlainData]:
     """Entries of the pickle of a trained net besides its parameters."""
     names = TO_GO_ON if net.keep_optimizer else OF_A_MODEL
     return {
@@ -126,5 +128,5 @@ def _trained_state(plain: dict[str, Any], net: DeepFMNet) -> dict[str, Any]:
     }
 
 
-def _without_prefix(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+def _without_prefix(state: dict[str, PlainData], prefix: str) -> dict[str, PlainData]:
     return {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)}

@@ -2,55 +2,73 @@
 
 import numpy as np
 
-from sklearn_deepfm._fields.pretrained import pretrained_rows
-from sklearn_deepfm._model.deepfm import COMPONENTS
-from sklearn_deepfm._targets.classification import MultiLabelTarget
+from sklearn_deepfm._fields.fields import Fields
+from sklearn_deepfm._fields.pretrained import Pretrained, pretrained_rows
+from sklearn_deepfm._model.components import has_part, in_order
+from sklearn_deepfm._targets.target import Target
 from sklearn_deepfm._training.defaults import is_sparse
 from sklearn_deepfm._training.devices import device_of
 from sklearn_deepfm._training.losses import LOSSES
+from sklearn_deepfm._training.net import DeepFMNet
+from sklearn_deepfm._training.parameters import Parameters
 
 
-def new_net(model, fields, target, *, random):
+def new_net(
+    net_class: type[DeepFMNet],
+    parameters: Parameters,
+    fields: Fields,
+    target: Target,
+    random: np.random.RandomState,
+) -> DeepFMNet:
     """An untrained net for the fields and the target.
 
     Parameters
     ----------
-    model : DeepFMClassifier or DeepFMRegressor
-        Estimator that gives the parameters.
+    net_class : type
+        The class of the net.
+    parameters : Parameters
     fields : Fields
-    target : target
+    target : Target
     random : RandomState
         Gives the seeds of the module and of the order of the rows.
     """
     dims = fields.dims
-    if model.pretrained and not {"fm", "deep"} & set(model.components):
-        raise ValueError(
-            f"pretrained gives embeddings, which components={model.components!r} has none of. Add "
-            f"'fm' or 'deep', or leave pretrained out."
-        )
-    pretrained = pretrained_rows(model.pretrained, model.frozen, fields, int(model.embed_dim))
+    pretrained = _pretrained(parameters, fields)
     module_seed, order_seed = (int(s) for s in random.randint(np.iinfo(np.int32).max, size=2))
-    return model._net_class(
+    return net_class(
         module__n_fields=len(dims),
         module__n_features=int(dims.sum()),
-        module__embed_dim=int(model.embed_dim),
-        module__mlp_dims=tuple(int(width) for width in model.mlp_dims),
-        module__dropout=float(model.dropout),
+        module__embed_dim=int(parameters.embed_dim),
+        module__mlp_dims=tuple(int(width) for width in parameters.mlp_dims),
+        module__dropout=float(parameters.dropout),
         module__n_outputs=target.n_outputs,
-        module__batch_norm=bool(model.batch_norm),
-        module__components=tuple(name for name in COMPONENTS if name in model.components),
+        module__batch_norm=bool(parameters.batch_norm),
+        module__components=in_order(parameters.components),
         module__slopes=fields.slopes,
-        module__sparse=is_sparse(model, int(dims.sum())),
-        module__multi_label=isinstance(target, MultiLabelTarget),
+        module__sparse=is_sparse(parameters, int(dims.sum())),
+        module__multi_label=target.multi_label,
         module__frozen=None if pretrained is None else pretrained.frozen,
-        module__n_members=int(model.n_members),
+        module__n_members=int(parameters.n_members),
         module__seed=module_seed,
         criterion=LOSSES[target.loss],
-        table_optimizer=model.table_optimizer,
-        precision=model.precision,
+        table_optimizer=parameters.table_optimizer,
+        precision=parameters.precision,
         initial_bias=target.initial_bias.tolist(),
         pretrained=None if pretrained is None else pretrained[:2],
         frequencies=fields.frequencies,
         seed=order_seed,
-        device=device_of(model.device),
+        device=device_of(parameters.device),
     )
+
+
+def _pretrained(parameters: Parameters, fields: Fields) -> Pretrained | None:
+    """Table rows of the embeddings given; None without any."""
+    if not parameters.pretrained and not parameters.frozen:
+        return None
+    if parameters.pretrained and not has_part(parameters.components, "embedding"):
+        raise ValueError(
+            f"pretrained gives embeddings, which components={parameters.components!r} has none of. "
+            f"Add 'fm' or 'deep', or leave pretrained out."
+        )
+    embed_dim = int(parameters.embed_dim)
+    return pretrained_rows(parameters.pretrained, parameters.frozen, fields, embed_dim)

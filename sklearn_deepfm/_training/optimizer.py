@@ -1,5 +1,6 @@
 """Optimizer that updates only those rows of the embedding table that a batch touches."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -7,9 +8,8 @@ import torch
 from torch import Tensor
 
 from sklearn_deepfm._model.touched_rows import TouchedRows, rows_at_once, zeros
-
-ADAGRAD_RATE = 50  # times Adam's learning rate, since Adagrad's steps shrink as it goes on
-LONGEST_MEMORY = 200  # steps after which less than 1e-9 of a first moment is left
+from sklearn_deepfm._serialization.plain_values import PlainData
+from sklearn_deepfm._training.table_rules import TABLE_RULES, Group, RowStep
 
 
 class RowSparseAdam(torch.optim.Adam):
@@ -28,7 +28,7 @@ class RowSparseAdam(torch.optim.Adam):
     Parameters
     ----------
     params : iterable of dict
-        Parameter groups. The one with ``rows="adam"`` or ``rows="adagrad"`` holds the
+        Parameter groups. The one with ``rows``, the name of one of `TABLE_RULES`, holds the
         table alone; all others are updated as by :class:`torch.optim.Adam`. The table's
         group may have ``first_decay``, the penalty of its first `n_first` columns;
         ``frozen``, a mask of table rows of which only these columns are updated; and
@@ -76,8 +76,8 @@ class RowSparseAdam(torch.optim.Adam):
                 table.copy_(_unless_frozen(group, slice(None), before, table))
         return loss
 
-    # As in torch, but for its decorator: at the first call that imports a compiler, for a second.
-    add_param_group = torch.optim.Optimizer.add_param_group.__wrapped__
+    # As in torch, but for the decorator, which imports a compiler at the first call, for a second.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop the gradients; with `set_to_none=False`, set them to 0."""
@@ -88,7 +88,7 @@ class RowSparseAdam(torch.optim.Adam):
                 elif parameter.grad is not None:
                     parameter.grad = torch.zeros_like(parameter.grad)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: PlainData) -> None:
         """Load a state, with `step` and `last_step` of the types that a step needs.
 
         Raises
@@ -104,7 +104,11 @@ class RowSparseAdam(torch.optim.Adam):
                 raise ValueError(
                     f"the optimizer's state of parameter {position} is of another shape or type"
                 )
-            if not all(_is_possible(name, value, saved["step"]) for name, value in saved.items()):
+            signed = TABLE_RULES[parameters[position][1].get("rows") or "adam"].signed
+            if not all(
+                _is_possible(value, saved["step"], name == "last_step", name in signed)
+                for name, value in saved.items()
+            ):
                 raise ValueError(
                     f"the optimizer's state of parameter {position} holds numbers that no training "
                     f"gives"
@@ -118,7 +122,7 @@ class RowSparseAdam(torch.optim.Adam):
                 # torch has moved it to the device, and each step would wait to read it there.
                 self.state[table]["step"] = saved["step"].cpu()
 
-    def _step_whole(self, group: dict) -> None:
+    def _step_whole(self, group: Group) -> None:
         """Adam's step for all parameters of a group that have a gradient.
 
         It is torch's fused step, without what that does around it in each of them.
@@ -153,43 +157,45 @@ class RowSparseAdam(torch.optim.Adam):
             maximize=False,
         )
 
-    def _step_rows(self, group: dict, touched: TouchedRows) -> None:
+    def _step_rows(self, group: Group, touched: TouchedRows) -> None:
         """Update the touched rows of the table, and their state, by the rule of the group."""
         (table,) = group["params"]
         positions, rows = touched.positions, touched.rows
-        begin, _ = _RULES[group["rows"]]
-        state = self.state[table]
+        if rows.grad is None:  # torch's optimizers leave out such parameters too
+            return
+        rule, state = TABLE_RULES[group["rows"]], self.state[table]
+        widths = rule.state_widths(table.shape[1], group.get("n_members", 1))
         if not state:
             state["step"] = torch.tensor(0.0, dtype=torch.float32)
             state["last_step"] = torch.zeros(len(table), dtype=torch.int32, device=table.device)
-            state.update(begin(table, group.get("n_members", 1)))
+            state.update({name: zeros(table, (len(table), n)) for name, n in widths.items()})
         state["step"] += 1
         step = int(state["step"])
         # Slots of the same position read its row before any of them writes it.
         n = max(len(positions), 1) if touched.source is not None else rows_at_once(rows)
         for first in range(0, len(positions), n):
-            self._update(group, state, step, touched, slice(first, first + n))
+            part = slice(first, first + n)
+            some = TouchedRows(positions[part], rows.detach()[part], touched.source)
+            self._update(group, step, some, rows.grad[part])
         rows.grad = None
 
-    def _update(
-        self, group: dict, state: dict, step: int, touched: TouchedRows, part: slice
-    ) -> None:
-        """Update a part of the touched rows."""
+    def _update(self, group: Group, step: int, touched: TouchedRows, grad: Tensor) -> None:
+        """Update some of the touched rows, with their state."""
         (table,) = group["params"]
-        _, update = _RULES[group["rows"]]
-        positions, rows = touched.positions[part], touched.rows[part]
+        positions, rows = touched.positions, touched.rows
+        rule, state = TABLE_RULES[group["rows"]], self.state[table]
+        widths = rule.state_widths(table.shape[1], group.get("n_members", 1))
         gap = (step - state["last_step"].index_select(0, positions)).to(rows.dtype).unsqueeze(1)
         penalty = group["weight_decay"] * rows
         if "first_decay" in group:
             first = slice(group["n_first"])
             penalty[:, first] = group["first_decay"] * rows[:, first]
-        names = [name for name in state if name not in ("step", "last_step")]
-        moments = [state[name].index_select(0, positions) for name in names]
-        new = update(rows, touched.rows.grad[part], penalty, gap, step, group, *moments)
+        moments = [state[name].index_select(0, positions) for name in widths]
+        new = rule.update(RowStep(rows, grad, penalty, gap, step, group), *moments)
         new = _unless_frozen(group, positions, rows, new)
 
         state["last_step"].index_fill_(0, positions, step)
-        stored = [*(state[name] for name in names), table]
+        stored = [*(state[name] for name in widths), table]
         for tensor, values in zip(stored, [*moments, new], strict=True):
             # Slots of the same position must all write the values of one of them.
             if touched.source is not None:
@@ -197,16 +203,16 @@ class RowSparseAdam(torch.optim.Adam):
             tensor.index_copy_(0, positions, values)
 
 
-def _layout_of_state(parameter: Tensor, group: dict) -> dict[str, Any]:
+def _layout_of_state(parameter: Tensor, group: Group) -> dict[str, Any]:
     """Shape and type of each entry of the state of a parameter."""
-    n_members, rule = group.get("n_members", 1), group.get("rows")
     state: dict[str, Any] = {"step": ((), torch.float32)}
-    if rule:
-        state["last_step"] = ((len(parameter),), torch.int32)
-    if rule == "adagrad":
-        return {**state, "sum": ((len(parameter), n_members), parameter.dtype)}
-    of_moments = tuple(parameter.shape), parameter.dtype
-    return {**state, "exp_avg": of_moments, "exp_avg_sq": of_moments}
+    if not group.get("rows"):
+        of_moments = tuple(parameter.shape), parameter.dtype
+        return {**state, "exp_avg": of_moments, "exp_avg_sq": of_moments}
+    n_rows, width = parameter.shape
+    widths = TABLE_RULES[group["rows"]].state_widths(width, group.get("n_members", 1))
+    state["last_step"] = ((n_rows,), torch.int32)
+    return state | {name: ((n_rows, n), parameter.dtype) for name, n in widths.items()}
 
 
 def _layout(value: Any) -> Any:
@@ -214,17 +220,17 @@ def _layout(value: Any) -> Any:
     return (tuple(value.shape), value.dtype) if torch.is_tensor(value) else type(value)
 
 
-def _is_possible(name: str, value: Tensor, step: Tensor) -> bool:
+def _is_possible(value: Tensor, step: Tensor, is_last_step: bool, is_signed: bool) -> bool:
     """Whether training could have given the numbers of an entry of the state."""
-    if name == "last_step":
+    if is_last_step:
         return bool(((value >= 0) & (value <= step)).all())
     is_possible = torch.isfinite(value)
-    if name != "exp_avg":
+    if not is_signed:
         is_possible &= value >= 0
     return bool(is_possible.all())
 
 
-def _add_first_decay(group: dict) -> None:
+def _add_first_decay(group: Group) -> None:
     """Add to the gradient the part of the first columns' penalty that `weight_decay` lacks."""
     table = group["params"][0]
     more = group.get("first_decay", group["weight_decay"]) - group["weight_decay"]
@@ -233,72 +239,12 @@ def _add_first_decay(group: dict) -> None:
         table.grad[:, first].add_(table[:, first], alpha=more)
 
 
-def _unless_frozen(group: dict, positions: Tensor | slice, before: Tensor, new: Tensor) -> Tensor:
+def _unless_frozen(group: Group, positions: Tensor | slice, before: Tensor, new: Tensor) -> Tensor:
     """The new rows, in which frozen ones have the embeddings from before the step."""
     if group.get("frozen") is None:
         return new
     is_embedding = torch.arange(new.shape[1], device=new.device) >= group["n_first"]
     return torch.where(group["frozen"][positions].unsqueeze(1) & is_embedding, before, new)
-
-
-def _begin_adam(table: Tensor, n_members: int) -> dict[str, Tensor]:
-    return {"exp_avg": zeros(table, table.shape), "exp_avg_sq": zeros(table, table.shape)}
-
-
-def _update_adam(
-    rows: Tensor,
-    grad: Tensor,
-    penalty: Tensor,
-    gap: Tensor,
-    step: int,
-    group: dict,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
-) -> Tensor:
-    """Update the moments in place, and return the new rows."""
-    lr, eps, (beta1, beta2) = group["lr"], group["eps"], group["betas"]
-    grad = torch.addcmul(grad, gap, penalty)
-    decay = beta1 ** gap.clamp(max=LONGEST_MEMORY)
-    # The steps missed, in closed form: the momentum of each is beta1 times that of the one
-    # before. Bias is corrected as in the previous step; 1 at least, or this divides by 0.
-    before = max(step - 1, 1)
-    scale = exp_avg_sq.sqrt().mul_((1 - beta2**before) ** -0.5).add_(eps)
-    missed = (beta1 - decay) * (lr / ((1 - beta1) * (1 - beta1**before)))
-    new = torch.addcdiv(rows, missed * exp_avg, scale, value=-1)
-
-    exp_avg.mul_(decay).add_(grad, alpha=1 - beta1)
-    exp_avg_sq.mul_(beta2**gap).addcmul_(grad, grad, value=1 - beta2)
-    scale = torch.sqrt(exp_avg_sq, out=scale).mul_((1 - beta2**step) ** -0.5).add_(eps)
-    return new.addcdiv_(exp_avg, scale, value=-lr / (1 - beta1**step))
-
-
-def _begin_adagrad(table: Tensor, n_members: int) -> dict[str, Tensor]:
-    return {"sum": zeros(table, (len(table), n_members))}
-
-
-def _update_adagrad(
-    rows: Tensor, grad: Tensor, penalty: Tensor, gap: Tensor, step: int, group: dict, sum: Tensor
-) -> Tensor:
-    """Update the sums of mean squared gradients in place, and return the new rows."""
-    # Each step missed adds a square of its own. The square of their sum would be so large that
-    # the row would hardly move any more.
-    squares = torch.addcmul(grad.square(), gap, penalty.square())
-    member = group.get("member")
-    if member is None:
-        sum.add_(squares.mean(1, keepdim=True))
-    else:
-        # A mean over the columns of each member.
-        sum.index_add_(1, member, squares, alpha=sum.shape[1] / len(member))
-    scale = sum.sqrt().add_(group["eps"])
-    scale = scale if member is None else scale.index_select(1, member)
-    caught_up = torch.addcmul(grad, gap, penalty)
-    return torch.addcdiv(rows, caught_up, scale, value=-ADAGRAD_RATE * group["lr"])
-
-
-_RULES: dict[str, tuple[Callable[[Tensor, int], dict[str, Tensor]], Callable[..., Tensor]]] = {
-    "adam": (_begin_adam, _update_adam),
-    "adagrad": (_begin_adagrad, _update_adagrad),
-}
 
 
 def resize_rows(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 
-from sklearn_deepfm._training.defaults import batch_size
 from sklearn_deepfm._training.devices import device_of
+from sklearn_deepfm._training.net import DeepFMNet
+from sklearn_deepfm._training.parameters import Parameters
+from sklearn_deepfm._training.table_rules import TABLE_RULES
 
 FLOAT = 4  # bytes
 USABLE = 0.8  # share of the free memory that a smaller model may take
@@ -18,18 +20,39 @@ USABLE = 0.8  # share of the free memory that a smaller model may take
 PER_CELL, PER_UNIT = 6, 4
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a network and of its batches.
+
+    Parameters
+    ----------
+    n_features : int
+        Rows of the table.
+    n_fields : int
+    n_outputs : int
+    n_batch : int
+        Rows of a batch.
+    """
+
+    n_features: int
+    n_fields: int
+    n_outputs: int
+    n_batch: int
+
+
 @contextlib.contextmanager
-def explain_out_of_memory(model: Any, n_rows: int, goes_on: bool) -> Iterator[None]:
+def explain_out_of_memory(
+    parameters: Parameters, sizes: Callable[[], Sizes | None], net: DeepFMNet | None
+) -> Iterator[None]:
     """Turn any error of lack of memory into a MemoryError that says what would fit.
 
     Parameters
     ----------
-    model : DeepFMClassifier or DeepFMRegressor
-        Estimator that gives the parameters, and the fields once it has them.
-    n_rows : int
-        Number of training rows.
-    goes_on : bool
-        Whether the model already has a net, which is trained further.
+    parameters : Parameters
+    sizes : callable
+        Gives the sizes, or None as long as that of the table is not known.
+    net : DeepFMNet or None
+        The net that is trained further, if it is; None for a new one.
 
     Raises
     ------
@@ -39,22 +62,10 @@ def explain_out_of_memory(model: Any, n_rows: int, goes_on: bool) -> Iterator[No
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+        if not is_out_of_memory(error) or (known := sizes()) is None:
             raise
-        fields = getattr(model, "_fields", None)
-        if fields is None:  # the size of the table is not known yet
-            raise
-        device = model.net_.device if goes_on else device_of(model.device)
-        message = memory_message(
-            model,
-            device,
-            n_features=int(fields.dims.sum()),
-            n_fields=len(fields),
-            n_outputs=model._target.n_outputs,
-            n_batch=batch_size(model, n_rows),
-            free=free_bytes(device),
-            goes_on=goes_on,
-        )
+        device = device_of(parameters.device) if net is None else net.device
+        message = memory_message(parameters, device, known, free_bytes(device), net is not None)
         raise MemoryError(f"{message} The model is as it was before this call.") from error
 
 
@@ -68,48 +79,51 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def memory_message(
-    model: Any,
-    device: str,
-    *,
-    n_features: int,
-    n_fields: int,
-    n_outputs: int,
-    n_batch: int,
-    free: float | None,
-    goes_on: bool = False,
+    parameters: Parameters, device: str, sizes: Sizes, free: float | None, goes_on: bool = False
 ) -> str:
     """Message that says where the memory goes, and which value of a parameter would fit."""
-    members = int(model.n_members)
-    copies = _copies(model)
-    dim = int(model.embed_dim)
-    per_row = FLOAT * copies * members
-    table = n_features * per_row * (n_outputs + dim)
-    per_sample = FLOAT * members * (n_fields * dim * PER_CELL + sum(model.mlp_dims) * PER_UNIT)
-    batch = n_batch * per_sample
+    members, dim = int(parameters.n_members), int(parameters.embed_dim)
+    per_row = FLOAT * _copies(parameters) * members
+    table = sizes.n_features * per_row * (sizes.n_outputs + dim)
+    n_units = sum(parameters.mlp_dims)
+    per_sample = FLOAT * members * (sizes.n_fields * dim * PER_CELL + n_units * PER_UNIT)
+    batch = sizes.n_batch * per_sample
     text = (
-        f"Memory of the device {device!r} is not enough: the table of {n_features} codes "
+        f"Memory of the device {device!r} is not enough: the table of {sizes.n_features} codes "
         f"takes about {_size(table)} with what training keeps beside it, a batch {_size(batch)}"
     )
     text += "." if free is None else f", and {_size(free)} are free."
     room = None if free is None else USABLE * free
     if batch > table:
         rows = None if room is None else _power_of_2((room - table) / per_sample)
-        return f"{text} {_lower('batch_size', n_batch, rows)}"
-    width = None if room is None else (room - batch) / (n_features * per_row) - n_outputs
+        return f"{text} {_lower('batch_size', sizes.n_batch, rows)}"
+    width = None
+    if room is not None:
+        width = (room - batch) / (sizes.n_features * per_row) - sizes.n_outputs
     text = f"{text} {_lower('embed_dim', dim, None if width is None else int(width))}"
     text += " Or give rare categories one code, by min_frequency or max_categories of the encoder"
-    if model.table_optimizer == "adam":
-        text += "; table_optimizer='adagrad' keeps a number per code, Adam two per weight"
+    text += _leaner_rule(parameters.table_optimizer)
     return f"{text}. A network that goes on keeps its size: fit a clone." if goes_on else f"{text}."
 
 
-def _copies(model: Any) -> int:
+def _copies(parameters: Parameters) -> int:
     """Number of arrays as large as the table.
 
-    Always the table, its gradient or scratch memory, and the copy of an epoch's weights; Adam has
-    two moments, and the average of the weights is one more.
+    Always the table, its gradient or scratch memory, and the copy of an epoch's weights; the rule
+    of the table has its state, and the average of the weights is one more.
     """
-    return 3 + (2 if model.table_optimizer == "adam" else 0) + (model.ema_epochs > 0)
+    state = TABLE_RULES[parameters.table_optimizer].numbers_per_weight
+    return 3 + state + (parameters.ema_epochs > 0)
+
+
+def _leaner_rule(name: str) -> str:
+    """Advice to take the rule of the table that keeps least, if another one keeps less."""
+    own = TABLE_RULES[name]
+    leanest = min(TABLE_RULES, key=lambda other: TABLE_RULES[other].numbers_per_weight)
+    rule = TABLE_RULES[leanest]
+    if rule.numbers_per_weight == own.numbers_per_weight:
+        return ""
+    return f"; table_optimizer={leanest!r} keeps {rule.keeps}, {name!r} {own.keeps}"
 
 
 def _lower(name: str, now: int, fitting: int | None) -> str:

@@ -3,12 +3,12 @@
 import sys
 import warnings
 from multiprocessing import current_process
-from typing import Any
 
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
-from sklearn_deepfm._training.best_epoch import best_epoch
+from sklearn_deepfm._samples.samples import SampleSet
+from sklearn_deepfm._training.best_epoch import Epoch, best_epoch
 
 _LOSSES = {"train_loss": "train loss", "valid_loss": "valid loss"}
 
@@ -25,10 +25,10 @@ class EpochLines(Callback):
     def __init__(self, tells_time: bool) -> None:
         self.tells_time = tells_time
 
-    def on_train_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         self._before = len(net.history)
 
-    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Print the line."""
         epoch = net.history[-1]
         line = (
@@ -42,7 +42,7 @@ class EpochLines(Callback):
             line += f"  at most {left:.0f} s left"
         print(line, flush=True)
 
-    def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Say so if no epoch was good enough."""
         if best_epoch(net.history[self._before :]) == 0:
             print("no epoch was better than a linear model by more than chance: it was kept")
@@ -51,31 +51,35 @@ class EpochLines(Callback):
 class EpochBar(Callback):
     """A bar of tqdm that fills up with the batches of all epochs."""
 
-    def on_train_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a notebook without widgets gets a plain bar
             from tqdm.auto import tqdm
         self._before = len(net.history)
         self._bar = tqdm(unit=" batches", file=sys.stderr, dynamic_ncols=True)
 
-    def on_epoch_begin(self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any) -> None:
+    def on_epoch_begin(  # type: ignore[override]
+        self, net: NeuralNet, dataset_train: SampleSet, **kwargs: object
+    ) -> None:
         # Of shards: each process has as many batches as the rows of all of them need.
         n_batches = -(-dataset_train.n_rows_in_all // net.batch_size)
         self._bar.total = n_batches * net.max_epochs
         self._bar.set_description(f"epoch {len(net.history)}/{self._before + net.max_epochs}")
 
-    def on_batch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
-        if kwargs["training"]:
+    def on_batch_end(  # type: ignore[override]
+        self, net: NeuralNet, *, training: bool, **kwargs: object
+    ) -> None:
+        if training:
             self._bar.update()
 
-    def on_epoch_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         """Write the losses of the epoch beside the bar."""
         self._bar.set_postfix_str(_figures(net.history[-1]))
 
-    def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         self._bar.close()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}  # a bar belongs to one process
 
 
@@ -99,7 +103,7 @@ def _is_drawn() -> bool:
     return stream.isatty() or type(stream).__module__.startswith("ipykernel")
 
 
-def _figures(epoch: dict[str, Any]) -> str:
+def _figures(epoch: Epoch) -> str:
     """Losses of an epoch, and its score unless that is the negative validation loss."""
     shown = dict(_LOSSES)
     if "valid_score" in epoch and epoch["valid_score"] != -epoch["valid_loss"]:

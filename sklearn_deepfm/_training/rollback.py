@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
@@ -27,7 +25,7 @@ class NetRollback:
     net : DeepFMNet
     """
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: NeuralNet) -> None:
         module, optimizer = net.module_, net.optimizer_
         self._net = net
         self._attributes = {**vars(net), "history_": History(net.history)}
@@ -37,7 +35,7 @@ class NetRollback:
         self._generators = to_plain(net, GENERATORS)
         self._copy: WeightSnapshot | None = None
 
-    def copy(self, samples: Samples) -> None:
+    def copy(self, samples: Samples | DiskBuffer) -> None:
         """Copy the tensors that training on these samples is about to change in place."""
         self._net.step_, self._net.callback_failed = None, False  # as an earlier call left them
         tensors, rows = self._tensors(), None
@@ -84,18 +82,20 @@ class NetRollback:
 class LastEpochWeights(Callback):
     """Keep the weights of each epoch during the next one, and restore them if that diverges."""
 
-    def on_train_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         self._n_epochs = len(net.history)
         self._copy: WeightSnapshot | None = None
 
-    def on_epoch_begin(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_epoch_begin(  # type: ignore[override]
+        self, net: NeuralNet, dataset_train: Samples | DiskBuffer, **kwargs: object
+    ) -> None:
         self._drop()
         if len(net.history) > self._n_epochs + 1:  # an epoch of this fit has ended
-            rows = changed_rows(net, kwargs["dataset_train"])
+            rows = changed_rows(net, dataset_train)
             state = net.module_.state_dict()
             self._copy = WeightSnapshot(state, {} if rows is None else {"table": rows})
 
-    def on_train_end(self, net: NeuralNet, *args: Any, **kwargs: Any) -> None:
+    def on_train_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         if net.diverged_ is not None and self._copy is not None:
             self._copy.restore(net.module_.state_dict())
             net.refresh_unseen()
@@ -107,7 +107,7 @@ class LastEpochWeights(Callback):
         self._copy = None
 
 
-def changed_rows(net: Any, samples: Samples | DiskBuffer) -> Tensor | None:
+def changed_rows(net: NeuralNet, samples: Samples | DiskBuffer) -> Tensor | None:
     """Rows of the table that training on some samples may change; None: all of them.
 
     They are the rows of the samples' codes, and the first row of each field, which is computed
@@ -120,4 +120,5 @@ def changed_rows(net: Any, samples: Samples | DiskBuffer) -> Tensor | None:
     if not module.sparse or n_cells >= len(module.table):
         return None
     first = torch.tensor([start for start, _ in net.frequencies], device=module.table.device)
-    return torch.cat([module.rows_of(samples.index, samples.bags), first]).unique()
+    rows: Tensor = torch.cat([module.rows_of(samples.index, samples.bags), first]).unique()
+    return rows

@@ -1,27 +1,36 @@
 """Scores of the validation rows, computed from their logits."""
 
 import math
+from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
+from typing import TypeAlias
 
 import numpy as np
 from sklearn.metrics import get_scorer, get_scorer_names
 
+from sklearn_deepfm._samples.rows import Rows
+from sklearn_deepfm._targets.target import Target
+
 MAX_REPEATS = 10**6  # repeated rows that are allowed beyond 100 for each row
 
 
-def is_scoring(scoring):
+Scoring: TypeAlias = str | Callable[..., float]  # the parameter
+Scorer: TypeAlias = Callable[[np.ndarray], float]  # from logits
+
+
+def is_scoring(scoring: object) -> bool:
     """Whether a value is allowed for the parameter `scoring`."""
     if isinstance(scoring, str):
         return scoring == "loss" or scoring in get_scorer_names()
     return callable(scoring)
 
 
-def reads_rows(scoring):
+def reads_rows(scoring: Scoring) -> bool:
     """Whether a scoring may read X: scorers of scikit-learn look at predictions alone."""
     return not isinstance(scoring, str) and not hasattr(scoring, "_score_func")
 
 
-def validation_scorer(scoring, valid, target):
+def validation_scorer(scoring: Scoring, valid: Rows | None, target: Target) -> Scorer | None:
     """Function from validation logits to a score, greater is better; None for the loss.
 
     Parameters
@@ -29,7 +38,7 @@ def validation_scorer(scoring, valid, target):
     scoring : str or callable
     valid : Rows or None
         The validation rows, with their table if the scoring reads it.
-    target : target
+    target : Target
 
     Raises
     ------
@@ -40,17 +49,18 @@ def validation_scorer(scoring, valid, target):
     if valid is None or (isinstance(scoring, str) and scoring == "loss"):
         return None
     scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
-    rows, has_weights = np.arange(len(valid)), valid.weight is not None and np.ptp(valid.weight) > 0
-    is_repeated = has_weights and not _takes_weight(scorer)
-    if is_repeated:
-        rows = np.repeat(rows, _as_counts(valid.weight, scoring))
-    X = valid.table.take(rows).read() if reads_rows(scoring) else None
+    rows, further = np.arange(len(valid)), {}
+    if valid.weight is not None and np.ptp(valid.weight) > 0:
+        if _takes_weight(scorer):
+            further["sample_weight"] = valid.weight
+        else:
+            rows = np.repeat(rows, _as_counts(valid.weight, scoring))
+    X = valid.table.take(rows).read() if valid.table is not None and reads_rows(scoring) else None
     y = target.decode(valid.y[rows])
-    further = {"sample_weight": valid.weight} if has_weights and not is_repeated else {}
-    if _wants_groups(scorer, scoring, valid.groups):
+    if _wants_groups(scorer, scoring, valid.groups) and valid.groups is not None:
         further["groups"] = valid.groups[rows]
 
-    def score(logits):
+    def score(logits: np.ndarray) -> float:
         estimator = target.fixed_predictions(logits[rows].astype(np.float64), X)
         value = float(scorer(estimator, X, y, **further))
         if math.isnan(value):
@@ -60,7 +70,9 @@ def validation_scorer(scoring, valid, target):
     return score
 
 
-def _wants_groups(scorer, scoring, groups):
+def _wants_groups(
+    scorer: Callable[..., object], scoring: Scoring, groups: np.ndarray | None
+) -> bool:
     """Whether a scorer gets the groups of the rows: it names them, and rows have some.
 
     Raises
@@ -80,23 +92,23 @@ def _wants_groups(scorer, scoring, groups):
     return groups is not None
 
 
-def _named(scoring):
+def _named(scoring: Scoring) -> object:
     """A scoring as messages show it; the repr of a function holds its address."""
     return repr(scoring) if isinstance(scoring, str) else getattr(scoring, "__name__", scoring)
 
 
-def _parameters_of(scorer):
+def _parameters_of(scorer: Callable[..., object]) -> Mapping[str, Parameter]:
     """Parameters of a scorer, or of the metric inside it, by name."""
     return signature(getattr(scorer, "_score_func", scorer)).parameters
 
 
-def _takes_weight(scorer):
+def _takes_weight(scorer: Callable[..., object]) -> bool:
     """Whether a scorer, or the metric inside it, has the parameter sample_weight."""
     parameters = _parameters_of(scorer).values()
     return any(p.name == "sample_weight" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _as_counts(weight, scoring):
+def _as_counts(weight: np.ndarray, scoring: Scoring) -> np.ndarray:
     """Integer weights as numbers of repetitions of rows, for a scorer that takes no weights."""
     if (weight != np.round(weight)).any() or weight.sum() > 100 * len(weight) + MAX_REPEATS:
         raise ValueError(
@@ -107,7 +119,7 @@ def _as_counts(weight, scoring):
     return weight.astype(np.int64)
 
 
-def _no_score(scoring, y, target):
+def _no_score(scoring: Scoring, y: np.ndarray, target: Target) -> str:
     """The message for a score that is NaN."""
     held = f"{len(y)} validation rows"
     if target.is_class and len(labels := np.unique(y)) == 1:

@@ -4,38 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
+import numpy as np
+from skorch import NeuralNet
 from skorch.history import History
 from torch import Tensor
 
-from sklearn_deepfm._serialization.plain_values import expect
+from sklearn_deepfm._model.deepfm import DeepFM
+from sklearn_deepfm._serialization.plain_values import PlainData, expect
+from sklearn_deepfm._training.best_epoch import Epoch
 from sklearn_deepfm._training.weight_average import make_weight_average
 from sklearn_deepfm._training.weight_snapshot import from_any_buffer, to_numpy, to_torch
 
-Net = Any  # BaseNet, which imports this file
+Net: TypeAlias = NeuralNet  # a BaseNet, which imports this file
 
 
 class Part(NamedTuple):
     """One thing that training changes: how it becomes plain data, and how it is set to that."""
 
-    to_plain: Callable[[Net], Any]
-    load: Callable[[Net, Any], None]
+    to_plain: Callable[[Net], PlainData]
+    load: Callable[[Net, PlainData], None]
 
 
-def _history(net: Net) -> list[dict[str, Any]]:
+def _history(net: Net) -> list[Epoch]:
     return [{name: v for name, v in epoch.items() if name != "batches"} for epoch in net.history_]
 
 
-def _load_history(net: Net, epochs: list[dict[str, Any]]) -> None:
+def _load_history(net: Net, epochs: list[Epoch]) -> None:
     net.history_ = History({**epoch, "batches": []} for epoch in epochs)
 
 
-def _weights(net: Net) -> dict[str, Any]:
+def _weights(net: Net) -> dict[str, PlainData]:
     return {name: to_numpy(tensor) for name, tensor in net.module_.state_dict().items()}
 
 
-def _load_weights(net: Net, arrays: dict[str, Any]) -> None:
+def _load_weights(net: Net, arrays: dict[str, PlainData]) -> None:
     net.module_.load_state_dict({name: from_any_buffer(a) for name, a in arrays.items()})
 
 
@@ -48,15 +52,16 @@ def _load_is_trained(net: Net, flags: dict[str, bool]) -> None:
         parameter.requires_grad_(flags[name])
 
 
-def _order(net: Net) -> Any:
-    return to_numpy(net.order_.get_state())
+def _order(net: Net) -> np.ndarray:
+    state: np.ndarray = to_numpy(net.order_.get_state())
+    return state
 
 
-def _load_order(net: Net, array: Any) -> None:
+def _load_order(net: Net, array: np.ndarray) -> None:
     net.order_.set_state(from_any_buffer(array))
 
 
-def _moments(net: Net) -> dict[str, Any]:
+def _moments(net: Net) -> dict[str, PlainData]:
     """Moments of the optimizer, by the number of the parameter."""
     return {
         str(number): {name: to_numpy(value) for name, value in values.items()}
@@ -64,7 +69,7 @@ def _moments(net: Net) -> dict[str, Any]:
     }
 
 
-def _load_moments(net: Net, moments: dict[str, Any]) -> None:
+def _load_moments(net: Net, moments: dict[str, PlainData]) -> None:
     state = {
         int(number): {name: to_torch(value) for name, value in values.items()}
         for number, values in moments.items()
@@ -83,11 +88,11 @@ def _load_rates(net: Net, rates: list[float]) -> None:
         group["lr"] = lr
 
 
-def _average(net: Net) -> Any:
+def _average(net: Net) -> PlainData:
     return None if net.average is None else net.average.to_plain()
 
 
-def _load_average(net: Net, average: Any) -> None:
+def _load_average(net: Net, average: PlainData) -> None:
     if average is not None:
         # A net has none yet at its first epoch, and would begin an empty one.
         net.step_.average = make_weight_average(net.module_, net.ema_epochs, net.n_batches)
@@ -115,12 +120,12 @@ GENERATORS = "dropout", "order"
 TO_GO_ON = *OF_A_MODEL, "dropout", "optimizer"  # what a net keeps that is trained further
 
 
-def to_plain(net: Net, names: Iterable[str] = tuple(PARTS)) -> dict[str, Any]:
+def to_plain(net: Net, names: Iterable[str] = tuple(PARTS)) -> dict[str, PlainData]:
     """Parts of the state of training as numbers and arrays, which share memory with the net."""
     return {name: PARTS[name].to_plain(net) for name in names}
 
 
-def load_plain(net: Net, plain: Mapping[str, Any]) -> None:
+def load_plain(net: Net, plain: Mapping[str, PlainData]) -> None:
     """Set a net, whose module and optimizer are built, to what `to_plain` has returned.
 
     Raises
@@ -134,7 +139,7 @@ def load_plain(net: Net, plain: Mapping[str, Any]) -> None:
 
 
 def tensors_of_step(
-    module: Any, moments: Mapping[Tensor, dict[str, Any]], table: Tensor
+    module: DeepFM, moments: Mapping[Tensor, Mapping[str, Tensor]], table: Tensor
 ) -> dict[str, Tensor]:
     """The tensors that a step writes in place: weights, statistics and moments, by name.
 

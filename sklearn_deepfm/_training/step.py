@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sklearn_deepfm._model.deepfm import DeepFM
 from sklearn_deepfm._model.touched_rows import TouchedRows
-from sklearn_deepfm._samples.samples import Batch
+from sklearn_deepfm._samples.samples import Batch, Inputs
 from sklearn_deepfm._training.divergence import Diverged
 from sklearn_deepfm._training.losses import losses_of_rows, mean_loss
 from sklearn_deepfm._training.optimizer import RowSparseAdam
@@ -94,7 +93,7 @@ class TrainStep:
         self.n_steps += 1
         return {"loss": loss / logits.shape[1], "y_pred": logits.detach().mean(1)}
 
-    def _forward(self, x: dict[str, Any]) -> tuple[Tensor, TouchedRows | None]:
+    def _forward(self, x: Inputs) -> tuple[Tensor, TouchedRows | None]:
         """Logits of each member, and the touched rows if only those get a gradient."""
         module, touched = self.module, None
         inputs = {name: x[name] for name in INPUTS if name in x}
@@ -107,7 +106,7 @@ class TrainStep:
                 logits = module.member_logits(**inputs)
         return logits.float(), touched
 
-    def _loss(self, logits: Tensor, y: Any, x: dict[str, Any]) -> Tensor:
+    def _loss(self, logits: Tensor, y: Tensor | None, x: Inputs) -> Tensor:
         return mean_loss(losses_of_rows(self.criterion, logits, y, x), x)
 
     def _backward(

@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence, Sized
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sklearn_deepfm._fields.fields import Fields
+from sklearn_deepfm._model.deepfm import DeepFM
 from sklearn_deepfm._model.touched_rows import TouchedRows
-from sklearn_deepfm._samples.samples import Batch, Batches, Samples
+from sklearn_deepfm._samples.disk_buffer import DiskBuffer
+from sklearn_deepfm._samples.samples import Batch, Batches, Inputs, Samples, SampleSet
+from sklearn_deepfm._targets.target import Target
+
+Value = TypeVar("Value")
+
+
+class NetInTraining(Protocol):
+    """The parts of a net that processes keep equal."""
+
+    history: list[MutableMapping[str, Any]]
+    module_: DeepFM
+    module__seed: int
+    optimizer_: torch.optim.Optimizer
+    order_: torch.Generator
+
+
+class Shared(NamedTuple):
+    """What processes have to have in common when training begins.
+
+    `module` is None for a net that is yet to be built.
+    """
+
+    fields: Fields
+    target: Target
+    module: DeepFM | None
+    train: SampleSet
+    valid: Samples | None
+
+
+class BatchesOfNet(Iterable[Batch], Sized, Protocol):
+    """Batches of one epoch, and some rows of them."""
+
+    @property
+    def samples(self) -> SampleSet:
+        """The rows of all batches of this process."""
+        ...
+
+    @property
+    def has_two_rows_per_batch(self) -> bool:
+        """Whether each batch has two rows at least, so that hidden units have a variance."""
+        ...
+
+    def few(self, n: int) -> Inputs:
+        """Inputs of up to `n` rows, spread over all."""
+        ...
 
 
 class Stopped(KeyboardInterrupt):
@@ -39,27 +86,26 @@ class TrainingGroup:
 
     # Facts
 
-    def of_first(self, step: str, value: Any) -> Any:
+    def of_first(self, step: str, value: Value) -> Value:
         """The value that the first process gives at a step."""
         return value
 
-    def of_shards(self, step: str, value: Any) -> list[Any]:
+    def of_shards(self, step: str, value: Value) -> list[Value]:
         """Values that cover all rows: one of each process if they have shards, else this one."""
         return [value]
 
-    def compare(self, step: str, facts: dict[str, Any]) -> None:
+    def compare(self, step: str, facts: Mapping[str, object]) -> None:
         """Make sure that facts are the same in all processes."""
 
     # Before, between and after epochs
 
-    def begin(self, estimator: Any, random: np.random.RandomState) -> None:
+    def begin(self, kind: str, params: Mapping[str, object], random: np.random.RandomState) -> None:
         """Compare parameters and versions, and give all the random state of the first process."""
 
-    def begin_training(self, estimator: Any, train: Samples, valid: Samples | None) -> None:
+    def begin_training(self, shared: Shared) -> None:
         """Compare rows, fields and weights, after which no process may refuse the fit any more."""
-        estimator.net_.group = self
 
-    def agree(self, net: Any, stops: bool) -> None:
+    def agree(self, net: NetInTraining, stops: bool) -> None:
         """End an epoch with the history and learning rate of the first process in all of them."""
 
     def all_true(self, flag: bool, device: torch.device) -> bool:
@@ -73,12 +119,12 @@ class TrainingGroup:
         """Mask of what any process has seen, from the mask of what this one has seen."""
         return seen
 
-    def reseed(self, net: Any) -> None:
+    def reseed(self, net: NetInTraining) -> None:
         """Seed dropout for the epoch that begins, differently in each process."""
 
     # In each step
 
-    def shares_of(self, batches: Batches) -> Any:
+    def shares_of(self, batches: Batches[Samples] | Batches[DiskBuffer]) -> BatchesOfNet:
         """Part of this process in each training batch."""
         return batches
 
@@ -91,7 +137,7 @@ class TrainingGroup:
         return tensor
 
     def merge(
-        self, module: Any, loss: Tensor, touched: TouchedRows | None
+        self, module: DeepFM, loss: Tensor, touched: TouchedRows | None
     ) -> tuple[Tensor, TouchedRows | None]:
         """Sum the gradients, and the parts of a loss, over the processes."""
         return loss, touched

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 from sklearn_deepfm._model.deepfm import DeepFM
-from sklearn_deepfm._samples.samples import Samples
+from sklearn_deepfm._samples.samples import Samples, SampleSet
 
 
 def unseen_rows_of_members(
-    samples: Samples, n_features: int, everywhere: Callable[[Tensor], Tensor] = lambda seen: seen
+    samples: SampleSet, n_features: int, everywhere: Callable[[Tensor], Tensor] = lambda seen: seen
 ) -> list[Tensor]:
     """For each member, the table rows of codes that occur only in samples it holds out.
 
     Parameters
     ----------
-    samples : Samples or DiskBuffer
+    samples : SampleSet
         The training rows. A member holds out those that have weight 0 for it.
     n_features : int
         Number of rows of the table.

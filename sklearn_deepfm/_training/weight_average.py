@@ -4,7 +4,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from operator import index
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from sklearn_deepfm._model.deepfm import DeepFM
 from sklearn_deepfm._model.layers import BatchNorm
 from sklearn_deepfm._model.touched_rows import TouchedRows, rows_at_once, zeros
+from sklearn_deepfm._serialization.plain_values import PlainData
 from sklearn_deepfm._training.weight_snapshot import to_numpy
+
+Steps = TypeVar("Steps", float, Tensor)  # numbers of steps
 
 UPDATES_IN_SPAN = 100  # of a dense average: more would take time and change little
 LEAST_UPDATES_OF_EPOCH = 20  # of a dense average, however long its span
@@ -112,7 +115,7 @@ class WeightAverage:
             for statistic, kept in zip(self._statistics, self._aside, strict=True):
                 statistic.copy_(kept)
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_plain(self) -> dict[str, PlainData]:
         """State of the average as numbers and arrays."""
         return {
             "averages": [to_numpy(average) for average in self._averages],
@@ -123,7 +126,7 @@ class WeightAverage:
             "is_applied": self._is_applied,
         }
 
-    def load_plain(self, state: dict[str, Any]) -> None:
+    def load_plain(self, state: dict[str, PlainData]) -> None:
         """Load what `to_plain` has returned for an average of the same module.
 
         Raises
@@ -157,9 +160,10 @@ class WeightAverage:
         self._averages, self._aside = averages, aside
         self._n_calls, self._step, self._is_applied = n_calls, step, is_applied
 
-    def _total_weight(self, step: Any) -> Any:
+    def _total_weight(self, step: Steps) -> Steps:
         """The sum ``1 + decay + .. + decay**(step - 1)``."""
-        return (1 - self._decay**step) / (1 - self._decay)
+        total: Steps = (1 - self._decay**step) / (1 - self._decay)
+        return total
 
     def _caught_up(self, weights: Tensor, rows: Tensor, step: int) -> Tensor:
         """Averages of table rows after `step` steps, if each has not moved since its last one."""
@@ -174,7 +178,8 @@ class WeightAverage:
     def _touched_rows(self) -> tuple[Tensor, ...]:
         """Positions, in parts, of the table rows that any step has touched; no others change."""
         rows = self._last_step.nonzero().squeeze(1)  # type: ignore[union-attr]
-        return rows.split(rows_at_once(self._weights[0]))
+        parts: tuple[Tensor, ...] = rows.split(rows_at_once(self._weights[0]))
+        return parts
 
     @torch.no_grad()
     def _swap(self) -> None:

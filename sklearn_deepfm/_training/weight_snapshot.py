@@ -96,11 +96,12 @@ def _in_memory(tensor: Tensor, rows: Tensor | None) -> Tensor:
     return tensor.clone() if rows is None else tensor.index_select(0, rows)
 
 
-def _parts(tensor: Tensor, rows: Tensor | None) -> Sequence[Any]:
+def _parts(tensor: Tensor, rows: Tensor | None) -> Sequence[slice | Tensor]:
     """Slices, or positions, that together are all the rows; each has few enough elements."""
     n_rows = max(N_AT_ONCE // tensor[:1].numel(), 1)
     if rows is not None:
-        return rows.split(n_rows)
+        parts: Sequence[Tensor] = rows.split(n_rows)
+        return parts
     return [slice(start, start + n_rows) for start in range(0, len(tensor), n_rows)]
 
 

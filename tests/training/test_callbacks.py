@@ -31,7 +31,7 @@ from skorch.callbacks import (
 )
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
-from sklearn_deepfm._training.callbacks import training_callbacks
+from sklearn_deepfm._training.callbacks import Reporting, training_callbacks
 
 N_TRAIN = 900
 
@@ -107,18 +107,8 @@ def test_batch_scoring_averages_over_the_validation_batches(fit, data):
 @pytest.mark.parametrize("writes", [True, False])
 def test_of_processes_that_train_together_one_writes(writes):
     users = [LRScheduler(), Checkpoint, ("log", PrintLog()), EpochScoring("accuracy")]
-    callbacks = training_callbacks(
-        users,
-        scorer=None,
-        has_valid=False,
-        patience=1,
-        stops=False,
-        tol=0,
-        plateau=False,
-        verbose=1,
-        tasks=[("sklearn_callbacks", Callback())],
-        writes=writes,
-    )
+    reporting = Reporting(verbose=1, tasks=[("sklearn_callbacks", Callback())], writes=writes)
+    callbacks = training_callbacks(users, None, reporting)
     kept = users if writes else [users[0], users[3]]
     assert [callback for callback in callbacks if callback in users] == kept
     names = {callback[0] for callback in callbacks if isinstance(callback, tuple)}

@@ -121,9 +121,9 @@ def test_automatic_batches_follow_the_rows(n, expected, rng):
     [("auto", 1, 500), ("auto", 9, 56), ("auto", 100, 5), ("auto", 10**6, 5), (3, 1, 3)],
 )
 def test_patience_is_five_epochs_or_five_hundred_steps(asked, n_batches, epochs):
-    assert patience(DeepFMClassifier(n_iter_no_change=asked), n_batches) == epochs
+    assert patience(asked, n_batches) == epochs
 
 
 @pytest.mark.parametrize(("n_rows", "size"), [(1, 64), (64, 64), (65, 32), (8191, 32), (8192, 64)])
 def test_one_batch_holds_few_rows(n_rows, size):
-    assert batch_size(DeepFMClassifier(), n_rows) == size
+    assert batch_size("auto", n_rows) == size

@@ -19,11 +19,11 @@ from sklearn.preprocessing import OneHotEncoder
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder, contributions
 from sklearn_deepfm._fields.input_columns import InputColumn
-from sklearn_deepfm._samples.encode import to_samples
 from sklearn_deepfm._samples.rows import Rows
+from sklearn_deepfm._samples.samples import samples_of
 from sklearn_deepfm._training.best_epoch import best_epoch, is_better
 from sklearn_deepfm._training.linear_baseline import MOST_ROWS, STRENGTHS
-from sklearn_deepfm._training.run import _linear_baselines
+from sklearn_deepfm._training.run import Learner, TrainingSet, _baselines
 from sklearn_deepfm._training.training_group import TrainingGroup
 
 N_TRAIN, N = 600, 900
@@ -249,13 +249,12 @@ def test_shards_have_no_baseline(has_shards):
     model = DeepFMClassifier().fit(np.arange(300)[:, np.newaxis] % 7, np.arange(300) % 2)
     group = TrainingGroup()
     group.has_shards = has_shards
-    samples = to_samples(
-        Rows([InputColumn(0, np.arange(300) % 7)], np.arange(300) % 2, None),
-        model._fields,
-        model._target,
-        model.net_,
-    )
-    assert len(_linear_baselines(model, samples, group)) == (0 if has_shards else len(STRENGTHS))
+    rows = Rows([InputColumn(0, np.arange(300) % 7)], np.arange(300) % 2, None)
+    samples = samples_of(rows, model._fields, model._target, 1)
+    model.net_.initialized_ = False
+    learner = Learner(model.net_, model._fields, model._target, 300)
+    found = _baselines(learner, TrainingSet(samples, None, None), model._parameters, group)
+    assert len(found) == (0 if has_shards else len(STRENGTHS))
 
 
 def test_gain_must_be_more_than_chance():

@@ -8,6 +8,7 @@ import torch
 
 from sklearn_deepfm._model.touched_rows import TouchedRows
 from sklearn_deepfm._training.optimizer import RowSparseAdam, resize_rows
+from sklearn_deepfm._training.table_rules import TABLE_RULES
 
 N_ROWS, WIDTH = 6, 3
 LR, L2, BETA1, BETA2, EPS = 0.05, 0.3, 0.9, 0.999, 1e-8
@@ -217,3 +218,33 @@ def test_grown_table_keeps_the_state_of_its_rows_and_starts_new_ones_afresh():
     assert (grown["exp_avg"][is_new] == 0).all()
     assert (grown["last_step"][is_new] == 12).all()
     assert old not in model.optimizer.state
+
+
+class Signs:
+    """A rule of a stranger: steps of fixed length, which are counted."""
+
+    needs_sparse, numbers_per_weight, keeps = True, 0, "a number per code"
+    signed = frozenset({"balance"})
+
+    def state_widths(self, width, n_members):
+        return {"balance": n_members}
+
+    def update(self, of, *state):
+        state[0].sub_(of.grad.sign().sum(1, keepdim=True))
+        return of.rows - of.group["lr"] * of.grad.sign()
+
+
+def test_rule_of_a_stranger_needs_no_more_than_its_entry(monkeypatch):
+    monkeypatch.setitem(TABLE_RULES, "signs", Signs())
+    table = Table(rule="signs")
+    before = table.table.detach().clone()
+    table.step([1, 4], torch.tensor([[1.0, -2.0, 0.0], [3.0, 3.0, 3.0]]))
+    expected = before.clone()
+    expected[1] += LR * torch.tensor([-1.0, 1.0, 0.0])
+    expected[4] -= LR
+    torch.testing.assert_close(table.table.detach(), expected)
+    state = table.optimizer.state_dict()
+    assert state["state"][0]["balance"].flatten().tolist() == [0, 0, 0, 0, -3, 0]
+    other = Table(rule="signs")
+    other.optimizer.load_state_dict(state)  # negative numbers are possible for this rule
+    assert "balance" in other.optimizer.state[other.table]

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,13 +13,14 @@ import torch
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
 from sklearn_deepfm._training import out_of_memory
 from sklearn_deepfm._training.out_of_memory import (
+    Sizes,
     explain_out_of_memory,
     free_bytes,
     is_out_of_memory,
     memory_message,
 )
 
-SIZES = {"n_features": 10**6, "n_fields": 10, "n_outputs": 1, "n_batch": 4096}
+SIZES = Sizes(n_features=10**6, n_fields=10, n_outputs=1, n_batch=4096)
 GIB = 2**30
 
 # The address space of the process is limited; what does not fit into it is really not there.
@@ -56,26 +58,28 @@ def test_value_that_is_named_really_fits():
 
 
 def test_embeddings_that_fit_are_named():
-    text = memory_message(DeepFMClassifier(embed_dim=1024), "cpu", **SIZES, free=4 * GIB)
+    text = memory_message(DeepFMClassifier(embed_dim=1024)._parameters, "cpu", SIZES, 4 * GIB)
     assert re.search(r"the table of 1000000 codes takes about 22\.9 GiB", text)
     dim = int(re.search(r"Set embed_dim=(\d+), now 1024, which would fit", text)[1])
     assert "min_frequency or max_categories" in text
     assert "table_optimizer='adagrad'" in text
-    again = memory_message(DeepFMClassifier(embed_dim=dim), "cpu", **SIZES, free=4 * GIB)
+    again = memory_message(DeepFMClassifier(embed_dim=dim)._parameters, "cpu", SIZES, 4 * GIB)
     assert float(re.search(r"about ([\d.]+) GiB", again)[1]) < 4
 
 
 def test_batch_that_fits_is_named_where_it_is_the_larger_part():
-    sizes = {**SIZES, "n_features": 100, "n_batch": 2**22}
-    text = memory_message(DeepFMRegressor(), "cpu", **sizes, free=GIB)
+    sizes = replace(SIZES, n_features=100, n_batch=2**22)
+    text = memory_message(DeepFMRegressor()._parameters, "cpu", sizes, GIB)
     assert re.search(r"Set batch_size=\d+, now 4194304, which would fit", text)
 
 
 def test_nothing_that_fits_and_nothing_known_are_said_so():
-    text = memory_message(DeepFMClassifier(table_optimizer="adagrad"), "cpu", **SIZES, free=1e6)
+    text = memory_message(
+        DeepFMClassifier(table_optimizer="adagrad")._parameters, "cpu", SIZES, 1e6
+    )
     assert "No embed_dim would fit, not even 1." in text
     assert "adagrad" not in text
-    text = memory_message(DeepFMClassifier(), "cpu", **SIZES, free=None)
+    text = memory_message(DeepFMClassifier()._parameters, "cpu", SIZES, None)
     assert "Lower embed_dim, now 16." in text
     assert "free" not in text
 
@@ -134,12 +138,10 @@ def gpu(monkeypatch):
 
 
 def test_device_is_the_one_that_auto_stands_for(gpu):
-    model = DeepFMRegressor(device="auto")
-    fitted = DeepFMRegressor(max_epochs=1).fit([[0], [1], [2]], [1.0, 2.0, 3.0])
-    model._fields, model._target = fitted._fields, fitted._target
+    parameters = DeepFMRegressor(device="auto")._parameters
     with (
         pytest.raises(MemoryError, match="the device 'cuda' is not enough.* 3 GiB are free"),
-        explain_out_of_memory(model, 3, goes_on=False),
+        explain_out_of_memory(parameters, lambda: SIZES, None),
     ):
         raise MemoryError
 
@@ -148,13 +150,15 @@ def test_device_of_a_model_that_goes_on_is_the_one_its_net_is_on(gpu):
     model = DeepFMRegressor(max_epochs=1, device="cpu").fit([[0], [1], [2]], [1.0, 2.0, 3.0])
     with (
         pytest.raises(MemoryError, match="Memory of the device 'cpu'"),
-        explain_out_of_memory(model.set_params(device="auto"), 3, goes_on=True),
+        explain_out_of_memory(
+            model.set_params(device="auto")._parameters, lambda: SIZES, model.net_
+        ),
     ):
         raise MemoryError
 
 
 def test_model_that_goes_on_cannot_become_narrower():
-    text = memory_message(DeepFMClassifier(), "cpu", **SIZES, free=GIB, goes_on=True)
+    text = memory_message(DeepFMClassifier()._parameters, "cpu", SIZES, GIB, goes_on=True)
     assert text.endswith("A network that goes on keeps its size: fit a clone.")
 
 
@@ -171,7 +175,7 @@ def test_no_free_memory_is_a_number_too(monkeypatch):
         out_of_memory.os, "sysconf", lambda n: pages.get(n, sysconf("SC_PAGE_SIZE"))
     )
     assert free_bytes("cpu") == 0
-    text = memory_message(DeepFMClassifier(), "cpu", **SIZES, free=free_bytes("cpu"))
+    text = memory_message(DeepFMClassifier()._parameters, "cpu", SIZES, free_bytes("cpu"))
     assert re.search("and 0 bytes are free.* No embed_dim would fit", text)
     # The process may take more than a limit that was lowered since.
     monkeypatch.setattr(resource, "getrlimit", lambda of: (1, resource.RLIM_INFINITY))
