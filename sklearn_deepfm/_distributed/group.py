@@ -13,11 +13,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sklearn_deepfm._common.fingerprint import describe, fingerprint
+from sklearn_deepfm._distributed.joint_norm import normalise_alone, normalise_together
+from sklearn_deepfm._distributed.joint_step import JointStep
 from sklearn_deepfm._distributed.processes import Processes, join_processes
 from sklearn_deepfm._model.deepfm import DeepFM
-from sklearn_deepfm._model.touched_rows import DistinctRows, TouchedRows
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Batch, Batches, Inputs, Samples, SampleSet, batch_rows
+from sklearn_deepfm._training.optimizer import RowSparseAdam
+from sklearn_deepfm._training.step import TrainStep
 from sklearn_deepfm._training.training_group import (
     ALONE,
     NetInTraining,
@@ -45,8 +48,6 @@ class ProcessGroup(Processes, TrainingGroup):
     def __init__(self, group: dist.ProcessGroup | None = None, has_shards: bool = False) -> None:
         super().__init__(group)
         self.has_shards = has_shards
-        self.takes_part = True  # whether this process has a row of the current batch
-        self._distinct = DistinctRows()
 
     def of_shards(self, step: str, value: Value) -> list[Value]:
         """Values that cover all rows: one of each process if they have shards, else this one."""
@@ -120,40 +121,20 @@ class ProcessGroup(Processes, TrainingGroup):
 
     # In each step
 
-    def merge(
-        self, module: DeepFM, loss: Tensor, touched: TouchedRows | None
-    ) -> tuple[Tensor, TouchedRows | None]:
-        """Sum the gradients, and the parts of a loss, over the processes.
+    def step_of(
+        self, module: DeepFM, criterion: nn.Module, optimizer: RowSparseAdam, precision: str
+    ) -> TrainStep:
+        """A step whose gradients are those of the parts of a batch in all processes."""
+        if self.size == 1:
+            return super().step_of(module, criterion, optimizer, precision)
+        # Shards may differ, and then so do the means and variances of their parts of a batch.
+        if self.has_shards:
+            normalise_together(module, self.sum_over_batch)
+        return JointStep(module, criterion, optimizer, precision, self)
 
-        Returns
-        -------
-        loss : Tensor of shape ()
-        touched : TouchedRows or None
-            The table rows that any process touched.
-        """
-        parameters: list[Tensor] = [p for p in module.parameters() if p.grad is not None]
-        if touched is not None:
-            touched = self._join_touched(module.table.detach(), touched)
-            parameters.append(touched.rows)
-        loss, *grads = self.add_up(
-            [loss.detach(), *(p.grad for p in parameters if p.grad is not None)]
-        )
-        for parameter, grad in zip(parameters, grads, strict=True):
-            parameter.grad = grad
-        return loss, touched
-
-    def _join_touched(self, table: Tensor, touched: TouchedRows) -> TouchedRows:
-        """The rows that all processes touched, with this one's gradients."""
-        # A process without rows has run one of weight 0, whose table rows do not count.
-        n = len(touched.positions) if self.takes_part else 0
-        parts = self.gather(touched.positions[:n])
-        positions, slot = self._distinct.in_order(len(table), torch.cat(parts))
-        own = slot.split([len(part) for part in parts])[self.rank]
-        rows = table.index_select(0, positions).requires_grad_()
-        gradient = touched.rows.grad
-        assert gradient is not None  # of the backward before
-        rows.grad = torch.zeros_like(rows).index_add_(0, own, gradient[:n])
-        return TouchedRows(positions, rows)
+    def leave(self, module: DeepFM) -> None:
+        """Let a module compute alone again."""
+        normalise_alone(module)
 
     def sum_over_batch(self, sums: Tensor) -> Tensor:
         """Sums over all rows of a batch, from the sums over this process's part of it."""

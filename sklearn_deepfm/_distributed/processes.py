@@ -38,6 +38,8 @@ class Processes:
         Number of processes.
     can_refuse : bool
         Whether the others wait for a message of this one, which may be that it refuses.
+    takes_part : bool
+        Whether this process has a row of the current batch.
     """
 
     def __init__(self, group: dist.ProcessGroup | None = None) -> None:
@@ -45,6 +47,7 @@ class Processes:
         self.rank = 0 if group is None else dist.get_rank(group)
         self.size = 1 if group is None else dist.get_world_size(group)
         self.can_refuse = self.size > 1
+        self.takes_part = True
 
     # Objects
 

@@ -140,15 +140,14 @@ def mlp(
     dtype: torch.dtype,
 ) -> nn.Sequential:
     """Hidden layers of widths `dims[1:]`, and an output layer of logits."""
-    made = {"device": device, "dtype": dtype}
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(dims):
         # Equation 4: a^(l+1) = sigma(W^(l) a^(l) + b^(l)), here with BatchNorm before sigma.
-        layers.append(Linear(n_in, n_out, **made))
+        layers.append(Linear(n_in, n_out, device=device, dtype=dtype))
         if batch_norm:
-            layers.append(BatchNorm(n_out, **made))
+            layers.append(BatchNorm(n_out, device=device, dtype=dtype))
         layers += [nn.ReLU(inplace=True), Dropout(dropout, randomness)]
     # Paper: y_DNN = sigmoid(W a + b). No b here, since the module has a bias already, and
     # contributions should name only one; the sigmoid is taken of the whole sum.
-    layers.append(Linear(dims[-1], n_outputs, bias=False, **made))
+    layers.append(Linear(dims[-1], n_outputs, bias=False, device=device, dtype=dtype))
     return nn.Sequential(*layers)

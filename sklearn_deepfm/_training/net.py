@@ -18,14 +18,13 @@ from sklearn_deepfm._samples.samples import Batch, Inputs, Samples
 from sklearn_deepfm._training.base_net import BaseNet
 from sklearn_deepfm._training.callbacks import NamedCallback, UserCallback
 from sklearn_deepfm._training.divergence import Diverged, divergence_message
-from sklearn_deepfm._training.losses import losses_of_rows, mean_loss
-from sklearn_deepfm._training.step import INPUTS, TrainStep, autocast, is_at_hand
+from sklearn_deepfm._training.losses import losses_at_hand, losses_of_rows, mean_loss
+from sklearn_deepfm._training.step import INPUTS, autocast, is_at_hand
 from sklearn_deepfm._training.training_group import ALONE, BatchesOfNet, Stopped
 from sklearn_deepfm._training.unseen_rows import fill_unseen_rows
 from sklearn_deepfm._training.weight_average import (
     has_statistics,
     make_weight_average,
-    normalise_together,
     statistics_of,
     statistics_of_one_batch,
 )
@@ -53,16 +52,9 @@ class DeepFMNet(BaseNet):
         else:
             self.initialize()
         self._restart_optimizer()
-        self.step_ = TrainStep(
-            self.module_,
-            self.criterion_,
-            self.optimizer_,
-            precision=self.precision,
-            group=self.group,
+        self.step_ = self.group.step_of(
+            self.module_, self.criterion_, self.optimizer_, self.precision
         )
-        # Shards may differ, and then so do the means and variances of their parts of a batch.
-        if self.group.has_shards:
-            normalise_together(self.module_, self.group.sum_over_batch)
         try:
             self.partial_fit((train, valid))
             self.group.end_training(self.module_)
@@ -179,15 +171,11 @@ class DeepFMNet(BaseNet):
             self.history.record_batch(f"{prefix}_batch_size", n_rows)
             recorded.append(self.history[-1]["batches"][-1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        on_device = [row for row in recorded if torch.is_tensor(row[name])]
-        if on_device:
-            losses = torch.stack([row[name] for row in on_device]).tolist()
-            for row, loss in zip(on_device, losses, strict=True):
-                row[name] = loss
-            not_finite = [n for n, loss in enumerate(losses) if not math.isfinite(loss)]
-            if training and not_finite:
-                n_steps = self._n_steps - len(losses) + not_finite[0]
-                raise Diverged(losses[not_finite[0]], n_steps)
+        losses = losses_at_hand(recorded, name)
+        not_finite = [n for n, loss in enumerate(losses) if not math.isfinite(loss)]
+        if training and not_finite:
+            n_steps = self._n_steps - len(losses) + not_finite[0]
+            raise Diverged(losses[not_finite[0]], n_steps)
         if iterator is not None:
             self.history.record(f"{prefix}_batch_count", len(recorded))
         if not training:
@@ -205,9 +193,8 @@ class DeepFMNet(BaseNet):
         self.module_.eval()
         with torch.no_grad():
             logits = self._member_logits(x)
-        weights = [
-            torch.linalg.vector_norm(parameter.detach()) for parameter in self.module_.parameters()
-        ]
+        # A norm makes no copy of the table.
+        weights = [torch.linalg.vector_norm(p.detach()) for p in self.module_.parameters()]
         is_well = all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights))
         # All processes have to stop together; with shards, each has predicted rows of its own.
         if not self.group.all_true(is_well, logits.device):
@@ -317,10 +304,8 @@ class DeepFMNet(BaseNet):
 
     def _leave_group(self) -> None:
         """Go on as a single process."""
-        normalise_together(self.module_, None)
+        self.group.leave(self.module_)
         self.group = ALONE
-        if self.step_ is not None:
-            self.step_.group = ALONE
 
 
 class DeepFMClassifierNet(ClassifierMixin, DeepFMNet):

@@ -12,7 +12,6 @@ from sklearn_deepfm._samples.samples import Batch, Inputs
 from sklearn_deepfm._training.divergence import Diverged
 from sklearn_deepfm._training.losses import losses_of_rows, mean_loss
 from sklearn_deepfm._training.optimizer import RowSparseAdam
-from sklearn_deepfm._training.training_group import ALONE, TrainingGroup
 from sklearn_deepfm._training.weight_average import WeightAverage
 
 INPUTS = "index", "value", "bags"  # of the module, among what a batch holds
@@ -31,8 +30,6 @@ class TrainStep:
     optimizer : RowSparseAdam
     precision : {"float32", "bfloat16"}, default="float32"
         Precision of the matrix products.
-    group : TrainingGroup, default=ALONE
-        Processes of which each has a part of the batch.
 
     Attributes
     ----------
@@ -47,12 +44,10 @@ class TrainStep:
         module: DeepFM,
         criterion: nn.Module,
         optimizer: RowSparseAdam,
-        *,
         precision: str = "float32",
-        group: TrainingGroup = ALONE,
     ) -> None:
         self.module, self.criterion, self.optimizer = module, criterion, optimizer
-        self.precision, self.group = precision, group
+        self.precision = precision
         self.average: WeightAverage | None = None
         self.n_steps = 0
 
@@ -112,16 +107,14 @@ class TrainStep:
     def _backward(
         self, loss: Tensor, touched: TouchedRows | None
     ) -> tuple[Tensor, TouchedRows | None]:
-        """Compute gradients, and check the loss: all processes stop at the same step."""
-        is_alone = self.group.size == 1
-        if not is_alone:  # their losses are summed before the check
-            loss.backward()
-            loss, touched = self.group.merge(self.module, loss, touched)
+        """Compute gradients, after a look at the loss."""
+        self._check(loss)
+        loss.backward()
+        return loss, touched
+
+    def _check(self, loss: Tensor) -> None:
         if is_at_hand(loss) and not math.isfinite(loss.item()):
             raise Diverged(loss.item(), self.n_steps)
-        if is_alone:
-            loss.backward()
-        return loss, touched
 
 
 def autocast(device: str, precision: str) -> torch.autocast:

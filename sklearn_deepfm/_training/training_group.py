@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._model.deepfm import DeepFM
-from sklearn_deepfm._model.touched_rows import TouchedRows
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Batch, Batches, Inputs, Samples, SampleSet
 from sklearn_deepfm._targets.target import Target
+from sklearn_deepfm._training.optimizer import RowSparseAdam
+from sklearn_deepfm._training.step import TrainStep
 
 Value = TypeVar("Value")
 
@@ -136,15 +137,14 @@ class TrainingGroup:
         """Results of all processes for their parts of `n` rows, in the order of ranks."""
         return tensor
 
-    def merge(
-        self, module: DeepFM, loss: Tensor, touched: TouchedRows | None
-    ) -> tuple[Tensor, TouchedRows | None]:
-        """Sum the gradients, and the parts of a loss, over the processes."""
-        return loss, touched
+    def step_of(
+        self, module: DeepFM, criterion: nn.Module, optimizer: RowSparseAdam, precision: str
+    ) -> TrainStep:
+        """The step that trains a module."""
+        return TrainStep(module, criterion, optimizer, precision)
 
-    def sum_over_batch(self, sums: Tensor) -> Tensor:
-        """Sums over all rows of a batch, from the sums over this process's part of it."""
-        return sums
+    def leave(self, module: DeepFM) -> None:
+        """Let a module compute alone again."""
 
     def average(self, tensors: Sequence[Tensor]) -> None:
         """Replace tensors by their means over the processes."""

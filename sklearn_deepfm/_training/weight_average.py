@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from operator import index
 from typing import TypeVar
 
@@ -227,12 +227,6 @@ def has_statistics(module: nn.Module) -> bool:
 
 def _norms(module: nn.Module) -> list[BatchNorm]:
     return [layer for layer in module.modules() if isinstance(layer, BatchNorm)]
-
-
-def normalise_together(module: nn.Module, add_up: Callable[[Tensor], Tensor] | None) -> None:
-    """Let BatchNorm sum over processes by `add_up`; None: over this process's batch alone."""
-    for layer in _norms(module):
-        layer.add_up = add_up
 
 
 @contextlib.contextmanager

@@ -45,6 +45,7 @@ from sklearn_deepfm import (
     to_onnx,
 )
 from sklearn_deepfm._distributed.group import ProcessGroup
+from sklearn_deepfm._distributed.joint_norm import JointBatchNorm
 from sklearn_deepfm._distributed.processes import TIMEOUT, _backend
 from sklearn_deepfm._model.bags import Bags
 from sklearn_deepfm._model.layers import BatchNorm
@@ -357,8 +358,7 @@ def normed(folder):
     group = ProcessGroup(dist.group.WORLD, has_shards=True)
     found = {}
     for name, size in {"some": (5, 11), "none": (16, 0)}.items():
-        layer = BatchNorm(3)
-        layer.add_up = group.sum_over_batch
+        layer = JointBatchNorm(BatchNorm(3), group.sum_over_batch)
         whole = torch.from_numpy(np.random.default_rng(0).normal(3, 2, (16, 3))).float()
         own = whole.split(size)[RANK]
         group.takes_part = len(own) > 0
