@@ -45,7 +45,7 @@ class EncoderField(Plain, Generic[OfColumn]):
     holds_lists : bool, default=False
         Whether cells are lists.
     has_vocabulary : bool, default=False
-        Whether each known code stands for one category, which `encode` finds by it.
+        Whether each known code stands for one of the `categories`.
     kind : str or None
         Kind of the values in words, as a column has it; None: fit saw no value.
     n_known : int

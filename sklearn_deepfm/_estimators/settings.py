@@ -196,17 +196,17 @@ def _named_after(cls, function):
     return own
 
 
-def structure_of(model):
+def structure_of(settings: Settings) -> dict[str, str]:
     """Descriptions, by name, of the parameters that the network was built by.
 
     Equal values have equal descriptions, and others have others, however long they are.
     """
-    return {name: describe(_as_list(value)) for name, value in _structural(model).items()}
+    return {name: describe(_as_list(value)) for name, value in _structural(settings).items()}
 
 
-def check_same_structure(model, structure):
+def check_same_structure(settings: Settings, structure: dict[str, str]) -> None:
     """Refuse to go on with a network that other parameters ask for."""
-    values, now = _structural(model), structure_of(model)
+    values, now = _structural(settings), structure_of(settings)
     for name, value in values.items():
         # Files of format 1 may hold the repr in its place.
         if structure[name] not in (now[name], repr(value)):
@@ -217,18 +217,18 @@ def check_same_structure(model, structure):
             )
 
 
-def _structural(model):
+def _structural(settings: Settings) -> dict[str, object]:
     """Values of the parameters that the network is built by."""
-    names = [name for name, rule in model._rules.items() if rule.is_structural]
-    values = {name: getattr(model, name) for name in names}
-    return {**values, "components": in_order(model.components)}  # a set has no order
+    names = [name for name, rule in settings._rules.items() if rule.is_structural]
+    values = {name: getattr(settings, name) for name in names}
+    return {**values, "components": in_order(settings.components)}  # a set has no order
 
 
-def _as_list(value):
+def _as_list(value: object) -> object:
     """An array of one dimension, such as a mask, as the list that has the same meaning."""
     return np.asarray(value).tolist() if len(getattr(value, "shape", ())) == 1 else value
 
 
-def _short(text):
+def _short(text: str) -> str:
     half = LONGEST_SHOWN // 2
     return text if len(text) <= LONGEST_SHOWN else f"{text[:half]} ... {text[-half:]}"

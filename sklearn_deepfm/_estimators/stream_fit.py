@@ -37,7 +37,7 @@ MOST_HELD_OUT = 2**20  # rows; validation rows stay in memory
 
 
 class StreamFit:
-    """The rows of a stream, step by step from cells to tensors on disk.
+    """The rows of a stream, step by step from cells to tensors on disk; as :class:`TableFit`.
 
     Parameters
     ----------
@@ -109,6 +109,7 @@ class StreamFit:
     def learn_fields(self, is_index: list[bool], pooling: str, n_bins: int | str | None) -> Fields:
         """The fields of all training rows, which are encoded into the disk buffer."""
         fields = Fields(self._sample.columns, is_index, self._sample.weight, pooling, n_bins)
+        del self._sample  # many rows, which nobody reads any more
         # The rows of the sample come again, and must not count twice.
         fields = self._buffer_rows(fields.without_counts())
         if not self._group.has_shards:
@@ -155,7 +156,7 @@ class StreamFit:
 
     def encoded(self, labels: Labels, fields: Fields, device: str) -> Encoded:
         """The buffer, and the validation rows as tensors in memory."""
-        held, group = self._held, self._group
+        held, group, self._held = self._held, self._group, []
         if self._holding_out.validation.X is not None:
             held = list(self._given(self._holding_out.validation))
             if not held:

@@ -32,6 +32,9 @@ class Encoded(NamedTuple):
 class TableFit:
     """The rows of a table, step by step from cells to tensors.
 
+    A fit calls `sample`, if it is from scratch, then `divide`, `of_target` and `learn_fields` or,
+    where it goes on, `train`, and last `encoded`.
+
     Parameters
     ----------
     reader : Reader

@@ -158,7 +158,16 @@ class Deep(Component):
         """Add an MLP for each member."""
         dims = (sizes.n_fields * sizes.embed_dim, *sizes.mlp_dims)
         network.mlps = nn.ModuleList(
-            mlp(dims, sizes.n_outputs, *making) for _ in range(sizes.n_members)
+            mlp(
+                dims,
+                sizes.n_outputs,
+                making.dropout,
+                making.batch_norm,
+                making.randomness,
+                making.device,
+                making.dtype,
+            )
+            for _ in range(sizes.n_members)
         )
 
     def matrices(self, sizes: Sizes) -> Iterator[tuple[int, ...]]:

@@ -315,10 +315,7 @@ def hold_out(
     # `part` follows the random order, whose argsort leads back to the groups.
     held_by = part[np.argsort(order)][group]
     for member in range(n_members if stratify else 0):
-        is_held = held_by == member
-        # A class that has lost all its training rows gets them back, with those of their groups.
-        lost = np.setdiff1d(rows.y, rows.y[~is_held])
-        held_by[is_held & np.isin(group, group[np.isin(rows.y, lost)])] = -1
+        held_by[_of_lost_classes(rows.y, group, held_by == member)] = -1
     is_held = held_by >= 0
     if not is_held.any():
         return rows, None
@@ -326,6 +323,13 @@ def hold_out(
         return rows.take(np.flatnonzero(~is_held)), rows.take(np.flatnonzero(is_held))
     rows = replace(rows, held_by=held_by)
     return rows, rows.take(np.flatnonzero(is_held))
+
+
+def _of_lost_classes(y: np.ndarray, group: np.ndarray, is_held: np.ndarray) -> np.ndarray:
+    """Held-out rows of classes that have lost all training rows, and those of their groups."""
+    lost = np.setdiff1d(y, y[~is_held])
+    mask: np.ndarray = is_held & np.isin(group, group[np.isin(y, lost)])
+    return mask
 
 
 def _heaviest_label(rows: Rows, group: np.ndarray) -> np.ndarray:

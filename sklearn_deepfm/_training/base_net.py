@@ -18,7 +18,7 @@ from sklearn_deepfm._training.optimizer import RowSparseAdam, resize_rows
 from sklearn_deepfm._training.state import OF_A_MODEL, TO_GO_ON, load_plain, to_plain
 from sklearn_deepfm._training.step import TrainStep
 from sklearn_deepfm._training.table_rules import Group
-from sklearn_deepfm._training.training_group import ALONE, BatchesOfNet, TrainingGroup
+from sklearn_deepfm._training.training_group import ALONE, EpochBatches, TrainingGroup
 from sklearn_deepfm._training.weight_average import WeightAverage
 
 
@@ -64,7 +64,7 @@ class BaseNet(NeuralNet):
     valid_losses: list[Tensor]  # of the rows of each batch of the last validation
     callback_failed = False  # whether an error in a callback has ended training
     n_batches = 0  # of an epoch
-    _trained_on: BatchesOfNet | None = None
+    _trained_on: EpochBatches | None = None
     _samples: SampleSet | None = None
 
     def __init__(

@@ -20,7 +20,7 @@ from sklearn_deepfm._training.callbacks import NamedCallback, UserCallback
 from sklearn_deepfm._training.divergence import Diverged, divergence_message
 from sklearn_deepfm._training.losses import losses_at_hand, losses_of_rows, mean_loss
 from sklearn_deepfm._training.step import INPUTS, autocast, is_at_hand
-from sklearn_deepfm._training.training_group import ALONE, BatchesOfNet, Stopped
+from sklearn_deepfm._training.training_group import ALONE, EpochBatches, Stopped
 from sklearn_deepfm._training.unseen_rows import fill_unseen_rows
 from sklearn_deepfm._training.weight_average import (
     has_statistics,
@@ -84,7 +84,7 @@ class DeepFMNet(BaseNet):
             return X
         return Samples(torch.as_tensor(X, device=self.device))
 
-    def get_iterator(self, dataset: Samples | DiskBuffer, training: bool = False) -> BatchesOfNet:
+    def get_iterator(self, dataset: Samples | DiskBuffer, training: bool = False) -> EpochBatches:
         if training:
             return self.group.shares_of(dataset.batches(self.batch_size, self.order_))
         # Each process predicts its part of a validation batch.
@@ -140,7 +140,7 @@ class DeepFMNet(BaseNet):
 
     def run_single_epoch(
         self,
-        iterator: BatchesOfNet | None,
+        iterator: EpochBatches | None,
         training: bool,
         prefix: str,
         step_fn: StepFunction,
@@ -200,7 +200,7 @@ class DeepFMNet(BaseNet):
         if not self.group.all_true(is_well, logits.device):
             raise Diverged(math.nan, self._n_steps)
 
-    def _begin_epoch(self, batches: BatchesOfNet) -> None:
+    def _begin_epoch(self, batches: EpochBatches) -> None:
         """Put back the weights in training, which their average has replaced for validation."""
         self._samples = batches.samples
         self.group.reseed(self)

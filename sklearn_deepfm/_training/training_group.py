@@ -43,7 +43,7 @@ class Shared(NamedTuple):
     valid: Samples | None
 
 
-class BatchesOfNet(Iterable[Batch], Sized, Protocol):
+class EpochBatches(Iterable[Batch], Sized, Protocol):
     """Batches of one epoch, and some rows of them."""
 
     @property
@@ -125,7 +125,7 @@ class TrainingGroup:
 
     # In each step
 
-    def shares_of(self, batches: Batches[Samples] | Batches[DiskBuffer]) -> BatchesOfNet:
+    def shares_of(self, batches: Batches[Samples] | Batches[DiskBuffer]) -> EpochBatches:
         """Part of this process in each training batch."""
         return batches
 

@@ -157,6 +157,17 @@ def test_device_of_a_model_that_goes_on_is_the_one_its_net_is_on(gpu):
         raise MemoryError
 
 
+def test_size_of_the_table_of_an_earlier_fit_is_not_told(monkeypatch):
+    def fail(*args):
+        raise MemoryError("of the fields")
+
+    model = DeepFMRegressor(max_epochs=1).fit([[0], [1], [2]], [1.0, 2.0, 3.0])
+    monkeypatch.setattr("sklearn_deepfm._estimators.table_fit.Fields", fail)
+    with pytest.raises(MemoryError, match=r"^of the fields$"):
+        model.fit([[0], [1], [2]], [1.0, 2.0, 3.0])
+    assert model.predict([[0]]).shape == (1,)
+
+
 def test_model_that_goes_on_cannot_become_narrower():
     text = memory_message(DeepFMClassifier()._parameters, "cpu", SIZES, GIB, goes_on=True)
     assert text.endswith("A network that goes on keeps its size: fit a clone.")
