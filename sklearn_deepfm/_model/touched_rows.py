@@ -109,3 +109,11 @@ def zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
 def rows_at_once(table: Tensor) -> int:
     """Number of table rows to work on at a time, where that takes many operations by row."""
     return max((IN_CACHE if _is_on_host(table) else AT_ONCE) // table.shape[1], 1)
+
+
+def fill_(tensor: Tensor, positions: Tensor, number: float | Tensor) -> None:
+    """Write a whole number to some positions of a tensor of integers."""
+    if isinstance(number, Tensor):
+        tensor.index_fill_(0, positions, number.to(tensor.dtype))
+    else:
+        tensor.index_fill_(0, positions, int(number))

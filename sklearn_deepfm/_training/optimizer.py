@@ -1,15 +1,15 @@
 """Optimizer that updates only those rows of the embedding table that a batch touches."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sklearn_deepfm._model.touched_rows import TouchedRows, rows_at_once, zeros
+from sklearn_deepfm._model.touched_rows import TouchedRows, fill_, rows_at_once, zeros
 from sklearn_deepfm._serialization.plain_values import PlainData
-from sklearn_deepfm._training.table_rules import TABLE_RULES, Group, RowStep
+from sklearn_deepfm._training.table_rules import TABLE_RULES, Group, Number, RowStep
 
 
 class RowSparseAdam(torch.optim.Adam):
@@ -49,6 +49,7 @@ class RowSparseAdam(torch.optim.Adam):
         closure: Callable[[], Tensor] | None = None,
         *,
         touched: TouchedRows | None = None,
+        numbers: Sequence[Sequence[Number]] | None = None,
     ) -> Tensor | None:
         """Evaluate `closure`, then update all parameters that have a gradient.
 
@@ -58,23 +59,57 @@ class RowSparseAdam(torch.optim.Adam):
             Computes the gradients, and returns the loss.
         touched : TouchedRows, default=None
             Table rows of the batch, with their gradient, for the group with ``rows``.
+        numbers : sequence of sequence of float or Tensor of shape (), default=None
+            Those of :meth:`next_numbers`; None calls it.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
+        numbers = self.next_numbers(touched is not None) if numbers is None else numbers
+        for group, (lr, *of_rows) in zip(self.param_groups, numbers, strict=True):
             if group.get("rows") and touched is not None:
-                self._step_rows(group, touched)
+                self._step_rows(group, touched, of_rows)
                 continue
             _add_first_decay(group)
             # Adam would move frozen rows too: they are put back after its step.
             before = None if group.get("frozen") is None else group["params"][0].clone()
-            self._step_whole(group)
+            self._step_whole(group, lr)
             if before is not None:
                 (table,) = group["params"]
                 table.copy_(_unless_frozen(group, slice(None), before, table))
         return loss
+
+    def next_numbers(self, by_rows: bool) -> list[list[float]]:
+        """Begin a step, and give the numbers that change from one to the next.
+
+        Parameters
+        ----------
+        by_rows : bool
+            Whether the step updates the table by the rows that its batch touches.
+
+        Returns
+        -------
+        numbers : list of list of float
+            Of each group the learning rate; of the table by rows, then its step and the numbers
+            of its rule.
+        """
+        numbers = []
+        for group in self.param_groups:
+            numbers.append([group["lr"]])
+            if group.get("rows") and by_rows:
+                (table,) = group["params"]
+                step = self._begin_rows(group, table)["step"].add_(1)
+                numbers[-1] += [float(step), *TABLE_RULES[group["rows"]].numbers(int(step), group)]
+        return numbers
+
+    def constants(self) -> tuple[tuple[float, ...], ...]:
+        """Numbers of each group that a user may change, but that no step changes."""
+        names = "weight_decay", "first_decay", "eps"
+        return tuple(
+            (*(group.get(name, 0.0) for name in names), *group["betas"])
+            for group in self.param_groups
+        )
 
     # As in torch, but for the decorator, which imports a compiler at the first call, for a second.
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
@@ -122,7 +157,7 @@ class RowSparseAdam(torch.optim.Adam):
                 # torch has moved it to the device, and each step would wait to read it there.
                 self.state[table]["step"] = saved["step"].cpu()
 
-    def _step_whole(self, group: Group) -> None:
+    def _step_whole(self, group: Group, lr: Number) -> None:
         """Adam's step for all parameters of a group that have a gradient.
 
         It is torch's fused step, without what that does around it in each of them.
@@ -148,7 +183,7 @@ class RowSparseAdam(torch.optim.Adam):
             [state["exp_avg_sq"] for state in states],
             [],
             steps,
-            lr=group["lr"],
+            lr=lr,
             beta1=beta1,
             beta2=beta2,
             weight_decay=group["weight_decay"],
@@ -157,31 +192,36 @@ class RowSparseAdam(torch.optim.Adam):
             maximize=False,
         )
 
-    def _step_rows(self, group: Group, touched: TouchedRows) -> None:
-        """Update the touched rows of the table, and their state, by the rule of the group."""
-        (table,) = group["params"]
-        positions, rows = touched.positions, touched.rows
-        if rows.grad is None:  # torch's optimizers leave out such parameters too
-            return
-        rule, state = TABLE_RULES[group["rows"]], self.state[table]
-        widths = rule.state_widths(table.shape[1], group.get("n_members", 1))
+    def _begin_rows(self, group: Group, table: Tensor) -> dict[str, Tensor]:
+        """The state of a table that is updated by rows."""
+        state: dict[str, Tensor] = self.state[table]
         if not state:
+            widths = TABLE_RULES[group["rows"]].state_widths(
+                table.shape[1], group.get("n_members", 1)
+            )
             state["step"] = torch.tensor(0.0, dtype=torch.float32)
             state["last_step"] = torch.zeros(len(table), dtype=torch.int32, device=table.device)
             state.update({name: zeros(table, (len(table), n)) for name, n in widths.items()})
-        state["step"] += 1
-        step = int(state["step"])
+        return state
+
+    def _step_rows(self, group: Group, touched: TouchedRows, numbers: Sequence[Number]) -> None:
+        """Update the touched rows of the table, and their state, by the rule of the group."""
+        positions, rows = touched.positions, touched.rows
+        if rows.grad is None:  # torch's optimizers leave out such parameters too
+            return
         # Slots of the same position read its row before any of them writes it.
         n = max(len(positions), 1) if touched.source is not None else rows_at_once(rows)
         for first in range(0, len(positions), n):
             part = slice(first, first + n)
             some = TouchedRows(positions[part], rows.detach()[part], touched.source)
-            self._update(group, step, some, rows.grad[part])
+            self._update(group, some, rows.grad[part], numbers)
         rows.grad = None
 
-    def _update(self, group: Group, step: int, touched: TouchedRows, grad: Tensor) -> None:
+    def _update(
+        self, group: Group, touched: TouchedRows, grad: Tensor, numbers: Sequence[Number]
+    ) -> None:
         """Update some of the touched rows, with their state."""
-        (table,) = group["params"]
+        (table,), (step, *of_rule) = group["params"], numbers
         positions, rows = touched.positions, touched.rows
         rule, state = TABLE_RULES[group["rows"]], self.state[table]
         widths = rule.state_widths(table.shape[1], group.get("n_members", 1))
@@ -191,10 +231,10 @@ class RowSparseAdam(torch.optim.Adam):
             first = slice(group["n_first"])
             penalty[:, first] = group["first_decay"] * rows[:, first]
         moments = [state[name].index_select(0, positions) for name in widths]
-        new = rule.update(RowStep(rows, grad, penalty, gap, step, group), *moments)
+        new = rule.update(RowStep(rows, grad, penalty, gap, of_rule, group), *moments)
         new = _unless_frozen(group, positions, rows, new)
 
-        state["last_step"].index_fill_(0, positions, step)
+        fill_(state["last_step"], positions, step)
         stored = [*(state[name] for name in widths), table]
         for tensor, values in zip(stored, [*moments, new], strict=True):
             # Slots of the same position must all write the values of one of them.

@@ -1,7 +1,8 @@
 """One step of training: forward, loss, backward, update of the weights, update of their average."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,27 @@ from sklearn_deepfm._samples.samples import Batch, Inputs
 from sklearn_deepfm._training.divergence import Diverged
 from sklearn_deepfm._training.losses import losses_of_rows, mean_loss
 from sklearn_deepfm._training.optimizer import RowSparseAdam
+from sklearn_deepfm._training.table_rules import Number
 from sklearn_deepfm._training.weight_average import WeightAverage
 
+GradHook: TypeAlias = Callable[[TouchedRows | None], None]
+
 INPUTS = "index", "value", "bags"  # of the module, among what a batch holds
+
+
+class Numbers(NamedTuple):
+    """What changes from step to step beside the batch and the state.
+
+    Attributes
+    ----------
+    update : sequence of sequence of float or Tensor of shape ()
+        Of each group of the optimizer.
+    average : sequence of float or Tensor of shape ()
+        Of the average of the weights; empty where this step does not update it.
+    """
+
+    update: Sequence[Sequence[Number]]
+    average: Sequence[Number]
 
 
 class TrainStep:
@@ -51,9 +70,7 @@ class TrainStep:
         self.average: WeightAverage | None = None
         self.n_steps = 0
 
-    def __call__(
-        self, batch: Batch, on_grad: Callable[[TouchedRows | None], None] | None = None
-    ) -> dict[str, Tensor]:
+    def __call__(self, batch: Batch, on_grad: GradHook | None = None) -> dict[str, Tensor]:
         """Take a step.
 
         Parameters
@@ -77,24 +94,45 @@ class TrainStep:
         x, y = batch
         if not self.module.training:  # to set the mode of every layer in every step takes time
             self.module.train()
+        loss, y_pred = self._take(x, y, on_grad)
+        self.n_steps += 1
+        return {"loss": loss, "y_pred": y_pred}
+
+    def _take(
+        self,
+        x: Inputs,
+        y: Tensor | None,
+        on_grad: GradHook | None = None,
+        numbers: Numbers | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Do what changes tensors in a step, and return the mean loss and the mean logits."""
         self.optimizer.zero_grad()
         logits, touched = self._forward(x)
         loss, touched = self._backward(self._loss(logits, y, x), touched)
         if on_grad is not None:
             on_grad(touched)
-        self.optimizer.step(touched=touched)
+        numbers = self._next_numbers() if numbers is None else numbers
+        self.optimizer.step(touched=touched, numbers=numbers.update)
         if self.average is not None:
-            self.average.update(touched)
-        self.n_steps += 1
-        return {"loss": loss / logits.shape[1], "y_pred": logits.detach().mean(1)}
+            self.average.update(touched, numbers.average)
+        return loss.detach() / logits.shape[1], logits.detach().mean(1)
+
+    @property
+    def _by_rows(self) -> bool:
+        """Whether a step updates the table by the rows that its batch touches."""
+        # Callbacks may freeze the table, which then must not step.
+        return self.module.sparse and self.module.table.requires_grad
+
+    def _next_numbers(self) -> Numbers:
+        average = [] if self.average is None else self.average.next_numbers()
+        return Numbers(self.optimizer.next_numbers(self._by_rows), average)
 
     def _forward(self, x: Inputs) -> tuple[Tensor, TouchedRows | None]:
         """Logits of each member, and the touched rows if only those get a gradient."""
         module, touched = self.module, None
         inputs = {name: x[name] for name in INPUTS if name in x}
         with autocast(x["index"].device.type, self.precision):
-            # Callbacks may freeze the table, which then must not step.
-            if module.sparse and module.table.requires_grad:
+            if self._by_rows:
                 touched, lookup = module.touch(inputs["index"], inputs.get("bags"))
                 logits = module.logits_of(lookup, inputs.get("value"))
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
@@ -11,6 +12,8 @@ ADAGRAD_RATE = 50  # times Adam's learning rate, since Adagrad's steps shrink as
 LONGEST_MEMORY = 200  # steps after which less than 1e-9 of a first moment is left
 
 Group: TypeAlias = dict[str, Any]  # a parameter group of an optimizer of torch
+# That changes from step to step. The host computes it; a step recorded for a device reads it there.
+Number: TypeAlias = float | Tensor
 
 
 class RowStep(NamedTuple):
@@ -26,10 +29,10 @@ class RowStep(NamedTuple):
         Gradient of the L2 penalty of one step.
     gap : Tensor of shape (n_slots, 1)
         Number of steps since a row was last touched; 1: in the step before.
-    step : int
-        Number of this step, from 1.
+    numbers : sequence of float or Tensor of shape ()
+        Those of the rule's `numbers`.
     group : dict
-        Options of the table's parameter group: ``lr``, ``betas``, ``eps`` and, where there are
+        Options of the table's parameter group: ``betas``, ``eps`` and, where there are
         several members, ``member``, the member of each column.
     """
 
@@ -37,7 +40,7 @@ class RowStep(NamedTuple):
     grad: Tensor
     penalty: Tensor
     gap: Tensor
-    step: int
+    numbers: Sequence[Number]
     group: Group
 
 
@@ -77,6 +80,17 @@ class TableRule(Protocol):
         n_members : int
         """
 
+    def numbers(self, step: int, group: Group) -> list[float]:
+        """Numbers of a step that hang on its number or the learning rate, for `update`.
+
+        Parameters
+        ----------
+        step : int
+            Number of the step, from 1.
+        group : dict
+            Options of the table's parameter group, ``lr`` among them.
+        """
+
     def update(self, of: RowStep, *state: Tensor) -> Tensor:
         """Update the state in place, and return the new rows.
 
@@ -103,23 +117,35 @@ class AdamByRows:
         """Numbers of the first and of the second moment of a row."""
         return {"exp_avg": width, "exp_avg_sq": width}
 
+    def numbers(self, step: int, group: Group) -> list[float]:
+        """Corrections of the bias of both moments and rates, for the steps missed and this one."""
+        lr, (beta1, beta2) = group["lr"], group["betas"]
+        # Bias is corrected as in the step before; 1 at least, or this divides by 0.
+        before = max(step - 1, 1)
+        return [
+            (1 - beta2**before) ** -0.5,
+            lr / ((1 - beta1) * (1 - beta1**before)),
+            (1 - beta2**step) ** -0.5,
+            lr / (1 - beta1**step),
+        ]
+
     def update(self, of: RowStep, *state: Tensor) -> Tensor:
         """Update the moments in place, and return the new rows."""
-        (exp_avg, exp_avg_sq), step, gap = state, of.step, of.gap
-        lr, eps, (beta1, beta2) = of.group["lr"], of.group["eps"], of.group["betas"]
+        (exp_avg, exp_avg_sq), gap = state, of.gap
+        eps, (beta1, beta2) = of.group["eps"], of.group["betas"]
+        correction_before, rate_before, correction, rate = of.numbers
         grad = torch.addcmul(of.grad, gap, of.penalty)
         decay = beta1 ** gap.clamp(max=LONGEST_MEMORY)
         # The steps missed, in closed form: the momentum of each is beta1 times that of the one
-        # before. Bias is corrected as in the previous step; 1 at least, or this divides by 0.
-        before = max(step - 1, 1)
-        scale = exp_avg_sq.sqrt().mul_((1 - beta2**before) ** -0.5).add_(eps)
-        missed = (beta1 - decay) * (lr / ((1 - beta1) * (1 - beta1**before)))
+        # before.
+        scale = exp_avg_sq.sqrt().mul_(correction_before).add_(eps)
+        missed = (beta1 - decay) * rate_before
         new = torch.addcdiv(of.rows, missed * exp_avg, scale, value=-1)
 
         exp_avg.mul_(decay).add_(grad, alpha=1 - beta1)
         exp_avg_sq.mul_(beta2**gap).addcmul_(grad, grad, value=1 - beta2)
-        scale = torch.sqrt(exp_avg_sq, out=scale).mul_((1 - beta2**step) ** -0.5).add_(eps)
-        return new.addcdiv_(exp_avg, scale, value=-lr / (1 - beta1**step))
+        scale = torch.sqrt(exp_avg_sq, out=scale).mul_(correction).add_(eps)
+        return new.addcdiv_(torch.mul(exp_avg, rate, out=grad), scale, value=-1)
 
 
 class AdagradByRows:
@@ -132,6 +158,10 @@ class AdagradByRows:
     def state_widths(self, width: int, n_members: int) -> dict[str, int]:
         """One number of each member."""
         return {"sum": n_members}
+
+    def numbers(self, step: int, group: Group) -> list[float]:
+        """The rate."""
+        return [ADAGRAD_RATE * group["lr"]]
 
     def update(self, of: RowStep, *state: Tensor) -> Tensor:
         """Update the sums of mean squared gradients in place, and return the new rows."""
@@ -147,7 +177,7 @@ class AdagradByRows:
         scale = total.sqrt().add_(of.group["eps"])
         scale = scale if member is None else scale.index_select(1, member)
         caught_up = torch.addcmul(of.grad, of.gap, of.penalty)
-        return torch.addcdiv(of.rows, caught_up, scale, value=-ADAGRAD_RATE * of.group["lr"])
+        return torch.addcdiv(of.rows, caught_up.mul_(of.numbers[0]), scale, value=-1)
 
 
 # By the values of `table_optimizer`, which stand in files.

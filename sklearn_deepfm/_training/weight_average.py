@@ -4,18 +4,16 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from operator import index
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from sklearn_deepfm._model.deepfm import DeepFM
 from sklearn_deepfm._model.layers import BatchNorm
-from sklearn_deepfm._model.touched_rows import TouchedRows, rows_at_once, zeros
+from sklearn_deepfm._model.touched_rows import TouchedRows, fill_, rows_at_once, zeros
 from sklearn_deepfm._serialization.plain_values import PlainData
+from sklearn_deepfm._training.table_rules import Number
 from sklearn_deepfm._training.weight_snapshot import to_numpy
-
-Steps = TypeVar("Steps", float, Tensor)  # numbers of steps
 
 UPDATES_IN_SPAN = 100  # of a dense average: more would take time and change little
 LEAST_UPDATES_OF_EPOCH = 20  # of a dense average, however long its span
@@ -67,24 +65,45 @@ class WeightAverage:
         self._statistics = list(statistics)
         self._aside: list[Tensor] = []
 
-    @torch.no_grad()
-    def update(self, touched: TouchedRows | None) -> None:
-        """Add the weights after a step; `touched` holds the touched rows as they were before it."""
+    def next_numbers(self) -> list[float]:
+        """Begin a step, and give the numbers of its update.
+
+        Returns
+        -------
+        numbers : list of float
+            The share of the newest weights and the number of the update; empty if this step is
+            left out.
+        """
         self._n_calls += 1
         if self._n_calls % self._every and self._step:
-            return
+            return []
         self._step += 1
-        share = 1 / self._total_weight(self._step)  # of the newest weights
+        return [1 / float(self._total_weight(self._step)), float(self._step)]
+
+    @torch.no_grad()
+    def update(self, touched: TouchedRows | None, numbers: Sequence[Number] | None = None) -> None:
+        """Add the weights after a step.
+
+        Parameters
+        ----------
+        touched : TouchedRows or None
+            The touched rows as they were before the step.
+        numbers : sequence of float or Tensor of shape (), default=None
+            Those of `next_numbers`; None calls it.
+        """
+        numbers = self.next_numbers() if numbers is None else numbers
+        if not numbers:
+            return
+        share, step = numbers
         whole = slice(0 if self._last_step is None else 1, None)
-        # Private, but one call for all weights; torch's own optimizers use these functions.
-        torch._foreach_lerp_(self._averages[whole], self._weights[whole], share)
+        _lerp(self._averages[whole], self._weights[whole], share)
         if self._last_step is None or touched is None:
             return
         rows = touched.positions
-        average = self._caught_up(touched.rows.detach(), rows, self._step - 1)
-        average.lerp_(self._weights[0].index_select(0, rows), share)
+        average = self._caught_up(touched.rows.detach(), rows, step - 1)
+        _lerp([average], [self._weights[0].index_select(0, rows)], share)
         self._averages[0].index_copy_(0, rows, average)
-        self._last_step.index_fill_(0, rows, self._step)
+        fill_(self._last_step, rows, step)
 
     @torch.no_grad()
     def apply(self) -> bool:
@@ -160,15 +179,15 @@ class WeightAverage:
         self._averages, self._aside = averages, aside
         self._n_calls, self._step, self._is_applied = n_calls, step, is_applied
 
-    def _total_weight(self, step: Steps) -> Steps:
+    def _total_weight(self, step: Number) -> Number:
         """The sum ``1 + decay + .. + decay**(step - 1)``."""
-        total: Steps = (1 - self._decay**step) / (1 - self._decay)
+        total: Number = (1 - self._decay**step) / (1 - self._decay)
         return total
 
-    def _caught_up(self, weights: Tensor, rows: Tensor, step: int) -> Tensor:
+    def _caught_up(self, weights: Tensor, rows: Tensor, step: Number) -> Tensor:
         """Averages of table rows after `step` steps, if each has not moved since its last one."""
         average = self._averages[0].index_select(0, rows)
-        if step == 0:
+        if not isinstance(step, Tensor) and step == 0:  # the first step is never one of a record
             return average
         # In float64, as float32 would round the decay of a long span to 1.
         last = self._last_step.index_select(0, rows).double()  # type: ignore[union-attr]
@@ -196,6 +215,16 @@ class WeightAverage:
             weight.copy_(average)
             average.copy_(kept)
         self._is_applied = not self._is_applied
+
+
+def _lerp(averages: list[Tensor], weights: list[Tensor], share: Number) -> None:
+    """Move averages by a share of the way to the weights."""
+    if isinstance(share, Tensor):
+        for average, weight in zip(averages, weights, strict=True):
+            average.lerp_(weight, share.to(average.dtype))
+    else:
+        # Private, but one call for all weights; torch's own optimizers use these functions.
+        torch._foreach_lerp_(averages, weights, share)
 
 
 def make_weight_average(module: DeepFM, epochs: float, n_batches: int) -> WeightAverage:

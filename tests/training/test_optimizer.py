@@ -229,9 +229,12 @@ class Signs:
     def state_widths(self, width, n_members):
         return {"balance": n_members}
 
+    def numbers(self, step, group):
+        return [group["lr"]]
+
     def update(self, of, *state):
         state[0].sub_(of.grad.sign().sum(1, keepdim=True))
-        return of.rows - of.group["lr"] * of.grad.sign()
+        return of.rows - of.numbers[0] * of.grad.sign()
 
 
 def test_rule_of_a_stranger_needs_no_more_than_its_entry(monkeypatch):
