@@ -1,7 +1,7 @@
 """The MLP and its layers: BatchNorm that takes a single row, Dropout with its own generator."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,13 +13,15 @@ from torch.nn import functional as F
 MANY_WORDS = 2**15  # from here on NumPy's faster generator saves more than its seeding costs
 
 
-def _linear(
-    n_in: int, n_out: int, bias: bool, device: torch.device, dtype: torch.dtype
-) -> nn.Module:
-    """Linear layer whose construction leaves torch's global generator alone."""
-    made = {"device": device, "dtype": dtype}
-    layer: nn.Module = nn.utils.skip_init(nn.Linear, n_in, n_out, bias=bias, **made)
-    return layer
+class Linear(nn.Linear):
+    """Linear layer without initial weights: the module that holds it draws them.
+
+    Its construction leaves torch's global generator alone. torch's own way to that, `skip_init`,
+    imports a package for symbolic shapes, which takes half a second.
+    """
+
+    def reset_parameters(self) -> None:
+        """Do nothing."""
 
 
 class Randomness:
@@ -59,20 +61,10 @@ class BatchNorm(nn.BatchNorm1d):
 
     Input and output: (batch, n_units). A single row has no variance, and torch raises an
     error for it. Batches are not counted: `num_batches_tracked` stays 0.
-
-    Attributes
-    ----------
-    add_up : callable or None
-        Where a batch is split over processes: maps sums over the rows of this process to sums
-        over the whole batch, with gradient.
     """
-
-    add_up: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise each unit over the batch; in eval mode, by the running statistics."""
-        if self.training and self.add_up is not None:
-            return self._over_processes(input, self.add_up)
         is_training = self.training and len(input) > 1
         return F.batch_norm(
             input,
@@ -84,23 +76,6 @@ class BatchNorm(nn.BatchNorm1d):
             self.momentum or 0.0,
             self.eps,
         )
-
-    def _over_processes(self, input: Tensor, add_up: Callable[[Tensor], Tensor]) -> Tensor:
-        """Normalise by the mean and variance over the rows of all processes."""
-        # The mean of squares less the square of the mean cancels digits, which float64 has.
-        x = input.double()
-        sums = add_up(torch.stack([torch.ones_like(x).sum(0), x.sum(0), x.square().sum(0)]))
-        n = sums[0]
-        mean = sums[1] / n
-        variance = (sums[2] / n - mean.square()).clamp(min=0)
-        if self.running_mean is not None and self.running_var is not None:
-            with torch.no_grad():
-                # As in torch: biased to normalise a batch, unbiased in the running statistics.
-                unbiased = variance * n / (n - 1).clamp(min=1)
-                self.running_mean.lerp_(mean.to(self.running_mean), self.momentum or 0.0)
-                self.running_var.lerp_(unbiased.to(self.running_var), self.momentum or 0.0)
-        normal = ((x - mean) * (variance + self.eps).rsqrt()).to(input.dtype)
-        return normal * self.weight + self.bias
 
 
 class Dropout(nn.Module):
@@ -116,17 +91,31 @@ class Dropout(nn.Module):
         self._n_dropped = min(round(p * 2**16), 2**16 - 1)
         self._randomness = randomness
 
+    @property
+    def drops(self) -> bool:
+        """Whether any unit is dropped in training."""
+        return self._n_dropped > 0
+
+    @property
+    def scale(self) -> float:
+        """Factor of the units that training keeps."""
+        return 2**16 / (2**16 - self._n_dropped)
+
     def forward(self, input: Tensor) -> Tensor:
         """Zero units at random and scale up the others; in eval mode, change nothing."""
-        if not self.training or self._n_dropped == 0:
+        if not (self.training and self.drops):
             return input
+        return input * self.factors_like(input)
+
+    def factors_like(self, input: Tensor) -> Tensor:
+        """Draw 0 or the scale for each unit of an input."""
         generator = self._randomness.on(input.device)
         words = _random_words(-(-input.numel() // 4), generator, input.device)
         bits = words.view(torch.int16)[: input.numel()].view(input.shape)
         # int16 is signed, so that the lowest value is -2**15. `out` has the dtype of the input,
         # which saves a pass that would convert booleans.
         keep = torch.ge(bits, self._n_dropped - 2**15, out=torch.empty_like(input))
-        return input * keep.mul_(2**16 / (2**16 - self._n_dropped))
+        return keep.mul_(self.scale)
 
 
 def _random_words(n: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -151,14 +140,15 @@ def mlp(
     dtype: torch.dtype,
 ) -> nn.Sequential:
     """Hidden layers of widths `dims[1:]`, and an output layer of logits."""
+    made = {"device": device, "dtype": dtype}
     layers: list[nn.Module] = []
     for n_in, n_out in pairwise(dims):
         # Equation 4: a^(l+1) = sigma(W^(l) a^(l) + b^(l)), here with BatchNorm before sigma.
-        layers.append(_linear(n_in, n_out, True, device, dtype))
+        layers.append(Linear(n_in, n_out, **made))
         if batch_norm:
-            layers.append(BatchNorm(n_out, device=device, dtype=dtype))
+            layers.append(BatchNorm(n_out, **made))
         layers += [nn.ReLU(inplace=True), Dropout(dropout, randomness)]
     # Paper: y_DNN = sigmoid(W a + b). No b here, since the module has a bias already, and
     # contributions should name only one; the sigmoid is taken of the whole sum.
-    layers.append(_linear(dims[-1], n_outputs, False, device, dtype))
+    layers.append(Linear(dims[-1], n_outputs, bias=False, **made))
     return nn.Sequential(*layers)

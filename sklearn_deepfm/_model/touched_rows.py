@@ -6,6 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+IN_CACHE = 2**16  # numbers of a table that stay in a core's cache from one operation to the next
+AT_ONCE = 2**22  # numbers of a table worked on at once elsewhere, which bounds the memory for it
+
 
 class TouchedRows(NamedTuple):
     """The rows of the table that a training batch touches, each in a slot.
@@ -101,3 +104,8 @@ def zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
         return like.new_zeros(shape)
     # NumPy asks for huge pages, on which scattered rows are found, and first written, sooner.
     return torch.from_numpy(np.zeros(shape, dtype=np.float32)).to(like.dtype)
+
+
+def rows_at_once(table: Tensor) -> int:
+    """Number of table rows to work on at a time, where that takes many operations by row."""
+    return max((IN_CACHE if _is_on_host(table) else AT_ONCE) // table.shape[1], 1)

@@ -191,7 +191,7 @@ class DeepFMNet(BaseNet):
         self.module_.eval()
         with torch.no_grad():
             logits = self._member_logits(x)
-        weights = [parameter.detach().square().sum() for parameter in self.module_.parameters()]
+        weights = [torch.linalg.vector_norm(parameter.detach()) for parameter in self.module_.parameters()]
         is_well = all(bool(torch.isfinite(tensor).all()) for tensor in (logits, *weights))
         # All processes have to stop together; with shards, each has predicted rows of its own.
         if not self.group.all_true(is_well, logits.device):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklearn_deepfm._model.touched_rows import TouchedRows, zeros
+from sklearn_deepfm._model.touched_rows import TouchedRows, rows_at_once, zeros
 from sklearn_deepfm._training.table_rules import TABLE_RULES, RowStep
 
 
@@ -61,20 +61,30 @@ class RowSparseAdam(torch.optim.Adam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        kept = []
         for group in self.param_groups:
             if group.get("rows") and touched is not None:
                 self._step_rows(group, touched)
                 continue
             _add_first_decay(group)
-            # torch's Adam would move frozen rows too: they are put back after its step.
-            if group.get("frozen") is not None:
-                kept.append((group, group["params"][0].clone()))
-        super().step()
-        for group, before in kept:
-            (table,) = group["params"]
-            table.copy_(_unless_frozen(group, slice(None), before, table))
+            # Adam would move frozen rows too: they are put back after its step.
+            before = None if group.get("frozen") is None else group["params"][0].clone()
+            self._step_whole(group)
+            if before is not None:
+                (table,) = group["params"]
+                table.copy_(_unless_frozen(group, slice(None), before, table))
         return loss
+
+    # As in torch, but for its decorator: at the first call that imports a compiler, for a second.
+    add_param_group = torch.optim.Optimizer.add_param_group.__wrapped__
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients; with `set_to_none=False`, set them to 0."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if set_to_none:
+                    parameter.grad = None
+                elif parameter.grad is not None:
+                    parameter.grad = torch.zeros_like(parameter.grad)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, with `step` and `last_step` of the types that a step needs.
@@ -110,37 +120,96 @@ class RowSparseAdam(torch.optim.Adam):
                 # torch has moved it to the device, and each step would wait to read it there.
                 self.state[table]["step"] = saved["step"].cpu()
 
+    def _step_whole(self, group: dict) -> None:
+        """Adam's step for all parameters of a group that have a gradient.
+
+        It is torch's fused step, without what that does around it in each of them.
+        """
+        params = [p for p in group["params"] if p.grad is not None]
+        if not params:
+            return
+        for parameter in params:
+            if not self.state[parameter]:
+                # On the device, where a fused step reads it.
+                step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                mean, square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+                self.state[parameter].update(step=step, exp_avg=mean, exp_avg_sq=square)
+        states = [self.state[parameter] for parameter in params]
+        steps = [state["step"] for state in states]
+        torch._foreach_add_(steps, 1)
+        beta1, beta2 = group["betas"]
+        # Private, as is _foreach_add_, but there is no other way to them in one call.
+        torch._fused_adam_(
+            params,
+            [p.grad for p in params],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            steps,
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=False,
+            maximize=False,
+        )
+
     def _step_rows(self, group: dict, touched: TouchedRows) -> None:
         """Update the touched rows of the table, and their state, by the rule of the group."""
         (table,) = group["params"]
         positions, rows = touched.positions, touched.rows
         if rows.grad is None:  # torch's optimizers leave out such parameters too
             return
-        rule, state = TABLE_RULES[group["rows"]], self.state[table]
-        widths = rule.state_widths(table.shape[1], group.get("n_members", 1))
+        state, widths = self.state[table], _widths(table, group)
         if not state:
             state["step"] = torch.tensor(0.0, dtype=torch.float32)
             state["last_step"] = torch.zeros(len(table), dtype=torch.int32, device=table.device)
             state.update({name: zeros(table, (len(table), n)) for name, n in widths.items()})
         state["step"] += 1
         step = int(state["step"])
+        # Slots of the same position read its row before any of them writes it.
+        n = max(len(positions), 1) if touched.source is not None else rows_at_once(rows)
+        for first in range(0, len(positions), n):
+            part = slice(first, first + n)
+            self._update(group, state, step, touched, rows.grad[part], part)
+        rows.grad = None
+
+    def _update(
+        self,
+        group: dict,
+        state: dict,
+        step: int,
+        touched: TouchedRows,
+        grad: Tensor,
+        part: slice,
+    ) -> None:
+        """Update a part of the touched rows, whose gradient is given."""
+        (table,), rule = group["params"], TABLE_RULES[group["rows"]]
+        positions, rows = touched.positions[part], touched.rows[part]
         gap = (step - state["last_step"].index_select(0, positions)).to(rows.dtype).unsqueeze(1)
         penalty = group["weight_decay"] * rows
         if "first_decay" in group:
             first = slice(group["n_first"])
             penalty[:, first] = group["first_decay"] * rows[:, first]
-        moments = [state[name].index_select(0, positions) for name in widths]
-        new = rule.update(RowStep(rows, rows.grad, penalty, gap, step, group), *moments)
+        names = _widths(table, group)
+        moments = [state[name].index_select(0, positions) for name in names]
+        new = rule.update(RowStep(rows, grad, penalty, gap, step, group), *moments)
         new = _unless_frozen(group, positions, rows, new)
-        rows.grad = None
 
         state["last_step"].index_fill_(0, positions, step)
-        stored = [*(state[name] for name in widths), table]
+        stored = [*(state[name] for name in names), table]
         for tensor, values in zip(stored, [*moments, new], strict=True):
             # Slots of the same position must all write the values of one of them.
             if touched.source is not None:
                 values = values.index_select(0, touched.source)
             tensor.index_copy_(0, positions, values)
+
+
+def _widths(table: Tensor, group: dict) -> dict[str, int]:
+    """Numbers that each entry of the state has for a row of the table, by the group's rule."""
+    rule = TABLE_RULES[group["rows"]]
+    return rule.state_widths(table.shape[1], group.get("n_members", 1))
 
 
 def _layout_of_state(parameter: Tensor, group: dict) -> dict[str, Any]:
@@ -149,10 +218,10 @@ def _layout_of_state(parameter: Tensor, group: dict) -> dict[str, Any]:
     if not group.get("rows"):
         of_moments = tuple(parameter.shape), parameter.dtype
         return {**state, "exp_avg": of_moments, "exp_avg_sq": of_moments}
-    n_rows, width = parameter.shape
-    widths = TABLE_RULES[group["rows"]].state_widths(width, group.get("n_members", 1))
+    n_rows = len(parameter)
     state["last_step"] = ((n_rows,), torch.int32)
-    return state | {name: ((n_rows, n), parameter.dtype) for name, n in widths.items()}
+    entries = _widths(parameter, group).items()
+    return state | {name: ((n_rows, n), parameter.dtype) for name, n in entries}
 
 
 def _layout(value: Any) -> Any:

@@ -12,7 +12,7 @@ LONGEST_MEMORY = 200  # steps after which less than 1e-9 of a first moment is le
 
 
 class RowStep(NamedTuple):
-    """What a rule knows of a step for the touched rows.
+    """What a rule knows of a step for the touched rows, or for a part of them.
 
     Attributes
     ----------

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from sklearn_deepfm._model.deepfm import DeepFM
 from sklearn_deepfm._model.layers import BatchNorm
-from sklearn_deepfm._model.touched_rows import TouchedRows, zeros
+from sklearn_deepfm._model.touched_rows import TouchedRows, rows_at_once, zeros
 from sklearn_deepfm._training.weight_snapshot import to_numpy
 
-N_AT_ONCE = 2**22  # elements exchanged at a time, which bounds the memory for it
 UPDATES_IN_SPAN = 100  # of a dense average: more would take time and change little
 LEAST_UPDATES_OF_EPOCH = 20  # of a dense average, however long its span
 LONGEST_SPAN = 1e9  # steps, beyond which the decay would be rounded to 1
@@ -175,7 +174,7 @@ class WeightAverage:
     def _touched_rows(self) -> tuple[Tensor, ...]:
         """Positions, in parts, of the table rows that any step has touched; no others change."""
         rows = self._last_step.nonzero().squeeze(1)  # type: ignore[union-attr]
-        return rows.split(max(N_AT_ONCE // self._weights[0].shape[1], 1))
+        return rows.split(rows_at_once(self._weights[0]))
 
     @torch.no_grad()
     def _swap(self) -> None:
