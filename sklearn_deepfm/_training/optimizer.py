@@ -196,9 +196,7 @@ class RowSparseAdam(torch.optim.Adam):
         """The state of a table that is updated by rows."""
         state: dict[str, Tensor] = self.state[table]
         if not state:
-            widths = TABLE_RULES[group["rows"]].state_widths(
-                table.shape[1], group.get("n_members", 1)
-            )
+            widths = _widths(table, group)
             state["step"] = torch.tensor(0.0, dtype=torch.float32)
             state["last_step"] = torch.zeros(len(table), dtype=torch.int32, device=table.device)
             state.update({name: zeros(table, (len(table), n)) for name, n in widths.items()})
@@ -224,7 +222,7 @@ class RowSparseAdam(torch.optim.Adam):
         (table,), (step, *of_rule) = group["params"], numbers
         positions, rows = touched.positions, touched.rows
         rule, state = TABLE_RULES[group["rows"]], self.state[table]
-        widths = rule.state_widths(table.shape[1], group.get("n_members", 1))
+        widths = _widths(table, group)
         gap = (step - state["last_step"].index_select(0, positions)).to(rows.dtype).unsqueeze(1)
         penalty = group["weight_decay"] * rows
         if "first_decay" in group:
@@ -243,14 +241,19 @@ class RowSparseAdam(torch.optim.Adam):
             tensor.index_copy_(0, positions, values)
 
 
+def _widths(table: Tensor, group: Group) -> dict[str, int]:
+    """Numbers that each entry of the state has for a row of the table, by the group's rule."""
+    rule = TABLE_RULES[group["rows"]]
+    return rule.state_widths(table.shape[1], group.get("n_members", 1))
+
+
 def _layout_of_state(parameter: Tensor, group: Group) -> dict[str, Any]:
     """Shape and type of each entry of the state of a parameter."""
     state: dict[str, Any] = {"step": ((), torch.float32)}
     if not group.get("rows"):
         of_moments = tuple(parameter.shape), parameter.dtype
         return {**state, "exp_avg": of_moments, "exp_avg_sq": of_moments}
-    n_rows, width = parameter.shape
-    widths = TABLE_RULES[group["rows"]].state_widths(width, group.get("n_members", 1))
+    n_rows, widths = len(parameter), _widths(parameter, group)
     state["last_step"] = ((n_rows,), torch.int32)
     return state | {name: ((n_rows, n), parameter.dtype) for name, n in widths.items()}
 

@@ -17,7 +17,7 @@ Number: TypeAlias = float | Tensor
 
 
 class RowStep(NamedTuple):
-    """What a rule knows of a step for the touched rows.
+    """What a rule knows of a step for the touched rows, or for a part of them.
 
     Attributes
     ----------
