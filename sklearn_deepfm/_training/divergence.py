@@ -1,7 +1,10 @@
 """Divergence of training: the exception for it, and messages for the user."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import MutableMapping, Sequence
+from typing import Any
 
+import torch
 from skorch import NeuralNet
 
 from sklearn_deepfm._training.best_epoch import Epoch, best_epoch
@@ -20,6 +23,36 @@ class Diverged(ArithmeticError):
     def __init__(self, loss: float, n_steps: int) -> None:
         super().__init__(loss, n_steps)
         self.loss, self.n_steps = loss, n_steps
+
+
+def read_losses(
+    batches: Sequence[MutableMapping[str, Any]], name: str, n_steps: int | None
+) -> None:
+    """Read the losses that are on a device into the records of their batches, all at once.
+
+    Parameters
+    ----------
+    batches : sequence of dict
+        The records of an epoch's batches.
+    name : str
+        Name of the loss in them.
+    n_steps : int or None
+        Steps that the fit has taken by now, one for each batch; None for validation.
+
+    Raises
+    ------
+    Diverged
+        If the loss of a step is not finite.
+    """
+    on_device = [batch for batch in batches if torch.is_tensor(batch[name])]
+    if not on_device:
+        return
+    losses = torch.stack([batch[name] for batch in on_device]).tolist()
+    for batch, loss in zip(on_device, losses, strict=True):
+        batch[name] = loss
+    not_finite = [n for n, loss in enumerate(losses) if not math.isfinite(loss)]
+    if n_steps is not None and not_finite:
+        raise Diverged(losses[not_finite[0]], n_steps - len(losses) + not_finite[0])
 
 
 def divergence_message(net: NeuralNet, error: Diverged) -> str:

@@ -1,9 +1,5 @@
 """Losses by the names that targets give them, as torch computes them on logits."""
 
-from collections.abc import MutableMapping, Sequence
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
 from sklearn_deepfm._samples.samples import Inputs
@@ -42,16 +38,3 @@ def mean_loss(losses: Tensor, x: Inputs) -> Tensor:
     # "n_rows" counts the rows of a batch in all processes.
     mean: Tensor = losses.sum(0) / x["n_rows"] if "n_rows" in x else losses.mean(0)
     return mean.sum()
-
-
-def losses_at_hand(batches: Sequence[MutableMapping[str, Any]], name: str) -> list[float]:
-    """Losses of batches as numbers, which are also written in the place of those on a device.
-
-    All are read at once: each read waits for the device.
-    """
-    on_device = [batch for batch in batches if torch.is_tensor(batch[name])]
-    if on_device:
-        losses = torch.stack([batch[name] for batch in on_device]).tolist()
-        for batch, loss in zip(on_device, losses, strict=True):
-            batch[name] = loss
-    return [batch[name] for batch in batches]

@@ -17,8 +17,8 @@ from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.samples import Batch, Inputs, Samples
 from sklearn_deepfm._training.base_net import BaseNet
 from sklearn_deepfm._training.callbacks import NamedCallback, UserCallback
-from sklearn_deepfm._training.divergence import Diverged, divergence_message
-from sklearn_deepfm._training.losses import losses_at_hand, losses_of_rows, mean_loss
+from sklearn_deepfm._training.divergence import Diverged, divergence_message, read_losses
+from sklearn_deepfm._training.losses import losses_of_rows, mean_loss
 from sklearn_deepfm._training.step import INPUTS, autocast, is_at_hand
 from sklearn_deepfm._training.training_group import ALONE, EpochBatches, Stopped
 from sklearn_deepfm._training.unseen_rows import fill_unseen_rows
@@ -29,7 +29,8 @@ from sklearn_deepfm._training.weight_average import (
     statistics_of_one_batch,
 )
 
-Pair: TypeAlias = tuple[Samples | DiskBuffer, Samples | None]  # to train and to validate with
+Dataset: TypeAlias = Samples | DiskBuffer
+Pair: TypeAlias = tuple[Dataset, Samples | None]  # to train and to validate with
 GradHook: TypeAlias = Callable[[TouchedRows | None], None]
 StepFunction: TypeAlias = Callable[..., dict[str, Tensor]]
 
@@ -41,9 +42,7 @@ MOST_ROWS_OF_STATISTICS = 8192  # rows that give BatchNorm's statistics for aver
 class DeepFMNet(BaseNet):
     """skorch net over :class:`Samples`, fed by tensor batches; its parameters are BaseNet's."""
 
-    def train(
-        self, train: Samples | DiskBuffer, valid: Samples | None, callbacks: list[UserCallback]
-    ) -> None:
+    def train(self, train: Dataset, valid: Samples | None, callbacks: list[UserCallback]) -> None:
         """Train for up to `max_epochs` epochs, from where the last call ended."""
         users: list[UserCallback] = self.callbacks
         self.callbacks: list[UserCallback] = callbacks
@@ -77,14 +76,12 @@ class DeepFMNet(BaseNet):
         """The pair of training and validation samples, which `train` passes as X."""
         return X
 
-    def get_dataset(
-        self, X: ArrayLike | Samples | DiskBuffer, y: object = None
-    ) -> Samples | DiskBuffer:
+    def get_dataset(self, X: ArrayLike | Dataset, y: object = None) -> Dataset:
         if isinstance(X, Samples | DiskBuffer):
             return X
         return Samples(torch.as_tensor(X, device=self.device))
 
-    def get_iterator(self, dataset: Samples | DiskBuffer, training: bool = False) -> EpochBatches:
+    def get_iterator(self, dataset: Dataset, training: bool = False) -> EpochBatches:
         if training:
             return self.group.shares_of(dataset.batches(self.batch_size, self.order_))
         # Each process predicts its part of a validation batch.
@@ -171,11 +168,7 @@ class DeepFMNet(BaseNet):
             self.history.record_batch(f"{prefix}_batch_size", n_rows)
             recorded.append(self.history[-1]["batches"][-1])
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        losses = losses_at_hand(recorded, name)
-        not_finite = [n for n, loss in enumerate(losses) if not math.isfinite(loss)]
-        if training and not_finite:
-            n_steps = self._n_steps - len(losses) + not_finite[0]
-            raise Diverged(losses[not_finite[0]], n_steps)
+        read_losses(recorded, name, self._n_steps if training else None)
         if iterator is not None:
             self.history.record(f"{prefix}_batch_count", len(recorded))
         if not training:
@@ -226,9 +219,7 @@ class DeepFMNet(BaseNet):
         self.group.average(statistics_of(self.module_))
         self.module_.set_random_state(random)  # as if this pass had drawn no dropout
 
-    def on_train_end(
-        self, net: NeuralNet, X: object = None, y: object = None, **kwargs: object
-    ) -> None:
+    def on_train_end(self, net: NeuralNet, *args: object, **kwargs: object) -> None:
         self._apply_average()
         self.prepare_to_predict()
         self.module_.release()
