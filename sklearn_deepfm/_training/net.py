@@ -63,7 +63,7 @@ class DeepFMNet(BaseNet):
             self.callbacks_: list[NamedCallback] = []
             self._trained_on = self._samples = None
             self.valid_losses = []
-            self.step_.average = None
+            self.step_.release()
             self._leave_group()
             self.unseen = []
             self.optimizer_.zero_grad()

@@ -117,6 +117,10 @@ class TrainStep:
             self.average.update(touched, numbers.average)
         return loss.detach() / logits.shape[1], logits.detach().mean(1)
 
+    def release(self) -> None:
+        """Let go of the average, at the end of training."""
+        self.average = None
+
     @property
     def _by_rows(self) -> bool:
         """Whether a step updates the table by the rows that its batch touches."""
