@@ -36,7 +36,8 @@ class _Recording(TorchDispatchMode):
 class Recorder:
     """Stands in for CUDA graphs: records the operations of torch, and does them again.
 
-    As in a graph, what the host computes is fixed from then on. Each operation of torch is done again on the very tensors that it had, its result is written
+    As in a graph, what the host computes is fixed from then on. Each operation of torch is done
+    again on the very tensors that it had, and its result is written
     into the tensors that it gave. Numbers of Python, branches and NumPy are not seen.
     """
 
