@@ -52,8 +52,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
     components : collection of {"linear", "fm", "deep"}, default=("linear", "fm", "deep")
         Terms of the sum: ``("linear",)`` is logistic regression, ``("linear", "fm")``
         FM, ``("deep",)`` DNN, ``("linear", "deep")`` Wide & Deep.
-    learning_rate : float, default=1e-3
-        Of Adam, at the start of each fit.
+    learning_rate : float or "auto", default="auto"
+        Of Adam, at the start of each fit. "auto" is 1e-3 for batches of the size that
+        `batch_size="auto"` takes, and grows with the root of a size of your own.
     embedding_l2 : float or "auto", default="auto"
         Factor lambda of the penalty ``(lambda/2) * ||embeddings||**2`` that is added to
         the mean loss, over all rows of the table. The strongest lever against
@@ -101,11 +102,12 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         is 5, or as many as make 500 steps in a small table, where 5 epochs change little.
     tol : float, default=1e-6
         Least improvement of the score that counts.
-    lr_schedule : {"plateau", None}, default="plateau"
+    lr_schedule : {"plateau", "cosine", None}, default="plateau"
         "plateau" divides the learning rate by 10 after half of `n_iter_no_change`
         epochs (at least 1) in a row without a score better by `tol`; it needs
-        validation rows. None keeps it constant. An LRScheduler among `callbacks`
-        replaces the schedule.
+        validation rows. "cosine" takes it from its value to 0 over `max_epochs`, along
+        half a wave: choose as many as you can wait for. None keeps it constant, as
+        `partial_fit` does. An LRScheduler among `callbacks` replaces the schedule.
     class_weight : dict, "balanced" or None, default=None
         Factor of the weights of each class, in training and validation: a dict by
         label (1 for those it leaves out; it may name labels that y lacks, as a fold may,
@@ -289,7 +291,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         dropout=0.2,
         batch_norm=True,
         components=("linear", "fm", "deep"),
-        learning_rate=1e-3,
+        learning_rate="auto",
         embedding_l2="auto",
         linear_l2="auto",
         weight_decay=0.0,

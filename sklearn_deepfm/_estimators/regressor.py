@@ -42,8 +42,9 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     components : collection of {"linear", "fm", "deep"}, default=("linear", "fm", "deep")
         Terms of the sum: ``("linear",)`` is linear regression, ``("linear", "fm")``
         FM, ``("deep",)`` DNN, ``("linear", "deep")`` Wide & Deep.
-    learning_rate : float, default=1e-3
-        Of Adam, at the start of each fit.
+    learning_rate : float or "auto", default="auto"
+        Of Adam, at the start of each fit. "auto" is 1e-3 for batches of the size that
+        `batch_size="auto"` takes, and grows with the root of a size of your own.
     embedding_l2 : float or "auto", default="auto"
         Factor lambda of the penalty ``(lambda/2) * ||embeddings||**2`` that is added to
         the mean loss, over all rows of the table. The strongest lever against
@@ -91,11 +92,12 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         is 5, or as many as make 500 steps in a small table, where 5 epochs change little.
     tol : float, default=1e-6
         Least improvement of the score that counts.
-    lr_schedule : {"plateau", None}, default="plateau"
+    lr_schedule : {"plateau", "cosine", None}, default="plateau"
         "plateau" divides the learning rate by 10 after half of `n_iter_no_change`
         epochs (at least 1) in a row without a score better by `tol`; it needs
-        validation rows. None keeps it constant. An LRScheduler among `callbacks`
-        replaces the schedule.
+        validation rows. "cosine" takes it from its value to 0 over `max_epochs`, along
+        half a wave: choose as many as you can wait for. None keeps it constant, as
+        `partial_fit` does. An LRScheduler among `callbacks` replaces the schedule.
     categorical_features : "from_dtype", None or array-like of {bool, int, str}, \
             default="from_dtype"
         Which columns hold codes: by type (integers, booleans and categories), none, a

@@ -68,7 +68,7 @@ class Settings(BaseEstimator):
         "components": structural(
             Rule(_are_components, f"a collection of distinct names out of {(*COMPONENTS,)}")
         ),
-        "learning_rate": real("(0, inf)"),
+        "learning_rate": one_of("auto") | real("(0, inf)"),
         "embedding_l2": one_of("auto") | _PENALTY,
         "linear_l2": one_of("auto") | _PENALTY,
         "weight_decay": _PENALTY,
@@ -80,7 +80,7 @@ class Settings(BaseEstimator):
         "validation_split": one_of(None) | Rule(_is_splitter, "a cross-validation splitter"),
         "n_iter_no_change": one_of("auto") | integer(1),
         "tol": real("[0, inf)"),
-        "lr_schedule": one_of("plateau", None),
+        "lr_schedule": one_of("plateau", "cosine", None),
         "categorical_features": structural(anything()),
         "n_bins": structural(one_of("auto", None) | integer(1)),
         "pooling": structural(one_of("mean", "sum")),
@@ -115,7 +115,7 @@ class Settings(BaseEstimator):
         dropout=0.2,
         batch_norm=True,
         components=("linear", "fm", "deep"),
-        learning_rate=1e-3,
+        learning_rate="auto",
         embedding_l2="auto",
         linear_l2="auto",
         weight_decay=0.0,

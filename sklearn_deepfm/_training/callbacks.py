@@ -13,7 +13,7 @@ from skorch import callbacks as skorch_callbacks
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.utils import noop
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau
 
 from sklearn_deepfm._samples.samples import Samples, SampleSet
 from sklearn_deepfm._training.best_epoch import is_better
@@ -55,10 +55,7 @@ class Monitor:
     stops : bool
         Whether training stops early at all.
     tol : float
-        Least improvement that counts for `patience` and the plateau.
-    plateau : bool
-        Whether to divide the learning rate by 10 after half of `patience`, unless a callback
-        of the user schedules it.
+        Least improvement that counts for `patience` and a plateau.
     baselines : sequence of FirstOrder, default=()
         Linear models that training has to beat.
     """
@@ -67,8 +64,24 @@ class Monitor:
     patience: int
     stops: bool
     tol: float
-    plateau: bool
     baselines: Sequence[FirstOrder] = ()
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate falls, unless a callback of the user schedules it.
+
+    Parameters
+    ----------
+    kind : {"plateau", "cosine", None}
+        "plateau" divides it by 10 after half of the monitor's patience; "cosine" takes it from
+        its value to 0 over `n_steps`, along half a wave.
+    n_steps : int
+        The most steps that training can take.
+    """
+
+    kind: str | None
+    n_steps: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +120,10 @@ def copy_callback(callback: UserCallback) -> UserCallback:
 
 
 def training_callbacks(
-    users: Sequence[UserCallback], monitor: Monitor | None, reporting: Reporting
+    users: Sequence[UserCallback],
+    monitor: Monitor | None,
+    schedule: Schedule,
+    reporting: Reporting,
 ) -> list[UserCallback]:
     """All callbacks of a fit, in order: scores, the user's, then those that end an epoch.
 
@@ -117,14 +133,14 @@ def training_callbacks(
         The user's callbacks.
     monitor : Monitor or None
         None without validation rows: there is nothing to monitor then.
+    schedule : Schedule
     reporting : Reporting
     """
     if not reporting.writes:
         users = [user for user in users if not _is_a(user, _WRITERS)]
-    schedules = any(_is_a(user, LRScheduler) for user in users)
     callbacks = [*_scores(monitor), *users]
-    if monitor is not None and monitor.plateau and not schedules:
-        callbacks.append(("deepfm_plateau", _plateau(monitor)))
+    if not any(_is_a(user, LRScheduler) for user in users):
+        callbacks += _schedules(schedule, monitor)
     callbacks.append(("deepfm_log", EpochLog()))
     if reporting.writes:
         callbacks += [*progress_callbacks(reporting.verbose), *reporting.tasks]
@@ -149,6 +165,19 @@ def _is_a(callback: UserCallback, classes: type | tuple[type, ...]) -> bool:
     return issubclass(kind, classes)
 
 
+def _schedules(schedule: Schedule, monitor: Monitor | None) -> list[NamedCallback]:
+    if schedule.kind == "cosine":
+        return [("deepfm_cosine", _cosine(schedule.n_steps))]
+    if schedule.kind == "plateau" and monitor is not None:
+        return [("deepfm_plateau", _plateau(monitor))]
+    return []
+
+
+def _cosine(n_steps: int) -> LRScheduler:
+    # EpochLog records the rate, whoever schedules it.
+    return LRScheduler(CosineAnnealingLR, T_max=n_steps, step_every="batch", event_name=None)
+
+
 def _plateau(monitor: Monitor) -> LRScheduler:
     return LRScheduler(
         ReduceLROnPlateau,
@@ -158,7 +187,7 @@ def _plateau(monitor: Monitor) -> LRScheduler:
         patience=max(monitor.patience // 2, 1) - 1,  # torch acts one epoch after its patience
         threshold=monitor.tol,
         threshold_mode="abs",
-        event_name=None,  # EpochLog records the rate, whoever schedules it
+        event_name=None,
     )
 
 

@@ -13,6 +13,7 @@ MOST_EMBEDDING_L2 = 0.5
 WITHOUT_MLP = 1 / 64  # of the penalty of embeddings
 LINEAR_SHARE = 0.02  # of the penalty of embeddings
 AUTO_BATCH_SIZES = 32, 4096
+LEARNING_RATE = 1e-3  # of batches of the automatic size
 PATIENCE_EPOCHS, PATIENCE_STEPS = 5, 500
 # Table rows above which a step is faster on the rows of its batch than on all of them, by
 # docs/benchmarks/bench_sparse_updates.txt.
@@ -28,6 +29,17 @@ def batch_size(asked: int | str, n_rows: int) -> int:
     # Smaller batches often predict better and train slower.
     wanted = max(n_rows / 256, min(n_rows / 128, 64), 1)
     return int(np.clip(2 ** int(np.log2(wanted)), *AUTO_BATCH_SIZES))
+
+
+def learning_rate(asked: float | str, n_in_batch: int, n_rows: int) -> float:
+    """Adam's learning rate; "auto" grows with the root of the batch.
+
+    The noise of a step falls with the root of the rows that it averages over, and Adam's steps
+    have a size that does not.
+    """
+    if asked != "auto":
+        return float(asked)
+    return LEARNING_RATE * float(np.sqrt(n_in_batch / batch_size("auto", n_rows)))
 
 
 def patience(asked: int | str, n_batches: int) -> int:

@@ -27,7 +27,7 @@ class Parameters:
     table_optimizer: str
     device: str
     # Its training
-    learning_rate: float
+    learning_rate: float | str
     embedding_l2: float | str
     linear_l2: float | str
     weight_decay: float

@@ -19,12 +19,13 @@ from sklearn_deepfm._training.callbacks import (
     Monitor,
     NamedCallback,
     Reporting,
+    Schedule,
     UserCallback,
     copy_callback,
     training_callbacks,
 )
 from sklearn_deepfm._training.checkpoint import Checkpoint
-from sklearn_deepfm._training.defaults import batch_size, patience, penalties
+from sklearn_deepfm._training.defaults import batch_size, learning_rate, patience, penalties
 from sklearn_deepfm._training.devices import warn_of_slow_bfloat16
 from sklearn_deepfm._training.divergence import epoch_of_weights_left
 from sklearn_deepfm._training.linear_baseline import FirstOrder, linear_baselines
@@ -130,12 +131,13 @@ def _set_parameters(
     net = learner.net
     net.callbacks = [copy_callback(callback) for callback in parameters.callbacks or ()]
     net.keep_optimizer, net.max_epochs = plan.keep_optimizer, plan.n_epochs
-    net.lr, net.precision = parameters.learning_rate, parameters.precision
+    net.precision = parameters.precision
     base_loss = learner.target.base_loss
     net.embedding_l2, net.linear_l2 = penalties(parameters, learner.n_seen, base_loss)
     net.weight_decay = float(parameters.weight_decay)
     net.ema_epochs = 0.0 if plan.is_part else float(parameters.ema_epochs)
     net.batch_size = batch_size(parameters.batch_size, rows.train.n_rows_in_all)
+    net.lr = learning_rate(parameters.learning_rate, net.batch_size, rows.train.n_rows_in_all)
     seen_anywhere = plan.group.seen_anywhere
     net.unseen = unseen_rows_of_members(rows.train, net.module__n_features, seen_anywhere)
 
@@ -145,18 +147,19 @@ def _callbacks(
 ) -> list[UserCallback]:
     """The user's callbacks, and those that score, keep weights, report and stop."""
     reporting = Reporting(parameters.verbose, plan.tasks, writes=plan.group.rank == 0)
-    monitor = None
+    monitor, n_batches = None, -(-rows.train.n_rows_in_all // learner.net.batch_size)
     if rows.valid is not None:
-        n_batches = -(-rows.train.n_rows_in_all // learner.net.batch_size)
         monitor = Monitor(
             rows.scorer,
             patience=patience(parameters.n_iter_no_change, n_batches),
             stops=bool(parameters.early_stopping),
             tol=parameters.tol,
-            plateau=parameters.lr_schedule == "plateau",
             baselines=_baselines(learner, rows, parameters, plan.group),
         )
-    return training_callbacks(learner.net.callbacks, monitor, reporting)
+    # A part of a stream is not the end of training.
+    kind = None if plan.is_part and parameters.lr_schedule == "cosine" else parameters.lr_schedule
+    schedule = Schedule(kind, plan.n_epochs * n_batches)
+    return training_callbacks(learner.net.callbacks, monitor, schedule, reporting)
 
 
 def _baselines(

@@ -31,7 +31,7 @@ from skorch.callbacks import (
 )
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncoder
-from sklearn_deepfm._training.callbacks import Reporting, training_callbacks
+from sklearn_deepfm._training.callbacks import Reporting, Schedule, training_callbacks
 
 N_TRAIN = 900
 
@@ -108,7 +108,7 @@ def test_batch_scoring_averages_over_the_validation_batches(fit, data):
 def test_of_processes_that_train_together_one_writes(writes):
     users = [LRScheduler(), Checkpoint, ("log", PrintLog()), EpochScoring("accuracy")]
     reporting = Reporting(verbose=1, tasks=[("sklearn_callbacks", Callback())], writes=writes)
-    callbacks = training_callbacks(users, None, reporting)
+    callbacks = training_callbacks(users, None, Schedule(None, 1), reporting)
     kept = users if writes else [users[0], users[3]]
     assert [callback for callback in callbacks if callback in users] == kept
     names = {callback[0] for callback in callbacks if isinstance(callback, tuple)}
@@ -270,6 +270,36 @@ def test_learning_rate_falls_tenfold_after_half_the_patience(patience, misses_al
     np.testing.assert_allclose(recorded(model, "learning_rate"), expected[:-1])
     assert expected[-2] < 0.03
     assert set(recorded(fit(lr_schedule=None), "learning_rate")) == {0.03}
+
+
+class Rates(Callback):
+    """Collects the learning rate of each step in a list."""
+
+    def __init__(self, rates):
+        self.rates = rates
+
+    def on_batch_begin(self, net, *, training, **kwargs):
+        if training:
+            self.rates.append(net.optimizer_.param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_cosine_falls_from_step_to_step_and_ends_where_training_ends(early_stopping, fit):
+    rates, n_steps = [], 4 * (N_TRAIN // 100)
+    kept = {"lr_schedule": "cosine", "batch_size": 100, "max_epochs": 4, "n_iter_no_change": 4}
+    model = fit(callbacks=[Rates(rates)], early_stopping=early_stopping, **kept)
+    expected = 0.03 * (1 + np.cos(np.pi * np.arange(n_steps) / n_steps)) / 2
+    np.testing.assert_allclose(rates, expected)
+    np.testing.assert_allclose(recorded(model, "learning_rate"), expected[:: N_TRAIN // 100])
+
+
+def test_cosine_needs_no_validation_rows_and_is_not_for_parts(classifier, data):
+    X, y, *_ = data
+    model = clone(classifier).set_params(lr_schedule="cosine", early_stopping=False, max_epochs=3)
+    rates = recorded(model.fit(X, y), "learning_rate")
+    assert rates[0] > rates[1] > rates[2] > 0
+    parts = clone(model).partial_fit(X, y, classes=np.unique(y)).partial_fit(X, y)
+    assert set(recorded(parts, "learning_rate")) == {rates[0]}
 
 
 def mean_of_yes(estimator, X, y, sample_weight=None):

@@ -24,6 +24,7 @@ from sklearn_deepfm._training import checkpoint
 
 BASE = {"random_state": 0, "max_epochs": 8, "batch_size": 32}
 VARIANTS = {
+    "cosine": {"lr_schedule": "cosine"},
     "default": {},
     "sparse": {"sparse_updates": True},
     "adagrad": {"table_optimizer": "adagrad"},

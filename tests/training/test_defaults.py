@@ -28,6 +28,17 @@ def test_factor_falls_with_the_rows_and_follows_the_loss_of_the_base_rate(n, sha
     assert net.linear_l2 == pytest.approx(net.embedding_l2 / 50)
 
 
+def test_learning_rate_follows_the_root_of_the_batch(rng):
+    X, y = rows(rng, 2000), np.arange(2000) % 2
+    fit = {**SMALL, "early_stopping": False}
+    automatic = DeepFMClassifier(**{**fit, "batch_size": "auto"}).fit(X, y).net_
+    assert automatic.lr == pytest.approx(1e-3)
+    for n in (automatic.batch_size // 4, automatic.batch_size * 4):
+        net = DeepFMClassifier(**{**fit, "batch_size": n}).fit(X, y).net_
+        assert net.lr == pytest.approx(1e-3 * np.sqrt(n / automatic.batch_size))
+    assert DeepFMClassifier(learning_rate=0.01, **fit).fit(X, y).net_.lr == 0.01
+
+
 @pytest.mark.parametrize("components", [["linear"], ["fm"], ["linear", "fm"]])
 @pytest.mark.parametrize("n", [50, 6000])
 def test_factor_is_weaker_without_an_mlp(components, n, rng):
