@@ -167,6 +167,19 @@ def test_changed_penalty_or_frozen_parameter_is_recorded_anew(rng):
     assert recorder.n_records == 8
 
 
+@pytest.mark.parametrize("rule", [None, "adam"])
+@pytest.mark.parametrize("part", ["table", "layer"])
+def test_parameter_that_is_trained_later_keeps_its_moments(rule, part, rng):
+    eager, captured, recorder = pair(rule)
+    for number, batch in zip(range(20), batches(rng), strict=False):
+        for step in (eager, captured):
+            own = {"table": step.module.table, "layer": step.module.mlps[0][0].weight}
+            own[part].requires_grad_(number >= 8)
+        assert_equal(eager(batch).values(), captured(batch).values())
+    assert_equal(state_of(eager), state_of(captured))
+    assert recorder.n_records == 4
+
+
 def test_who_listens_to_gradients_hears_each_step(rng):
     _, captured, recorder = pair("adam")
     heard = []
