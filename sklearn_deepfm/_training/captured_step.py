@@ -89,7 +89,7 @@ class CapturedStep(TrainStep):
         # have.
         if on_grad is not None or y is None or "bags" in x:
             return super()._take(x, y, on_grad)
-        numbers = self._next_numbers()
+        numbers = self._next_numbers(self._by_rows)
         kind = self._kind(x, y, numbers)
         # The first step of a kind makes lasting tensors, such as the moments of a parameter that is
         # trained from now on: each replay of it would make them anew.
