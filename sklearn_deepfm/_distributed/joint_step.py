@@ -35,6 +35,11 @@ class JointStep(TrainStep):
         self._processes = processes
         self._distinct = DistinctRows()
 
+    def release(self) -> None:
+        """Let go of the average, and of the scratch array by which distinct rows are found."""
+        super().release()
+        self._distinct = DistinctRows()
+
     def _backward(
         self, loss: Tensor, touched: TouchedRows | None
     ) -> tuple[Tensor, TouchedRows | None]:
