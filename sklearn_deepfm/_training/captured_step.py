@@ -76,6 +76,7 @@ class CapturedStep(TrainStep):
         self._capture = capture
         self._records: dict[object, Record] = {}
         self._taken: set[object] = set()  # kinds of steps
+        self._constants: object = None  # numbers that are fixed in the records
 
     def _take(
         self,
@@ -89,6 +90,7 @@ class CapturedStep(TrainStep):
         # have.
         if on_grad is not None or y is None or "bags" in x:
             return super()._take(x, y, on_grad)
+        self._forget_if_changed()
         numbers = self._next_numbers(self._by_rows)
         kind = self._kind(x, y, numbers)
         # The first step of a kind makes lasting tensors, such as the moments of a parameter that is
@@ -109,6 +111,17 @@ class CapturedStep(TrainStep):
         loss, y_pred = record.result
         return loss.clone(), y_pred.clone()  # the next replay writes over them
 
+    def _forget_if_changed(self) -> None:
+        """Drop the records if numbers that are fixed in them have changed, as penalties may."""
+        constants = self.optimizer.constants()
+        if constants != self._constants:
+            self._forget()
+            self._constants = constants
+
+    def _forget(self) -> None:
+        self._records.clear()
+        self._taken.clear()
+
     def _record(self, names: list[str], inputs: list[Tensor], numbers: Numbers) -> Record:
         *of_batch, y, on_device = inputs
         x: Any = dict(zip(names, of_batch, strict=True))
@@ -118,18 +131,17 @@ class CapturedStep(TrainStep):
         return Record(inputs, result, replay)
 
     def _kind(self, x: Inputs, y: Tensor, numbers: Numbers) -> object:
-        """What a record hangs on beside the contents of its buffers."""
+        """What a record hangs on beside the contents of its buffers and `_constants`."""
         tensors: list[Tensor] = [*x.values(), y]  # type: ignore[list-item]
         shapes = tuple((tensor.shape, tensor.dtype) for tensor in tensors)
         is_trained = tuple(parameter.requires_grad for parameter in self.module.parameters())
         updates_average = id(self.average) if numbers.average else None
-        return tuple(x), shapes, is_trained, updates_average, self.optimizer.constants()
+        return tuple(x), shapes, is_trained, updates_average
 
     def release(self) -> None:
         """Let go of the average and of the records, with the memory they hold."""
         super().release()
-        self._records.clear()
-        self._taken.clear()
+        self._forget()
 
 
 def _flat(numbers: Numbers) -> list[float]:

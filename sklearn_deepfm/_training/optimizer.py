@@ -175,6 +175,8 @@ class RowSparseAdam(torch.optim.Adam):
         steps = [state["step"] for state in states]
         torch._foreach_add_(steps, 1)
         beta1, beta2 = group["betas"]
+        if isinstance(lr, Tensor) and lr.device.type != "cpu":
+            lr = lr.float()  # the fused step reads no other type on a device
         # Private, as is _foreach_add_, but there is no other way to them in one call.
         torch._fused_adam_(
             params,

@@ -180,6 +180,17 @@ def test_parameter_that_is_trained_later_keeps_its_moments(rule, part, rng):
     assert recorder.n_records == 4
 
 
+def test_penalty_that_changes_in_each_step_leaves_no_records(rng):
+    eager, captured, recorder = pair("adam")
+    for number, batch in zip(range(12), batches(rng), strict=False):
+        for step in (eager, captured):
+            step.optimizer.param_groups[1]["weight_decay"] = 0.001 * number
+        assert_equal(eager(batch).values(), captured(batch).values())
+    assert_equal(state_of(eager), state_of(captured))
+    assert recorder.n_records == 0
+    assert len(captured._taken) == 1
+
+
 def test_who_listens_to_gradients_hears_each_step(rng):
     _, captured, recorder = pair("adam")
     heard = []

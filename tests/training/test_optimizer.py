@@ -251,3 +251,13 @@ def test_rule_of_a_stranger_needs_no_more_than_its_entry(monkeypatch):
     other = Table(rule="signs")
     other.optimizer.load_state_dict(state)  # negative numbers are possible for this rule
     assert "balance" in other.optimizer.state[other.table]
+
+
+def test_learning_rate_on_a_device_has_the_type_that_the_fused_step_reads(monkeypatch):
+    given = []
+    monkeypatch.setattr(torch, "_fused_adam_", lambda *args, lr, **kwargs: given.append(lr))
+    weight = torch.nn.Parameter(torch.ones(2, device="meta"))
+    weight.grad = torch.ones(2, device="meta")
+    rate = torch.tensor(0.1, dtype=torch.float64, device="meta")
+    RowSparseAdam([{"params": [weight]}]).step(numbers=[[rate]])
+    assert [lr.dtype for lr in given] == [torch.float32]
