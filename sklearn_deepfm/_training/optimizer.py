@@ -35,7 +35,8 @@ class RowSparseAdam(torch.optim.Adam):
         ``n_members`` with ``member``, the member of each column, for which Adagrad keeps
         sums of their own.
     **kwargs
-        As for :class:`torch.optim.Adam`.
+        ``lr``, ``betas``, ``eps`` and ``weight_decay`` as for :class:`torch.optim.Adam`, whose
+        further options have no effect here.
 
     References
     ----------
