@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_deepfm._model import touched_rows
 from sklearn_deepfm._model.touched_rows import TouchedRows
 from sklearn_deepfm._training.optimizer import RowSparseAdam, resize_rows
 from sklearn_deepfm._training.table_rules import TABLE_RULES
@@ -261,3 +262,18 @@ def test_learning_rate_on_a_device_has_the_type_that_the_fused_step_reads(monkey
     rate = torch.tensor(0.1, dtype=torch.float64, device="meta")
     RowSparseAdam([{"params": [weight]}]).step(numbers=[[rate]])
     assert [lr.dtype for lr in given] == [torch.float32]
+
+
+@pytest.mark.parametrize("rule", [*TABLE_RULES])
+def test_rows_updated_in_parts_get_the_values_of_all_at_once(rule, monkeypatch):
+    at_once, in_parts = Table(rule=rule), Table(rule=rule)
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        grad = torch.from_numpy(rng.normal(size=(5, WIDTH))).float()
+        at_once.step(range(5), grad.clone())
+        with monkeypatch.context() as patch:
+            patch.setattr(touched_rows, "IN_CACHE", 2 * WIDTH)  # parts of 2, 2 and 1 rows
+            in_parts.step(range(5), grad.clone())
+    assert torch.equal(at_once.table, in_parts.table)
+    states = [table.optimizer.state[table.table] for table in (at_once, in_parts)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
