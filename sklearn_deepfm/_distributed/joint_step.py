@@ -36,9 +36,9 @@ class JointStep(TrainStep):
         self._distinct = DistinctRows()
 
     def release(self) -> None:
-        """Let go of the average, and of the scratch array by which distinct rows are found."""
+        """Let go of the average, of the other processes, and of an array as long as the table."""
         super().release()
-        self._distinct = DistinctRows()
+        self._processes, self._distinct = Processes(), DistinctRows()
 
     def _backward(
         self, loss: Tensor, touched: TouchedRows | None

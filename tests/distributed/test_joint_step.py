@@ -49,9 +49,11 @@ def test_step_with_the_whole_batch_is_that_of_one_process(sparse, rng):
         assert torch.equal(own, other)
 
 
-def test_released_step_holds_nothing_as_long_as_the_table(rng):
-    step = made(JointStep, True, Whole())
+def test_released_step_holds_no_process_and_nothing_as_long_as_the_table(rng):
+    processes = Whole()
+    step = made(JointStep, True, processes)
     step(batch_of(rng))
     assert len(step._distinct._scratch) == N_FEATURES
     step.release()
     assert step._distinct._scratch is None
+    assert processes not in vars(step).values()
