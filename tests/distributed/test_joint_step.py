@@ -6,8 +6,11 @@ import torch
 from torch import nn
 
 from sklearn_deepfm import DeepFM
+from sklearn_deepfm._distributed.group import ProcessGroup
+from sklearn_deepfm._distributed.joint_norm import JointBatchNorm
 from sklearn_deepfm._distributed.joint_step import JointStep
 from sklearn_deepfm._distributed.processes import Processes
+from sklearn_deepfm._model.layers import BatchNorm
 from sklearn_deepfm._training.optimizer import RowSparseAdam
 from sklearn_deepfm._training.step import TrainStep
 
@@ -57,3 +60,12 @@ def test_released_step_holds_no_process_and_nothing_as_long_as_the_table(rng):
     step.release()
     assert step._distinct._scratch is None
     assert processes not in vars(step).values()
+
+
+@pytest.mark.parametrize(("has_shards", "kind"), [(True, JointBatchNorm), (False, BatchNorm)])
+def test_one_shard_is_normalised_as_several_are(has_shards, kind):
+    step, group = made(TrainStep, False), ProcessGroup(None, has_shards)
+    group.step_of(step.module, step.criterion, step.optimizer, "float32")
+    assert type(step.module.mlps[0][1]) is kind
+    group.leave(step.module)
+    assert type(step.module.mlps[0][1]) is BatchNorm

@@ -277,3 +277,12 @@ def test_rows_updated_in_parts_get_the_values_of_all_at_once(rule, monkeypatch):
     assert torch.equal(at_once.table, in_parts.table)
     states = [table.optimizer.state[table.table] for table in (at_once, in_parts)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_gradients_are_dropped_or_set_to_zero():
+    table = Table(rule=None)
+    gradient = table.table.grad = torch.ones(N_ROWS, WIDTH)
+    table.optimizer.zero_grad(set_to_none=False)
+    assert torch.equal(table.table.grad, torch.zeros_like(gradient))
+    table.optimizer.zero_grad()
+    assert table.table.grad is None
