@@ -67,5 +67,7 @@ def test_one_shard_is_normalised_as_several_are(has_shards, kind):
     step, group = made(TrainStep, False), ProcessGroup(None, has_shards)
     group.step_of(step.module, step.criterion, step.optimizer, "float32")
     assert type(step.module.mlps[0][1]) is kind
+    step.module.eval()
     group.leave(step.module)
     assert type(step.module.mlps[0][1]) is BatchNorm
+    assert not step.module.mlps[0][1].training
