@@ -125,11 +125,12 @@ class ProcessGroup(Processes, TrainingGroup):
         self, module: DeepFM, criterion: nn.Module, optimizer: RowSparseAdam, precision: str
     ) -> TrainStep:
         """A step whose gradients are those of the parts of a batch in all processes."""
-        if self.size == 1:
-            return super().step_of(module, criterion, optimizer, precision)
-        # Shards may differ, and then so do the means and variances of their parts of a batch.
+        # Shards may differ, and then so do the means and variances of their parts of a batch. A
+        # single one is normalised as several are: their number is to change as little as it can.
         if self.has_shards:
             normalise_together(module, self.sum_over_batch)
+        if self.size == 1:
+            return super().step_of(module, criterion, optimizer, precision)
         return JointStep(module, criterion, optimizer, precision, self)
 
     def leave(self, module: DeepFM) -> None:

@@ -35,6 +35,11 @@ class JointStep(TrainStep):
         self._processes = processes
         self._distinct = DistinctRows()
 
+    def release(self) -> None:
+        """Let go of the average, of the other processes, and of an array as long as the table."""
+        super().release()
+        self._processes, self._distinct = Processes(), DistinctRows()
+
     def _backward(
         self, loss: Tensor, touched: TouchedRows | None
     ) -> tuple[Tensor, TouchedRows | None]:

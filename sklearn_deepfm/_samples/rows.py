@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,10 @@ from scipy.sparse import sparray, spmatrix
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from sklearn_deepfm._common.user_warning import warn_user
-from sklearn_deepfm._fields.input_columns import InputColumn, InputListColumn
+from sklearn_deepfm._fields.field import AnyColumn
 from sklearn_deepfm._samples.table_rows import TableRows
 from sklearn_deepfm._tables.objects import exact_target
 from sklearn_deepfm._tables.table import refuse_masks
-
-Column: TypeAlias = InputColumn | InputListColumn
 
 FEW_ROWS = 64  # that one batch holds, unless a smaller one is asked for
 USUAL_WEIGHTS = 1e-100, 1e100  # others are scaled
@@ -33,7 +31,7 @@ class Rows:
     X as the caller gave it, if a splitter or a scorer reads them.
     """
 
-    columns: Sequence[Column]
+    columns: Sequence[AnyColumn]
     y: np.ndarray
     weight: np.ndarray | None
     groups: np.ndarray | None = None
@@ -177,7 +175,7 @@ def merge_repeats(rows: Rows) -> Rows:
     return replace(merged, weight=weight)
 
 
-def _distinct(columns: Sequence[Column], *others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(columns: Sequence[AnyColumn], *others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """First position of each distinct row, in sorted order, and the group of every row."""
     cells = [np.unique(v, axis=0, return_inverse=True)[1].ravel() for v in others]
     for column in columns:

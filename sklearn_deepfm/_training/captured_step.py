@@ -16,9 +16,7 @@ from sklearn_deepfm._training.step import GradHook, Numbers, TrainStep
 
 Result: TypeAlias = tuple[Tensor, Tensor]  # loss and mean logits of a step
 
-# Before the first record, a step has to make its lasting tensors: moments and scratch arrays. A fit
-# of few steps would not earn the time of a record.
-STEPS_BEFORE = 20
+STEPS_BEFORE = 20  # the first record: a fit of few steps would not earn the time of one
 
 
 class Capture(Protocol):
@@ -41,7 +39,7 @@ class Capture(Protocol):
         """
 
     def around_steps(self) -> AbstractContextManager[object]:
-        """Context in which the steps before the first record run."""
+        """Context in which the steps run that are not recorded, but may be later."""
 
 
 class Record(NamedTuple):
@@ -53,7 +51,7 @@ class Record(NamedTuple):
 
 
 class CapturedStep(TrainStep):
-    """A step that is recorded once for each shape of batch, and then replayed.
+    """A step that is recorded once for each kind, such as a shape of batch, and then replayed.
 
     A GPU works on a step for about a millisecond, and the host needs several to launch its
     some 200 operations one by one; a replay is one launch. What changes from step to step is
@@ -77,6 +75,8 @@ class CapturedStep(TrainStep):
         super().__init__(module, criterion, optimizer, precision)
         self._capture = capture
         self._records: dict[object, Record] = {}
+        self._taken: set[object] = set()  # kinds of steps
+        self._constants: object = None  # numbers that are fixed in the records
 
     def _take(
         self,
@@ -90,12 +90,16 @@ class CapturedStep(TrainStep):
         # have.
         if on_grad is not None or y is None or "bags" in x:
             return super()._take(x, y, on_grad)
-        if self.n_steps < STEPS_BEFORE:
-            with self._capture.around_steps():
-                return super()._take(x, y)
-        numbers = self._next_numbers()
-        given = [*x.values(), y, torch.tensor(_flat(numbers), dtype=torch.float64)]
+        self._forget_if_changed()
+        numbers = self._next_numbers(self._by_rows)
         kind = self._kind(x, y, numbers)
+        # The first step of a kind makes lasting tensors, such as the moments of a parameter that is
+        # trained from now on: each replay of it would make them anew.
+        if kind not in self._taken or self.n_steps < STEPS_BEFORE:
+            self._taken.add(kind)
+            with self._capture.around_steps():
+                return super()._take(x, y, None, numbers)
+        given = [*x.values(), y, torch.tensor(_flat(numbers), dtype=torch.float64)]
         if kind in self._records:
             record = self._records[kind]
             for buffer, tensor in zip(record.inputs, given, strict=True):
@@ -107,6 +111,17 @@ class CapturedStep(TrainStep):
         loss, y_pred = record.result
         return loss.clone(), y_pred.clone()  # the next replay writes over them
 
+    def _forget_if_changed(self) -> None:
+        """Drop the records if numbers that are fixed in them have changed, as penalties may."""
+        constants = self.optimizer.constants()
+        if constants != self._constants:
+            self._forget()
+            self._constants = constants
+
+    def _forget(self) -> None:
+        self._records.clear()
+        self._taken.clear()
+
     def _record(self, names: list[str], inputs: list[Tensor], numbers: Numbers) -> Record:
         *of_batch, y, on_device = inputs
         x: Any = dict(zip(names, of_batch, strict=True))
@@ -116,17 +131,17 @@ class CapturedStep(TrainStep):
         return Record(inputs, result, replay)
 
     def _kind(self, x: Inputs, y: Tensor, numbers: Numbers) -> object:
-        """What a record hangs on beside the contents of its buffers."""
+        """What a record hangs on beside the contents of its buffers and `_constants`."""
         tensors: list[Tensor] = [*x.values(), y]  # type: ignore[list-item]
         shapes = tuple((tensor.shape, tensor.dtype) for tensor in tensors)
         is_trained = tuple(parameter.requires_grad for parameter in self.module.parameters())
         updates_average = id(self.average) if numbers.average else None
-        return tuple(x), shapes, is_trained, updates_average, self.optimizer.constants()
+        return tuple(x), shapes, is_trained, updates_average
 
     def release(self) -> None:
         """Let go of the average and of the records, with the memory they hold."""
         super().release()
-        self._records.clear()
+        self._forget()
 
 
 def _flat(numbers: Numbers) -> list[float]:

@@ -19,7 +19,7 @@ from sklearn_deepfm._training.base_net import BaseNet
 from sklearn_deepfm._training.callbacks import NamedCallback, UserCallback
 from sklearn_deepfm._training.divergence import Diverged, divergence_message, read_losses
 from sklearn_deepfm._training.losses import losses_of_rows, mean_loss
-from sklearn_deepfm._training.step import INPUTS, autocast, is_at_hand
+from sklearn_deepfm._training.step import INPUTS, GradHook, autocast, is_at_hand
 from sklearn_deepfm._training.training_group import ALONE, EpochBatches, Stopped
 from sklearn_deepfm._training.unseen_rows import fill_unseen_rows
 from sklearn_deepfm._training.weight_average import (
@@ -31,7 +31,6 @@ from sklearn_deepfm._training.weight_average import (
 
 Dataset: TypeAlias = Samples | DiskBuffer
 Pair: TypeAlias = tuple[Dataset, Samples | None]  # to train and to validate with
-GradHook: TypeAlias = Callable[[TouchedRows | None], None]
 StepFunction: TypeAlias = Callable[..., dict[str, Tensor]]
 
 VALID_BATCH_SIZE = 4096

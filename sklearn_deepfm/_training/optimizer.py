@@ -35,7 +35,8 @@ class RowSparseAdam(torch.optim.Adam):
         ``n_members`` with ``member``, the member of each column, for which Adagrad keeps
         sums of their own.
     **kwargs
-        As for :class:`torch.optim.Adam`.
+        ``lr``, ``betas``, ``eps`` and ``weight_decay`` as for :class:`torch.optim.Adam`, whose
+        further options have no effect here.
 
     References
     ----------
@@ -175,6 +176,8 @@ class RowSparseAdam(torch.optim.Adam):
         steps = [state["step"] for state in states]
         torch._foreach_add_(steps, 1)
         beta1, beta2 = group["betas"]
+        if isinstance(lr, Tensor) and lr.device.type != "cpu":
+            lr = lr.float()  # the fused step reads no other type on a device
         # Private, as is _foreach_add_, but there is no other way to them in one call.
         torch._fused_adam_(
             params,

@@ -111,7 +111,8 @@ class TrainStep:
         loss, touched = self._backward(self._loss(logits, y, x), touched)
         if on_grad is not None:
             on_grad(touched)
-        numbers = self._next_numbers() if numbers is None else numbers
+        # By the rows of this step: what has been told its gradients may have frozen the table.
+        numbers = self._next_numbers(touched is not None) if numbers is None else numbers
         self.optimizer.step(touched=touched, numbers=numbers.update)
         if self.average is not None:
             self.average.update(touched, numbers.average)
@@ -127,9 +128,9 @@ class TrainStep:
         # Callbacks may freeze the table, which then must not step.
         return self.module.sparse and self.module.table.requires_grad
 
-    def _next_numbers(self) -> Numbers:
+    def _next_numbers(self, by_rows: bool) -> Numbers:
         average = [] if self.average is None else self.average.next_numbers()
-        return Numbers(self.optimizer.next_numbers(self._by_rows), average)
+        return Numbers(self.optimizer.next_numbers(by_rows), average)
 
     def _forward(self, x: Inputs) -> tuple[Tensor, TouchedRows | None]:
         """Logits of each member, and the touched rows if only those get a gradient."""

@@ -151,20 +151,47 @@ def test_replayed_steps_equal_eager_ones(settings, weighted, rng):
     assert recorder.n_records == (4 if settings.get("average") == 30.0 else 2)
 
 
-def test_changed_penalty_or_frozen_parameter_is_recorded_anew(rng):
+def test_changed_constant_or_frozen_parameter_is_recorded_anew(rng):
     eager, captured, recorder = pair("adam")
     stream = batches(rng)
-    for change in ("none", "penalty", "frozen table", "frozen layer"):
+    for change in ("none", "penalty", "betas", "frozen table", "frozen layer"):
         for step in (eager, captured):
             if change == "penalty":
                 step.optimizer.param_groups[0]["weight_decay"] = 0.5
+            if change == "betas":
+                for group in step.optimizer.param_groups:
+                    group["betas"] = (0.8, 0.99)
             step.module.table.requires_grad_(change != "frozen table")
             step.module.mlps[0][0].weight.requires_grad_(change != "frozen layer")
         for _ in range(6):
             batch = next(stream)
             assert_equal(eager(batch).values(), captured(batch).values())
     assert_equal(state_of(eager), state_of(captured))
-    assert recorder.n_records == 8
+    assert recorder.n_records == 10
+
+
+@pytest.mark.parametrize("rule", [None, "adam"])
+@pytest.mark.parametrize("part", ["table", "layer"])
+def test_parameter_that_is_trained_later_keeps_its_moments(rule, part, rng):
+    eager, captured, recorder = pair(rule)
+    for number, batch in zip(range(20), batches(rng), strict=False):
+        for step in (eager, captured):
+            own = {"table": step.module.table, "layer": step.module.mlps[0][0].weight}
+            own[part].requires_grad_(number >= 8)
+        assert_equal(eager(batch).values(), captured(batch).values())
+    assert_equal(state_of(eager), state_of(captured))
+    assert recorder.n_records == 4
+
+
+def test_penalty_that_changes_in_each_step_leaves_no_records(rng):
+    eager, captured, recorder = pair("adam")
+    for number, batch in zip(range(12), batches(rng), strict=False):
+        for step in (eager, captured):
+            step.optimizer.param_groups[1]["weight_decay"] = 0.001 * number
+        assert_equal(eager(batch).values(), captured(batch).values())
+    assert_equal(state_of(eager), state_of(captured))
+    assert recorder.n_records == 0
+    assert len(captured._taken) == 1
 
 
 def test_who_listens_to_gradients_hears_each_step(rng):

@@ -160,3 +160,23 @@ def test_low_precision_is_named_among_the_causes(data, recwarn):
     model = DeepFMRegressor(learning_rate=1e30, precision="bfloat16", **PARAMS)
     with pytest.raises(ValueError, match="too large, or precision='bfloat16'"):
         model.fit(*data)
+
+
+class SpoilsOneRow(Callback):
+    """What the last step of an epoch may do to a code that few rows have."""
+
+    def on_batch_end(self, net, *, training, **kwargs):
+        if training and len(net.history) == 2 and len(net.history[-1]["batches"]) == net.n_batches:
+            net.module_.table.data[-1] = np.inf
+
+
+@pytest.mark.parametrize("table", TABLES[:2], ids=str)
+def test_weights_count_that_the_rows_looked_at_do_not_read(data, table):
+    X, y = data
+    X[:, 2] = np.minimum(X[:, 2], 28)
+    X[1, 2] = 29  # row 1 is not among the 64 that are predicted
+    params = PARAMS | table | {"ema_epochs": 0, "early_stopping": False}
+    model = DeepFMClassifier(callbacks=[SpoilsOneRow()], **params)
+    with pytest.warns(UserWarning, match="in epoch 2.*the last one before"):
+        model.fit(X, y)
+    assert np.isfinite(model.predict_proba(X)).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_deepfm._model import touched_rows
 from sklearn_deepfm._model.touched_rows import TouchedRows
 from sklearn_deepfm._training.optimizer import RowSparseAdam, resize_rows
 from sklearn_deepfm._training.table_rules import TABLE_RULES
@@ -251,3 +252,37 @@ def test_rule_of_a_stranger_needs_no_more_than_its_entry(monkeypatch):
     other = Table(rule="signs")
     other.optimizer.load_state_dict(state)  # negative numbers are possible for this rule
     assert "balance" in other.optimizer.state[other.table]
+
+
+def test_learning_rate_on_a_device_has_the_type_that_the_fused_step_reads(monkeypatch):
+    given = []
+    monkeypatch.setattr(torch, "_fused_adam_", lambda *args, lr, **kwargs: given.append(lr))
+    weight = torch.nn.Parameter(torch.ones(2, device="meta"))
+    weight.grad = torch.ones(2, device="meta")
+    rate = torch.tensor(0.1, dtype=torch.float64, device="meta")
+    RowSparseAdam([{"params": [weight]}]).step(numbers=[[rate]])
+    assert [lr.dtype for lr in given] == [torch.float32]
+
+
+@pytest.mark.parametrize("rule", [*TABLE_RULES])
+def test_rows_updated_in_parts_get_the_values_of_all_at_once(rule, monkeypatch):
+    at_once, in_parts = Table(rule=rule), Table(rule=rule)
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        grad = torch.from_numpy(rng.normal(size=(5, WIDTH))).float()
+        at_once.step(range(5), grad.clone())
+        with monkeypatch.context() as patch:
+            patch.setattr(touched_rows, "IN_CACHE", 2 * WIDTH)  # parts of 2, 2 and 1 rows
+            in_parts.step(range(5), grad.clone())
+    assert torch.equal(at_once.table, in_parts.table)
+    states = [table.optimizer.state[table.table] for table in (at_once, in_parts)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_gradients_are_dropped_or_set_to_zero():
+    table = Table(rule=None)
+    gradient = table.table.grad = torch.ones(N_ROWS, WIDTH)
+    table.optimizer.zero_grad(set_to_none=False)
+    assert torch.equal(table.table.grad, torch.zeros_like(gradient))
+    table.optimizer.zero_grad()
+    assert table.table.grad is None

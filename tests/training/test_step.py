@@ -130,3 +130,21 @@ def test_clipped_gradients_make_smaller_steps(rng):
         for m in (free, clipped)
     ]
     assert 0 < moved[1] < moved[0] / 2
+
+
+@pytest.mark.parametrize("freezes", [True, False])
+def test_who_gets_the_gradients_may_freeze_the_table_from_the_next_step_on(freezes, rng):
+    step, twin = made(True), made(True)
+    for one in (step, twin):
+        one.module.table.requires_grad_(freezes)
+    batches = [batch_of(rng) for _ in range(2)]
+    step(batches[0], on_grad=lambda touched: step.module.table.requires_grad_(not freezes))
+    step(batches[1])
+    twin(batches[0])
+    twin.module.table.requires_grad_(not freezes)
+    twin(batches[1])
+    for one, other in zip(step.module.parameters(), twin.module.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    states = [[*one.optimizer.state[one.module.table].values()] for one in (step, twin)]
+    for one, other in zip(*states, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)

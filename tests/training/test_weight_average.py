@@ -12,6 +12,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sklearn_deepfm import DeepFMClassifier
+from sklearn_deepfm._model import touched_rows
 from sklearn_deepfm._model.layers import BatchNorm
 from sklearn_deepfm._model.touched_rows import TouchedRows
 from sklearn_deepfm._training.weight_average import WeightAverage
@@ -37,7 +38,11 @@ def by_hand(history, decay):
 @pytest.mark.parametrize("by_rows", [False, True])
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.97])
 @pytest.mark.parametrize("n_steps", [1, 2, 40])
-def test_average_is_the_weighted_sum_over_the_steps(n_steps, decay, by_rows, rng):
+@pytest.mark.parametrize("rows_at_once", [2, 1000])
+def test_average_is_the_weighted_sum_over_the_steps(
+    rows_at_once, n_steps, decay, by_rows, rng, monkeypatch
+):
+    monkeypatch.setattr(touched_rows, "IN_CACHE", rows_at_once * WIDTH)
     table, other = torch.zeros(N_ROWS, WIDTH).double(), torch.zeros(4).double()
     average = WeightAverage([table, other], decay, by_rows=by_rows)
     tables, others = [], []
