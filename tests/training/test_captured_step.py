@@ -37,8 +37,8 @@ class Recorder:
     """Stands in for CUDA graphs: records the operations of torch, and does them again.
 
     As in a graph, what the host computes is fixed from then on. Each operation of torch is done
-    again on the very tensors that it had, and its result is written
-    into the tensors that it gave. Numbers of Python, branches and NumPy are not seen.
+    again on the very tensors that it had, and its result is written into the tensors that it
+    gave. Numbers of Python, branches and NumPy are not seen.
     """
 
     n_records = 0
