@@ -45,7 +45,7 @@ BAD = {
     "validation_fraction": [0, 1, 1.0, 10, -0.1, None],
     "n_iter_no_change": [0, 1.0, None],
     "tol": [-1e-9, None, np.nan],
-    "lr_schedule": ["cosine", True, 0, False],
+    "lr_schedule": ["linear", True, 0, False],
     "class_weight": ["equal", [1, 2], 2, {0: -1}, {0: 0, 1: 0}, {0: np.nan}, {0: 1e308}, {1: "a"}],
     "categorical_features": ["auto", 0, 1.5, [2], [-1], [True], ["a"], [None]],
     "n_bins": [0, 1.5, "many", True],
