@@ -78,8 +78,9 @@ def visits():
 
 @pytest.fixture(scope="session")
 def codes(visits):
-    """The same table as a matrix of codes."""
-    return OrdinalFieldEncoder().fit_transform(visits[0])
+    """The same table as a matrix of codes, whose columns are categories whatever y says."""
+    X = visits[0].assign(price=pd.qcut(visits[0]["price"], 20, labels=False))
+    return OrdinalFieldEncoder(categorical_features=list(X)).fit_transform(X)
 
 
 @pytest.fixture

@@ -28,6 +28,15 @@ class IntegerLookup:
         self.entries = np.full(_span(keys) + 2, default, dtype=np.int32)
         self.entries[keys - self.low] = values
 
+    values: np.ndarray | None = None  # beside each entry a number, in some lookups
+
+    @classmethod
+    def of_entries(cls, low: int, entries: np.ndarray, values: np.ndarray) -> IntegerLookup:
+        """A lookup of all integers from `low` on; those beyond its ends get the end entries."""
+        new = cls.__new__(cls)
+        new.low, new.entries, new.values = np.int64(low), entries, values
+        return new
+
     @staticmethod
     def suits(keys: np.ndarray) -> bool:
         """Whether the keys are so dense that the array is worth its memory."""
@@ -62,6 +71,10 @@ class IntegerLookups:
         Positions of the first and the last entry of each map.
     shift : ndarray of shape (n_columns,), int64
         Added to an integer of each column, it gives the position of its entry.
+    with_values : ndarray of int
+        The columns whose lookups have values.
+    values : ndarray of shape (n_entries,), float32
+        The values of all lookups, 0 for those without.
     """
 
     def __init__(self, lookups: Sequence[IntegerLookup], offsets: np.ndarray) -> None:
@@ -71,14 +84,25 @@ class IntegerLookups:
         self.shift = self.first - np.array([lookup.low for lookup in lookups])
         entries = np.concatenate([lookup.entries for lookup in lookups])
         self.entries = entries + np.repeat(offsets.astype(np.int32), lengths)
+        has_values = [lookup.values is not None for lookup in lookups]
+        self.with_values = np.flatnonzero(has_values)
+        values = [np.zeros(len(m.entries)) if m.values is None else m.values for m in lookups]
+        self.values = np.concatenate(values).astype(np.float32) if any(has_values) else np.empty(0)
 
     def __call__(self, numbers: np.ndarray) -> np.ndarray:
-        """The value of each cell of a matrix of integers that fit int64."""
+        """The entry of each cell of a matrix of integers that fit int64."""
+        return self.with_values_of(numbers)[0]
+
+    def with_values_of(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The entry of each cell, and its value in the columns that have any; None: none has."""
         position = np.add(numbers, self.shift, dtype=np.int64)
         # Clip to each column's own entries, the first and the last of which hold its default.
         np.maximum(position, self.first, out=position)
         np.minimum(position, self.last, out=position)
-        return self.entries.take(position)
+        entries = self.entries.take(position)
+        if not len(self.with_values):
+            return entries, None
+        return entries, self.values.take(position[:, self.with_values])
 
 
 def _span(keys: np.ndarray) -> int:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
-from sklearn_deepfm._common.quantiles import auto_n_bins, inner_edges, positions_among
-from sklearn_deepfm._encoder.field import FIRST_KNOWN_CODE, MISSING_CODE, CellField
+from sklearn_deepfm._common.code_steps import QUANTITIES
+from sklearn_deepfm._common.quantiles import inner_edges, positions_among
+from sklearn_deepfm._encoder.field import MISSING_CODE, CellField
 from sklearn_deepfm._encoder.vocabulary import expect_kind
 from sklearn_deepfm._serialization.plain_values import PlainData, expect, expect_ascending
 from sklearn_deepfm._tables.columns import Column
 
+FINE_BINS = 1024  # whose middle ranks tell all that a model can learn of an order
+
 
 @dataclass(frozen=True, eq=False)
 class Bins(CellField):
-    """A field of quantities in n bins with n + 1 edges; each bin holds its left edge."""
+    """A field of quantities in n bins with n + 1 edges; each bin holds its left edge.
+
+    Files of earlier versions hold this one, whose codes are those of categories.
+    """
 
     kind: str | None
     type: pa.DataType
@@ -34,12 +41,10 @@ class Bins(CellField):
             expect(np.abs(self.edges).max() < 2.0**63, "edges")  # microseconds, of int64
 
     @classmethod
-    def learn(cls, column: Column, n_bins: int | None) -> Bins:
-        """Learn at most `n_bins` bins of about equally many rows; None: as in `auto_n_bins`."""
+    def learn(cls, column: Column, n_bins: int) -> Self:
+        """Learn at most `n_bins` bins of about equally many rows."""
         values = as_floats(column)
         distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
-        if n_bins is None:
-            n_bins = auto_n_bins(int(counts.sum()))
         inner = inner_edges(distinct, counts, n_bins)
         edges = np.concatenate([distinct[:1], inner, distinct[-1:]])
         type_ = column.values.type
@@ -71,10 +76,17 @@ class Bins(CellField):
         """The code of each value; no value is ever unseen."""
         values = as_floats(column)
         # Only the inner edges: values beyond the range of fit go to the first or the last bin.
-        codes = positions_among(self.edges[1:-1], values) + FIRST_KNOWN_CODE
+        codes = self.code_steps.code(positions_among(self.edges[1:-1], values))
         if column.values.null_count:
             codes[np.isnan(values)] = MISSING_CODE
         return codes, 0
+
+
+class QuantityBins(Bins):
+    """Bins whose codes say that neighbours belong together."""
+
+    field_kind, description = "quantity bins", "bins"
+    code_steps = QUANTITIES
 
 
 def as_floats(column: Column) -> np.ndarray:

@@ -22,10 +22,10 @@ from sklearn_deepfm._encoder.column_specs import column_specs_of
 from sklearn_deepfm._encoder.field_types import extend_field, learn_field
 from sklearn_deepfm._encoder.hashed import MOST_HASH_DIM
 from sklearn_deepfm._encoder.inverse import InverseMixin
+from sklearn_deepfm._encoder.kind_warnings import warn_if_mostly_unknown, warn_of_kind
 from sklearn_deepfm._encoder.output import EncodedColumns
 from sklearn_deepfm._encoder.state import EncoderState
 from sklearn_deepfm._encoder.stream_learning import learn_fields_of_stream
-from sklearn_deepfm._encoder.vocabulary import warn_if_mostly_unknown
 from sklearn_deepfm._tables.pandas_index import note_of_index, pandas_index
 from sklearn_deepfm._tables.stream import Stream, is_stream, stream_like_fitted, stream_to_fit
 from sklearn_deepfm._tables.table import (
@@ -74,14 +74,21 @@ class OrdinalFieldEncoder(
     ========  ====================================================================
     0         missing: None, NaN, NaT or NA
     1         unknown: a category that fit did not see, or that is too rare
-    2, 3, ..  the known categories in ascending order, or the bins of a quantity
+    2, 3, ..  the known categories in ascending order
     ========  ====================================================================
 
-    Strings, category columns, booleans and whole numbers (also floats, as ids with a gap often
-    arrive) are categories. Numbers with a fraction, dates, times and durations are quantities,
-    cut into bins at their quantiles. `categorical_features` and `numeric_features` override
-    this. The same data gives the same codes in a pandas, polars or pyarrow table, a NumPy array
-    and a list of lists.
+    Whole numbers (also floats, as ids with a gap often arrive) have the codes 2, 4, 6, .. in
+    their order, and a number that fit did not see has the odd code between those of its
+    neighbours, 1 if it is below all: they may be ids or quantities, and the estimators learn from
+    y which. Numbers with a fraction, dates, times and durations are quantities, cut into up to
+    1,024 bins at their quantiles, with the codes 4, 8, 12, .. in their order. The steps between
+    the codes tell the estimators what these are; codes of both kinds serve other models as
+    ordinal numbers. Strings, category columns and booleans are categories.
+
+    `categorical_features` and `numeric_features` override this: a column named in the first has
+    the codes 3, 5, 7, .., and remains one of categories whatever y says; one named in the second
+    is a quantity. The same data gives the same codes in a pandas, polars or pyarrow table, a
+    NumPy array and a list of lists.
 
     Cells may also hold several categories: lists, or strings to take apart at a separator. Each
     member of such a cell has a code, and the field is a column of lists of codes. A missing cell
@@ -100,9 +107,8 @@ class OrdinalFieldEncoder(
         ones; of equally frequent ones, the smaller. It bounds the memory of a model's tables.
 
     n_bins : int, "auto" or None, default="auto"
-        At most this many bins per column of quantities. More bins follow a curve more closely,
-        and leave fewer rows to learn each. "auto" takes up to 255, of 100 rows on average, or of
-        20 where there are few. None passes quantities on as numbers, dates as microseconds since
+        At most this many bins per column of quantities. "auto" takes up to 1,024: the estimators
+        join neighbouring ones. None passes quantities on as numbers, dates as microseconds since
         1970, for the estimators to scale; where there are any, the output is a data frame.
 
     hash_dims : int or dict, default=None
@@ -116,8 +122,8 @@ class OrdinalFieldEncoder(
         Names or positions of columns whose values are categories, whatever their type.
 
     numeric_features : list of str or int, default=None
-        Names or positions of columns of numbers or dates to bin, although they would be taken
-        for categories: ages or counts, say.
+        Names or positions of columns of numbers that are quantities whatever y says: ages or
+        counts, say.
 
     separators : dict, default=None
         From names or positions of columns of strings that hold several categories to the
@@ -132,7 +138,7 @@ class OrdinalFieldEncoder(
     Attributes
     ----------
     categories_ : list of ndarray
-        For each field of categories the known values, the first of which has code 2. For each
+        For each field of categories the known values, in the order of their codes. For each
         field of quantities the edges of its bins, one more than there are bins; a bin holds
         its left edge and not its right one. Empty for hashed fields and numbers. Built anew each
         time it is asked for.
@@ -142,7 +148,7 @@ class OrdinalFieldEncoder(
         were missing, or one of "lists of categories", "lists of hashed" and "lists of empty".
 
     field_dims_ : ndarray of shape (n_fields,), dtype=int64
-        How many codes each field has: 2 more than its known categories or bins; 0 for numbers.
+        One more than the largest code of each field; 0 for numbers.
 
     n_samples_seen_ : int
         Number of rows that fit and all later calls of `partial_fit` have seen.
@@ -163,8 +169,7 @@ class OrdinalFieldEncoder(
     -----
     A column must hold at transform what it held at fit: numbers, strings, booleans, dates,
     durations or times; missing values may stand anywhere. Whole numbers and floats are both
-    numbers: 3.0 is the category 3, and 2.5 is unknown to a column of whole numbers. Booleans
-    are no numbers.
+    numbers: 3.0 is 3, and 2.5 has a place between 2 and 3. Booleans are no numbers.
 
     Whole numbers are exact up to 64 bits, as integers of any table, as Python's and as decimals
     without a fraction, which are whole numbers too; larger ones are refused. Floats beyond 2**53
@@ -183,13 +188,13 @@ class OrdinalFieldEncoder(
     >>> encoder = OrdinalFieldEncoder().fit(X)
     >>> encoder.transform(X)
     array([[3, 2],
-           [2, 3],
+           [2, 4],
            [0, 2],
            [3, 2]], dtype=int32)
-    >>> encoder.transform(pd.DataFrame({"city": ["Bonn"], "user": [9]}))
+    >>> encoder.transform(pd.DataFrame({"city": ["Bonn"], "user": [8]}))
     array([[1, 3]], dtype=int32)
     >>> encoder.field_dims_
-    array([4, 4])
+    array([4, 6])
     """
 
     def __init__(
@@ -287,7 +292,8 @@ class OrdinalFieldEncoder(
 
         The first call is a fit. Later ones append codes for new categories, in ascending order
         within the call, and for categories whose count over all calls now reaches
-        `min_frequency`, until there are `max_categories`. Bins stay as they are.
+        `min_frequency`, until there are `max_categories`. Whole numbers get codes after those of
+        fit, whatever their size. Bins stay as they are.
 
         Parameters
         ----------
@@ -388,6 +394,7 @@ class OrdinalFieldEncoder(
             column = spec.as_field(spec.read(columns))
             field = learn_field(self, column, spec, len(table))
             field.warn_if_nearly_unique(column.name)
+            warn_of_kind(column.name, field, spec)
             if encodes:
                 output.add(j, field.encode(field.of_form(column))[0])
             fields.append(field)
@@ -408,6 +415,7 @@ class OrdinalFieldEncoder(
         specs, fields, n_rows = learn_fields_of_stream(self, stream)
         for spec, field in zip(specs, fields, strict=True):
             field.warn_if_nearly_unique(stream.names[spec.position])
+            warn_of_kind(stream.names[spec.position], field, spec)
         # Names are all that scikit-learn learns here: an empty frame has them.
         validate_names(self, pd.DataFrame(columns=stream.names), reset=True)
         self._column_specs = specs

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from sklearn_deepfm._common.code_steps import CATEGORIES, CodeSteps
 from sklearn_deepfm._serialization.plain import Plain
 from sklearn_deepfm._serialization.plain_values import PlainData
 from sklearn_deepfm._tables.columns import Column, ListColumn
@@ -45,11 +46,13 @@ class EncoderField(Plain, Generic[OfColumn]):
     holds_lists : bool, default=False
         Whether cells are lists.
     has_vocabulary : bool, default=False
-        Whether each known code stands for one of the `categories`.
+        Whether each known code stands for one of the `categories`, which `encode` finds by it.
+    code_steps : CodeSteps
+        The first known code, and the step to each further one.
     kind : str or None
         Kind of the values in words, as a column has it; None: fit saw no value.
     n_known : int
-        Number of codes from FIRST_KNOWN_CODE on.
+        Number of known codes, which stand for a category or bin.
     categories : pyarrow.Array
         What the known codes stand for, or the edges of bins.
     representatives : pyarrow.Array
@@ -59,6 +62,7 @@ class EncoderField(Plain, Generic[OfColumn]):
     field_kind: str
     holds_lists = False
     has_vocabulary = False
+    code_steps: CodeSteps = CATEGORIES
     categories: pa.Array
     representatives: pa.Array
     if TYPE_CHECKING:  # a property at runtime would be in the way of the fields of dataclasses
@@ -76,8 +80,10 @@ class EncoderField(Plain, Generic[OfColumn]):
 
     @property
     def n_codes(self) -> int:
-        """Number of its codes, for `field_dims_`."""
-        return FIRST_KNOWN_CODE + self.n_known
+        """One more than its largest code, for `field_dims_`."""
+        if not self.n_known:
+            return FIRST_KNOWN_CODE
+        return self.code_steps.first + self.code_steps.step * (self.n_known - 1) + 1
 
     @property
     def description(self) -> str:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from numbers import Integral
 
-from sklearn_deepfm._encoder.binning import Bins, Numbers
+import pyarrow as pa
+
+from sklearn_deepfm._encoder.binning import FINE_BINS, Bins, Numbers, QuantityBins
 from sklearn_deepfm._encoder.category_lists import CategoryLists
 from sklearn_deepfm._encoder.column_specs import ColumnSpec
 from sklearn_deepfm._encoder.field import EncoderField, EncoderParameters
-from sklearn_deepfm._encoder.hashed import Hashed
-from sklearn_deepfm._encoder.vocabulary import NOTHING_KNOWN, Counts, Vocabulary
+from sklearn_deepfm._encoder.hashed import Hashed, HashedNames
+from sklearn_deepfm._encoder.vocabulary import (
+    NOTHING_KNOWN,
+    Counts,
+    Vocabulary,
+)
+from sklearn_deepfm._encoder.whole_numbers import Names, WholeNumbers
 from sklearn_deepfm._serialization.plain_values import PlainData, expect
 from sklearn_deepfm._tables.columns import Column, ListColumn
 
@@ -31,12 +38,13 @@ def learn_field(
     """
     cells = column.cells
     if column.holds_lists:
-        return CategoryLists(learn_categories(encoder, Counts.of(cells), spec, n_rows))
+        return CategoryLists(learn_members(encoder, Counts.of(cells), spec, n_rows))
     if cells.kind is None or cells.is_encoded():
         return learn_categories(encoder, Counts.of(cells), spec, n_rows)
     if encoder.n_bins is None:
         return Numbers.learn(cells)
-    return Bins.learn(cells, None if isinstance(encoder.n_bins, str) else encoder.n_bins)
+    n_bins = FINE_BINS if isinstance(encoder.n_bins, str) else encoder.n_bins
+    return QuantityBins.learn(cells, n_bins)
 
 
 def extend_field(
@@ -56,7 +64,21 @@ def extend_field(
 def learn_categories(
     encoder: EncoderParameters, counts: Counts, spec: ColumnSpec, n_rows: int
 ) -> Vocabulary | Hashed:
-    """Learn a field of categories from their counts."""
+    """Learn a field of categories, one in each cell, from their counts."""
+    if spec.hash_dim is not None:
+        return HashedNames(counts.kind, spec.hash_dim)
+    if spec.selected_by == "categorical_features" and counts.kind is not None:
+        return Names.empty(counts).extended(counts, *_limits(encoder, n_rows))
+    if counts.kind == "numbers" and pa.types.is_integer(counts.values.type):
+        numbers = WholeNumbers.empty(counts).extended(counts, *_limits(encoder, n_rows))
+        return numbers.with_order()
+    return learn_members(encoder, counts, spec, n_rows)
+
+
+def learn_members(
+    encoder: EncoderParameters, counts: Counts, spec: ColumnSpec, n_rows: int
+) -> Vocabulary | Hashed:
+    """Learn the categories in the cells of a list column from their counts."""
     if spec.hash_dim is not None:
         return Hashed(counts.kind, spec.hash_dim)
     if counts.kind is None:
@@ -72,7 +94,18 @@ def _limits(encoder: EncoderParameters, n_rows: int) -> tuple[float, int | None]
 
 # The names stand in saved states: to rename one is to raise the number of the format.
 FIELD_KINDS: dict[str, type[EncoderField]] = {
-    kind.field_kind: kind for kind in (Vocabulary, Hashed, Bins, Numbers, CategoryLists)
+    kind.field_kind: kind
+    for kind in (
+        Vocabulary,
+        Names,
+        WholeNumbers,
+        Hashed,
+        HashedNames,
+        Bins,
+        QuantityBins,
+        Numbers,
+        CategoryLists,
+    )
 }
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from sklearn_deepfm._encoder.field import FIRST_KNOWN_CODE, MISSING_CODE, CellField
+from sklearn_deepfm._common.code_steps import NAMES
+from sklearn_deepfm._encoder.field import MISSING_CODE, CellField
 from sklearn_deepfm._serialization.plain_values import expect
 from sklearn_deepfm._tables.arrow import fill_nulls
 from sklearn_deepfm._tables.columns import Column
@@ -50,8 +51,18 @@ class Hashed(CellField):
         if len(values) < len(values.dictionary):  # a slice carries the categories of the whole
             values = values.dictionary_decode().dictionary_encode()
         hashes = _hashes(values.dictionary) % np.uint64(self.n_known)
-        codes = np.append(hashes.astype(np.int32) + FIRST_KNOWN_CODE, np.int32(MISSING_CODE))
+        codes = np.append(self.code_steps.code(hashes.astype(np.int32)), np.int32(MISSING_CODE))
         return codes[fill_nulls(values.indices, len(values.dictionary))], 0
+
+
+class HashedNames(Hashed):
+    """Hashed categories whose codes say that their order means nothing.
+
+    Lists, whose members have no order either, and files of earlier versions hold the base.
+    """
+
+    field_kind = "hashed names"
+    code_steps = NAMES
 
 
 def _hashes(values: pa.Array) -> np.ndarray:

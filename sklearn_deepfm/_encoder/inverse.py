@@ -7,7 +7,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_deepfm._encoder.field import FIRST_KNOWN_CODE, MISSING_CODE
+from sklearn_deepfm._encoder.field import MISSING_CODE
 from sklearn_deepfm._encoder.output import code_columns
 from sklearn_deepfm._tables.table import Columns
 
@@ -32,8 +32,9 @@ class InverseMixin:
         Returns
         -------
         values : ndarray of shape (n_samples, n_fields), dtype=object
-            The categories; for a bin its middle; for missing, unknown and hashed values None;
-            for a list the list of these; numbers as they are.
+            The categories; for a bin its middle; for missing, unknown and hashed values, and for
+            a number between two known ones, None; for a list the list of these; numbers as they
+            are.
 
         Raises
         ------
@@ -44,7 +45,7 @@ class InverseMixin:
         columns = code_columns(X, len(self._fields))
         values = np.empty((len(columns[0]), len(columns)), dtype=object)
         for j, (field, cells) in enumerate(zip(self._fields, columns, strict=True)):
-            values_of_codes = [None] * FIRST_KNOWN_CODE + field.representatives.to_pylist()
+            values_of_codes = _values_of_codes(field.of_values)
 
             def meaning(code, j=j, values_of_codes=values_of_codes):
                 return values_of_codes[self._checked_code(j, code)]
@@ -76,7 +77,7 @@ class InverseMixin:
         vocabulary = self._vocabulary_of(field)
         index = Columns(frame.index.to_frame(name=field))[0]
         codes, _ = vocabulary.encode(vocabulary.of_form(index))
-        is_known = codes >= FIRST_KNOWN_CODE
+        is_known = vocabulary.code_steps.position(codes) >= 0
         return frame[is_known].set_axis(codes[is_known])
 
     def by_category(self, field, frame):
@@ -96,11 +97,10 @@ class InverseMixin:
             The rows of the codes that stand for a category, by that category.
         """
         field = self._vocabulary_of(field)
-        frame = frame[
-            (frame.index >= FIRST_KNOWN_CODE) & (frame.index < FIRST_KNOWN_CODE + field.n_known)
-        ]
+        position = field.code_steps.position(frame.index)
+        is_known = (position >= 0) & (position < field.n_known)
         categories = field.categories.to_numpy(zero_copy_only=False)
-        return frame.set_axis(categories[frame.index - FIRST_KNOWN_CODE])
+        return frame[is_known].set_axis(categories[position[is_known]])
 
     def _vocabulary_of(self, name):
         """The vocabulary of a column, or of the members of its lists."""
@@ -126,3 +126,11 @@ class InverseMixin:
                 f"whole numbers from 0 to {self.field_dims_[j] - 1}."
             )
         return int(code)
+
+
+def _values_of_codes(field):
+    """The value of each code up to the largest one, None where a code stands for none."""
+    values = [None] * field.n_codes
+    for position, value in enumerate(field.representatives.to_pylist()):
+        values[field.code_steps.first + field.code_steps.step * position] = value
+    return values

@@ -9,7 +9,7 @@ from sklearn_deepfm._encoder.binning import as_floats
 from sklearn_deepfm._encoder.category_lists import CategoryLists
 from sklearn_deepfm._encoder.column_specs import ColumnSpec, column_specs_of
 from sklearn_deepfm._encoder.field import EncoderField, EncoderParameters
-from sklearn_deepfm._encoder.field_types import learn_categories, learn_field
+from sklearn_deepfm._encoder.field_types import learn_categories, learn_field, learn_members
 from sklearn_deepfm._encoder.vocabulary import Counts
 from sklearn_deepfm._tables.columns import Column, ListColumn
 from sklearn_deepfm._tables.stream import Stream
@@ -98,8 +98,9 @@ class _Learner:
             sample = Column(column.name, column.kind, _joined(self._sample))
             return learn_field(encoder, sample, self._spec, n_rows)
         counts = Counts.total(self._counts) if self._counts else Counts.of(column.cells)
-        field = learn_categories(encoder, counts, self._spec, n_rows)
-        return CategoryLists(field) if column.holds_lists else field
+        if column.holds_lists:
+            return CategoryLists(learn_members(encoder, counts, self._spec, n_rows))
+        return learn_categories(encoder, counts, self._spec, n_rows)
 
 
 def _joined(parts: list[pa.Array]) -> pa.Array:

@@ -6,10 +6,10 @@ import contextlib
 import datetime as dt
 from bisect import bisect_left
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import methodcaller
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,11 @@ import pyarrow.compute as pc
 from sklearn_deepfm._common.integer_lookup import IntegerLookup
 from sklearn_deepfm._common.user_warning import warn_user
 from sklearn_deepfm._encoder.field import FIRST_KNOWN_CODE, MISSING_CODE, UNKNOWN_CODE, CellField
-from sklearn_deepfm._serialization.plain_values import expect, expect_finite, expect_numbering
+from sklearn_deepfm._serialization.plain_values import (
+    expect,
+    expect_finite,
+    expect_numbering,
+)
 from sklearn_deepfm._tables.arrow import fill_nulls, kind_and_type
 from sklearn_deepfm._tables.columns import Column
 from sklearn_deepfm._tables.exact_numbers import EXACT_FLOAT, as_doubles
@@ -37,9 +41,6 @@ _CATEGORIES_PER_SEARCHED_VALUE, _ALWAYS_SEARCHED_VALUES = 128, 2
 
 # Warn of a column of at least so many rows if more than this share of them has a value of its own.
 _MANY_ROWS_AT_FIT, _NEARLY_UNIQUE = 100, 0.9
-# At transform: of at least so many rows and new values (or as many as the field has, if fewer), if
-# more than this share of the rows and of the distinct values is new since fit.
-_MANY_AT_TRANSFORM, _MOSTLY_UNKNOWN = 20, 0.5
 
 
 class Counts(NamedTuple):
@@ -99,22 +100,23 @@ class Vocabulary(CellField):
     codes: np.ndarray
 
     field_kind, has_vocabulary = "categories", True
+    is_sparse = False  # whether further rows must be expected to have values of their own
     _saved = {"kind": str, "values": pa.Array, "counts": np.int64, "codes": np.int32}
     _optional = ("kind",)
 
     @classmethod
-    def empty(cls, counts: Counts) -> Vocabulary:
+    def empty(cls, counts: Counts) -> Self:
         """A vocabulary without categories, for values of this kind and type."""
         values = counts.values.slice(0, 0)
         return cls(counts.kind, values, np.empty(0, np.int64), np.empty(0, np.int32))
 
-    def extended(self, more: Counts, min_count: float, max_categories: int | None) -> Vocabulary:
+    def extended(self, more: Counts, min_count: float, max_categories: int | None) -> Self:
         """Add to the counts; give codes to the categories that earn one now."""
         arrived = self._as_own_type(more.name, more.values)
         vocabulary = self._counted(arrived, more.counts)
         return vocabulary._with_new_codes(min_count, max_categories)
 
-    def after(self, column: Column, min_count: float, max_categories: int | None) -> Vocabulary:
+    def after(self, column: Column, min_count: float, max_categories: int | None) -> Self:
         """The vocabulary after more rows, of which all may be missing."""
         if column.kind is None:
             return self
@@ -131,7 +133,7 @@ class Vocabulary(CellField):
             )
         return own
 
-    def _counted(self, arrived: pa.Array, arrived_counts: np.ndarray) -> Vocabulary:
+    def _counted(self, arrived: pa.Array, arrived_counts: np.ndarray) -> Self:
         positions = _positions_in(arrived, self.values)
         is_new = positions == len(self.values)
         counts = self.counts.copy()
@@ -143,9 +145,9 @@ class Vocabulary(CellField):
         counts = np.concatenate([counts, arrived_counts[is_new]])
         codes = np.concatenate([self.codes, np.full(len(new), UNKNOWN_CODE, np.int32)])
         index = order.to_numpy()
-        return Vocabulary(self.kind, values.take(order), counts[index], codes[index])
+        return replace(self, values=values.take(order), counts=counts[index], codes=codes[index])
 
-    def _with_new_codes(self, min_count: float, max_categories: int | None) -> Vocabulary:
+    def _with_new_codes(self, min_count: float, max_categories: int | None) -> Self:
         earned = np.flatnonzero((self.codes == UNKNOWN_CODE) & (self.counts >= min_count))
         room = len(self.codes) if max_categories is None else max_categories - self.n_known
         if len(earned) > max(room, 0):
@@ -154,7 +156,7 @@ class Vocabulary(CellField):
             earned = np.sort(earned[most_frequent])
         codes = self.codes.copy()
         codes[earned] = FIRST_KNOWN_CODE + self.n_known + np.arange(len(earned))
-        return Vocabulary(self.kind, self.values, self.counts, codes)
+        return replace(self, codes=codes)
 
     @property
     def n_known(self) -> int:
@@ -178,7 +180,11 @@ class Vocabulary(CellField):
             codes[is_not_found] = UNKNOWN_CODE
             if values.null_count:
                 codes[values.is_null().to_numpy(False)] = MISSING_CODE
+            self._place_unknown(column, codes, is_not_found)
         return codes, n_not_found - values.null_count
+
+    def _place_unknown(self, column: Column, codes: np.ndarray, is_not_found: np.ndarray) -> None:
+        """Give values that fit never saw other codes than UNKNOWN_CODE; by default none."""
 
     def _codes_of(self, values: pa.Array) -> np.ndarray:
         """The code of each value, _NOT_FOUND for missing ones and those that fit never saw."""
@@ -202,7 +208,13 @@ class Vocabulary(CellField):
     @cached_property
     def _code_at(self) -> np.ndarray:
         """The code at each position of `values`, and at the end the one for values not found."""
-        return np.append(self.codes, np.int32(_NOT_FOUND))
+        return np.append(self._own_codes, np.int32(_NOT_FOUND))
+
+    @cached_property
+    def _own_codes(self) -> np.ndarray:
+        """The code of each of `values` by the steps of the field; UNKNOWN_CODE for rare ones."""
+        codes = self.code_steps.code(self.codes - FIRST_KNOWN_CODE)
+        return np.where(self.codes == UNKNOWN_CODE, UNKNOWN_CODE, codes).astype(np.int32)
 
     @cached_property
     def _lookup(self) -> IntegerLookup | None:
@@ -211,7 +223,9 @@ class Vocabulary(CellField):
             return None
         numbers = self.values.to_numpy()
         return (
-            IntegerLookup(numbers, self.codes, _NOT_FOUND) if IntegerLookup.suits(numbers) else None
+            IntegerLookup(numbers, self._own_codes, _NOT_FOUND)
+            if IntegerLookup.suits(numbers)
+            else None
         )
 
     def warn_if_nearly_unique(self, name: Hashable) -> None:
@@ -291,25 +305,3 @@ def _search(ascending: pa.Array, value: Scalar | None) -> int:
     if position < len(ascending) and ascending[position].as_py() == value:
         return position
     return len(ascending)
-
-
-def warn_if_mostly_unknown(field: Vocabulary, column: Column, n_unseen: int) -> None:
-    """Warn of a column in which most values are new since fit, in most rows.
-
-    Values count once each: one new user in all rows of a request is one new value.
-    """
-    n_rows = len(column.values) - column.values.null_count
-    if n_rows < _MANY_AT_TRANSFORM or n_unseen <= _MOSTLY_UNKNOWN * n_rows:
-        return
-    values = column.as_quantities().values.unique().drop_null()
-    n_new = field.encode(Column(column.name, column.kind, values))[1]
-    # A field of few categories is written in another way if so many values are new.
-    enough = min(_MANY_AT_TRANSFORM, len(field.values))
-    if n_new >= enough and n_new > _MOSTLY_UNKNOWN * len(values):
-        warn_user(
-            f"Column {column.name!r}: fit never saw {n_new} of the {len(values)} distinct values, "
-            f"which are encoded as unknown, {n_unseen / n_rows:.0%} of all. Check that the column "
-            f"is the one the encoder was fitted on, written in the same way, or fit again on newer "
-            f"data.",
-            topic=("mostly unknown", column.name),
-        )

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_deepfm._common.parameter_rules import check_parameters
 from sklearn_deepfm._common.sklearn_callbacks import CallbackSupportMixin, task_of_fit
+from sklearn_deepfm._estimators.fields_table import fields_table
 from sklearn_deepfm._estimators.fit_data import Call, HoldingOut, Labels, Reader
 from sklearn_deepfm._estimators.html_repr import HTMLSummaryMixin
 from sklearn_deepfm._estimators.prediction import predict_logits
@@ -22,6 +23,8 @@ from sklearn_deepfm._estimators.stream_fit import (
 )
 from sklearn_deepfm._estimators.table_fit import TableFit
 from sklearn_deepfm._estimators.transaction import transaction, working_copy
+from sklearn_deepfm._fields.evidence import outcomes_of
+from sklearn_deepfm._fields.pooling import with_pooled
 from sklearn_deepfm._fields.pretrained import embedding_frame
 from sklearn_deepfm._fields.read_columns import read_cells, which_hold_codes
 from sklearn_deepfm._tables.stream import is_stream, stream_like_fitted
@@ -33,6 +36,7 @@ from sklearn_deepfm._training.epoch_tasks import EpochTasks
 from sklearn_deepfm._training.new_net import new_net
 from sklearn_deepfm._training.out_of_memory import Sizes, explain_out_of_memory
 from sklearn_deepfm._training.parameters import Parameters
+from sklearn_deepfm._training.progress import print_text
 from sklearn_deepfm._training.run import Learner, Plan, TrainingSet, run_training
 from sklearn_deepfm._training.scoring import reads_rows, validation_scorer
 
@@ -54,6 +58,12 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
     def field_dims_(self):
         """Table rows of each field."""
         return self._fields.dims
+
+    @property
+    def field_kinds_(self):
+        """What each column is to the model."""
+        check_is_fitted(self)
+        return [field.description for field in self._fields]
 
     @property
     def history_(self):
@@ -168,6 +178,7 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             with explain_out_of_memory(parameters, partial(self._sizes, rows), net):
                 self._build(rows, call)
                 encoded = rows.encoded(labels, self._fields, self.net_.device)
+                self._tell_of_fields(rows, call)
                 scorer = validation_scorer(self.scoring, encoded.scored, self._target)
                 run_training(
                     Learner(self.net_, self._fields, self._target, self._n_seen),
@@ -175,6 +186,11 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
                     parameters,
                     self._plan(call, tasks, rollback, checkpoint),
                 )
+
+    def _tell_of_fields(self, rows, call):
+        """Print what each column is, if asked, in the first process, before the first epoch."""
+        if self.verbose and not call.goes_on and call.group.rank == 0:
+            print_text(fields_table(self._fields, rows.valid_columns))
 
     def _rows(self, data, call):
         """The rows to learn from, in memory or of a stream."""
@@ -226,11 +242,25 @@ class BaseDeepFM(EstimatorState, HTMLSummaryMixin, CallbackSupportMixin, Setting
             self._grow(rows.train)
         else:
             self._target.fit(rows.of_target())
-            self._fields = rows.learn_fields(self._is_index, self.pooling, self.n_bins)
+            self._fields = rows.learn_fields(self._kinds(rows, call), self.pooling, self.n_bins)
             self.net_ = new_net(
                 self._net_class, self._parameters, self._fields, self._target, call.random
             )
         self._n_seen = n_before + rows.n_rows_in_all
+
+    def _kinds(self, rows, call):
+        """Kinds of the columns, for which y is asked whether neighbouring codes share rows."""
+        learned = rows.to_learn_from()
+        names = [column.name for column in learned.columns]
+        kept = {names.index(n) if n in names else n for n in self.pretrained or ()}
+        if not isinstance(self.categorical_features, str):
+            kept = set(range(len(names)))  # somebody has said which columns are categories
+        is_class = self._target.is_class or self._target.multi_label
+        y = learned.y if is_class else self._target.to_network(learned.y)
+        outcomes = outcomes_of(y, learned.weight, is_class=is_class)
+        kinds = with_pooled(learned.columns, self._is_index, outcomes, kept)
+        # Sums may be rounded otherwise on another machine.
+        return call.group.of_first("kinds of columns", kinds)
 
     def _grow(self, rows):
         """Let target, fields and net of an earlier fit grow by what these rows hold."""

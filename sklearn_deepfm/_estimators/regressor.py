@@ -102,13 +102,16 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
     categorical_features : "from_dtype", None or array-like of {bool, int, str}, \
             default="from_dtype"
         Which columns hold codes: by type (integers, booleans and categories), none, a
-        mask, positions or names. All others are numbers.
-        :class:`~sklearn.ensemble.HistGradientBoostingRegressor` has the same
+        mask, positions or names. All others are numbers. By type, y is asked of each
+        column of integers whether neighbouring ones belong together, as those of a
+        quantity do: rare ones then share rows of the table with their neighbours, and all
+        of them a slope. Columns named here, and those of category dtype, have a row for
+        each code. :class:`~sklearn.ensemble.HistGradientBoostingRegressor` has the same
         parameter, but takes integers for numbers.
     n_bins : int, "auto" or None, default="auto"
-        Bins of a column of floats, each with an embedding of its own, beside a slope that
-        all share. "auto" takes up to 255, of 100 rows on average, or 20 where there are
-        few. None takes the slope alone.
+        Bins of a column of numbers, or of the rare ones among pooled codes, each with an
+        embedding of its own, beside a slope that all share. "auto" takes up to 255, of 100
+        rows on average, or 20 where there are few. None takes the slope alone.
     pooling : {"mean", "sum"}, default="mean"
         What a cell that holds a list of codes makes of the rows of its members: their
         mean, weighted if members have weights, or their sum.
@@ -180,9 +183,9 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         threads are equal bit by bit. None takes fresh entropy. Global generators are not
         touched.
     verbose : int, default=0
-        1 prints a line per epoch with its losses, score and seconds. 2 draws a progress bar
-        with these and the time left in a terminal or a notebook; anywhere else it adds
-        the time left to the lines.
+        1 prints a table of the columns, with the kind of each, and a line per epoch with its
+        losses, score and seconds. 2 draws a progress bar with these and the time left in a
+        terminal or a notebook; anywhere else it adds the time left to the lines.
 
     Attributes
     ----------
@@ -194,7 +197,10 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         Table rows of each field. Of codes: one for each code that fit saw, missing among
         them, and one for all others; of lists of codes one more if fit saw an empty list. Of
         numbers: one for each bin, one for the slope, one for the mean of the bins, and one
-        for NaN if fit saw any.
+        for NaN if fit saw any. Of pooled codes: as of numbers, and one for each frequent code.
+    field_kinds_ : list of str
+        What each column is: "codes", each with a table row; "pooled", codes whose neighbours
+        share rows and a slope; "numbers"; or "lists of codes".
     n_iter_ : int
         Number of epochs run.
     history_ : list of dict

@@ -16,6 +16,7 @@ from sklearn_deepfm._estimators.fit_data import FitData, HoldingOut, Labels, Rea
 from sklearn_deepfm._estimators.named_stream import HoldOut, NamedStream
 from sklearn_deepfm._estimators.table_fit import Encoded, no_row_to_validate
 from sklearn_deepfm._fields.fields import Fields
+from sklearn_deepfm._fields.pooling import FieldKinds
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.rows import Rows, without_zero_weights
 from sklearn_deepfm._samples.samples import Samples, samples_of, with_mean_weight
@@ -106,9 +107,18 @@ class StreamFit:
             return self._sample
         return self._named.amounts(self._labels.target, self._new_hold_out(), self._group)
 
-    def learn_fields(self, is_index: list[bool], pooling: str, n_bins: int | str | None) -> Fields:
+    @property
+    def valid_columns(self) -> None:
+        """Nothing: validation rows are in parts."""
+        return None
+
+    def to_learn_from(self) -> Rows:
+        """Rows that kinds of fields are learned from, with the target encoded: the sample."""
+        return self._sample
+
+    def learn_fields(self, kinds: FieldKinds, pooling: str, n_bins: int | str | None) -> Fields:
         """The fields of all training rows, which are encoded into the disk buffer."""
-        fields = Fields(self._sample.columns, is_index, self._sample.weight, pooling, n_bins)
+        fields = Fields(self._sample.columns, kinds, self._sample.weight, pooling, n_bins)
         del self._sample  # many rows, which nobody reads any more
         # The rows of the sample come again, and must not count twice.
         fields = self._buffer_rows(fields.without_counts())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from sklearn_deepfm._estimators.fit_data import FitData, HoldingOut, Labels, Reader, Validation
+from sklearn_deepfm._fields.field import AnyColumn
 from sklearn_deepfm._fields.fields import Fields
+from sklearn_deepfm._fields.pooling import FieldKinds
 from sklearn_deepfm._samples.disk_buffer import DiskBuffer
 from sklearn_deepfm._samples.rows import (
     Rows,
@@ -130,9 +133,18 @@ class TableFit:
         """Rows that the target is learned from."""
         return self.train
 
-    def learn_fields(self, is_index: list[bool], pooling: str, n_bins: int | str | None) -> Fields:
+    @property
+    def valid_columns(self) -> Sequence[AnyColumn] | None:
+        """The columns of the validation rows, if there are any."""
+        return None if self.valid is None else self.valid.columns
+
+    def to_learn_from(self) -> Rows:
+        """Rows that the fields are learned from, with the target encoded."""
+        return self.train
+
+    def learn_fields(self, kinds: FieldKinds, pooling: str, n_bins: int | str | None) -> Fields:
         """The fields of the training rows."""
-        return Fields(self.train.columns, is_index, self.train.weight, pooling, n_bins)
+        return Fields(self.train.columns, kinds, self.train.weight, pooling, n_bins)
 
     def encoded(self, labels: Labels, fields: Fields, device: str) -> Encoded:
         """The rows as tensors; weights get the mean 1, so that their scale has no effect."""

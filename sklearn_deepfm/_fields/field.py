@@ -52,8 +52,8 @@ class Field(Protocol):
         Whether a cell is a list: the network then gets members and weights in the place of a
         table row for each cell.
     holds_codes : bool
-        Whether rows stand for codes. Such a field has `code_names`, the codes or categories;
-        `rows`, the row of each of them; and ``rows_of_index(index)``, the rows of given ones.
+        Whether rows stand for codes. Such a field has `code_names`, the codes or categories,
+        and ``of_codes(values)``, from values of its rows to those of its codes.
     """
 
     kind: str
@@ -74,14 +74,15 @@ class Field(Protocol):
         """Row of the slope over the values that it gives beside rows; None: it gives no values."""
 
     @classmethod
-    def suits(cls, column: AnyColumn, is_index: bool) -> bool:
+    def suits(cls, column: AnyColumn, is_index: bool | str) -> bool:
         """Whether a new column is of this kind.
 
         Parameters
         ----------
         column : InputColumn or InputListColumn
-        is_index : bool
-            Whether it holds codes, by its type or by `categorical_features`.
+        is_index : bool or "pooled"
+            Whether it holds codes, by its type or by `categorical_features`; "pooled": codes,
+            neighbours among which share rows.
         """
 
     @classmethod
@@ -98,7 +99,7 @@ class Field(Protocol):
 
     @property
     def matrix_lookup(self) -> IntegerLookup | None:
-        """Look-up from code to row, which is all that `add_to` does; None: it does more."""
+        """Look-up from code to row, and to value where there is a slope; None: `add_to` alone."""
 
     def of_form(self, column: AnyColumn) -> AnyColumn:
         """The column in the form that all other methods take; an error if it has another."""

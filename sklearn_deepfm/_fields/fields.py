@@ -14,11 +14,12 @@ from sklearn_deepfm._fields.input_columns import InputColumn
 from sklearn_deepfm._fields.list_field import ListField
 from sklearn_deepfm._fields.network_inputs import NetworkInputs
 from sklearn_deepfm._fields.numeric_field import NumericField
+from sklearn_deepfm._fields.pooled_field import PooledField
 from sklearn_deepfm._serialization.plain_values import expect
 
 MOST_ROWS = 2**31 - 1  # of the table: an index has 32 bits
 # The kinds of fields. A column gets the first that suits it.
-KINDS: tuple[type[Field], ...] = (ListField, IndexField, NumericField)
+KINDS: tuple[type[Field], ...] = (ListField, PooledField, IndexField, NumericField)
 
 
 class FieldOffsets(NamedTuple):
@@ -35,8 +36,9 @@ class Fields:
     ----------
     columns : list of InputColumn or InputListColumn
         The training rows.
-    is_index : list of bool
-        Whether a column holds codes, as opposed to numbers.
+    is_index : list of bool or "pooled"
+        Whether a column holds codes, as opposed to numbers; "pooled": codes, neighbours among
+        which share rows.
     weight : ndarray of shape (n_samples,) or None
         Weight of each row in statistics and frequencies.
     pooling : {"mean", "sum"}, default="mean"
@@ -279,7 +281,7 @@ class Fields:
         columns = cells
         if isinstance(cells, np.ndarray):
             if self.lookups is not None:
-                return self.lookups(cells), None, None
+                return *self.lookups.with_values_of(cells), None
             columns = [InputColumn(j, values) for j, values in enumerate(cells.T)]
         inputs = NetworkInputs(len(columns[0]), int(np.count_nonzero(~self._is_list)))
         for field, column, offset in zip(self._fields, columns, self.offsets, strict=True):

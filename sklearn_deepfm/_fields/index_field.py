@@ -53,7 +53,7 @@ class IndexField(Plain):
     @classmethod
     def suits(cls, column, is_index):
         """Whether its cells are codes."""
-        return is_index
+        return bool(is_index)
 
     @classmethod
     def new(cls, name, options):
@@ -77,6 +77,10 @@ class IndexField(Plain):
     def code_names(self):
         """The codes that fit saw or, in a categorical column, their categories."""
         return self.codes if self.categories is None else self.categories[self.codes]
+
+    def of_codes(self, values):
+        """Values of the codes that fit saw, from values of the rows."""
+        return values[self.rows]
 
     @property
     def average_cell(self):

@@ -1,6 +1,7 @@
 """A column of numbers: a table row for each bin, and a slope over their normal score."""
 
 import copy
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,6 @@ class NumericField(Plain):
 
     kind, description = "numbers", "numbers"
     holds_lists, holds_codes, slope_row = False, False, SLOPE_ROW
-    matrix_lookup = None
     _saved = {
         "name": None,
         "n_bins": None,
@@ -60,7 +60,7 @@ class NumericField(Plain):
     def __init__(self, name, n_bins):
         self.name = name
         self.n_bins = 1 if n_bins is None else n_bins
-        self.edges = None  # between the bins; None until a number has been seen
+        self.edges: Any = None  # between the bins; None until a number has been seen
         self.knots = self.scores = np.empty(0)  # some numbers, and their normal scores
         self.first_bin = self.missing_row = UNSEEN_ROW
         self.frequency = np.zeros(_N_FIRST_ROWS)
@@ -83,6 +83,11 @@ class NumericField(Plain):
     @property
     def n_rows(self):
         return len(self.frequency)
+
+    @property
+    def matrix_lookup(self):
+        """None: numbers are no integers."""
+        return None
 
     @property
     def average_cell(self):
@@ -121,10 +126,7 @@ class NumericField(Plain):
         if (self.edges is None) != (other.edges is None) or (
             self.edges is not None and not np.array_equal(self.edges, other.edges)
         ):
-            raise ValueError(
-                f"Column {self.name!r} holds a number in so few rows that none was among those "
-                f"its bins are made of. Drop the column, or encode it as categories."
-            )
+            raise self._learned_elsewhere()
         rows = np.arange(other.n_rows, dtype=np.int32)
         if other.missing_row != UNSEEN_ROW:
             if self.missing_row == UNSEEN_ROW:
@@ -135,6 +137,12 @@ class NumericField(Plain):
         self.frequency = self.frequency + more
         self.sum_of_scores += other.sum_of_scores
         return rows
+
+    def _learned_elsewhere(self):
+        return ValueError(
+            f"Column {self.name!r} holds a number in so few rows that none was among those "
+            f"its bins are made of. Drop the column, or encode it as categories."
+        )
 
     def without_counts(self):
         """A copy with the same bins and scores, and all counts at zero."""
@@ -166,6 +174,9 @@ class NumericField(Plain):
         others = [] if self.missing_row == UNSEEN_ROW else [self.missing_row]
         rows = np.append(bins, np.array(others, np.int64))
         expect_numbering(rows, _N_FIRST_ROWS, self.n_rows, "frequency")
+        self._check_scores()
+
+    def _check_scores(self):
         expect_ascending(self.knots, "knots")
         expect_finite(self.knots, "knots", self.knots.shape)
         expect_finite(self.scores, "scores", self.knots.shape)

@@ -53,7 +53,7 @@ def pretrained_rows(
     rows, embeddings = [], []
     for position, frame in positions.items():
         field = fields[position]
-        if not field.holds_codes:
+        if not field.holds_codes or field.slope_row is not None:
             raise ValueError(
                 f"pretrained names column {field.name!r}, which holds {field.description}: it has "
                 f"no codes to give embeddings to. Leave it out."
@@ -118,5 +118,6 @@ def embedding_frame(fields: Fields, name: str | int, embeddings: np.ndarray) -> 
             f"field must name a column of codes, and {field.name!r} holds {field.description}, "
             f"which have no embedding each."
         )
-    rows = fields.offsets[position] + field.rows
-    return pd.DataFrame(embeddings[rows], index=pd.Index(field.code_names, name=field.name))
+    first = fields.offsets[position]
+    of_codes = field.of_codes(embeddings[first : first + field.n_rows])
+    return pd.DataFrame(of_codes, index=pd.Index(field.code_names, name=field.name))

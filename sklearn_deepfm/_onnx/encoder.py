@@ -17,13 +17,13 @@ from sklearn_deepfm._encoder.category_lists import CategoryLists
 from sklearn_deepfm._encoder.column_specs import ColumnSpec
 from sklearn_deepfm._encoder.encoder import OrdinalFieldEncoder
 from sklearn_deepfm._encoder.field import (
-    FIRST_KNOWN_CODE,
     MISSING_CODE,
     UNKNOWN_CODE,
     EncoderField,
 )
 from sklearn_deepfm._encoder.hashed import Hashed
 from sklearn_deepfm._encoder.vocabulary import Vocabulary
+from sklearn_deepfm._encoder.whole_numbers import WholeNumbers
 from sklearn_deepfm._onnx.graph import (
     DOUBLE,
     FLOAT,
@@ -158,7 +158,7 @@ class Cells:
     def codes(self, vocabulary: Vocabulary) -> str:
         """Codes of the cells by a vocabulary, int64; the filler of lists stays."""
         known = self._as_numbers(vocabulary.categories)
-        codes = FIRST_KNOWN_CODE + np.arange(len(known))
+        codes = vocabulary.code_steps.code(np.arange(len(known)))
         if self._tensor.type == STRING:
             self._check_no_category(vocabulary.values)
             return self._codes_of_strings(known.to_pylist(), codes)
@@ -201,6 +201,16 @@ class Cells:
         if self._tensor.is_list:
             keys, values = [*keys, ""], [*values, NAT]
         return self.graph.look_up(self._tensor.name, keys, values, UNKNOWN_CODE)
+
+    def with_places(self, numbers: WholeNumbers, codes: str) -> str:
+        """The codes, with those of the places between known numbers for unknown ones."""
+        if not len(numbers.ordered):
+            return codes
+        graph, x = self.graph, self.quantities(numbers.kind)[0]
+        n_below = graph.count_not_above(x, numbers.ordered)
+        place = graph("Mul", n_below, np.array(numbers.code_steps.step))
+        place = graph("Add", place, np.array(UNKNOWN_CODE))
+        return graph("Where", graph("Equal", codes, np.array(UNKNOWN_CODE)), place, codes)
 
     def _codes_of_fractions(self, known: np.ndarray, codes: np.ndarray) -> str:
         """Codes by a search in the sorted categories: LabelEncoder takes no float64 as keys."""
@@ -277,6 +287,12 @@ def _(field: Vocabulary, cells: Cells, spec: ColumnSpec) -> str:
 
 
 @encode_cells.register
+def _(field: WholeNumbers, cells: Cells, spec: ColumnSpec) -> str:
+    cells.check_kind(field.kind)
+    return cells.with_places(field, cells.codes(field))
+
+
+@encode_cells.register
 def _(field: Numbers, cells: Cells, spec: ColumnSpec) -> str:
     cells.check_kind(field.kind)
     x, is_missing = cells.quantities(field.kind)
@@ -289,5 +305,7 @@ def _(field: Bins, cells: Cells, spec: ColumnSpec) -> str:
     x, is_missing = cells.quantities(field.kind)
     # Without the outer edges: numbers beyond them belong to the first and the last bin.
     bins = cells.graph.count_not_above(x, field.edges[1:-1])
-    codes = cells.graph("Add", bins, np.array(FIRST_KNOWN_CODE))
+    if field.code_steps.step > 1:
+        bins = cells.graph("Mul", bins, np.array(field.code_steps.step))
+    codes = cells.graph("Add", bins, np.array(field.code_steps.first))
     return cells.graph("Where", is_missing, np.array(MISSING_CODE), codes)

@@ -13,6 +13,7 @@ from sklearn_deepfm._fields.fields import Fields
 from sklearn_deepfm._fields.index_field import UNSEEN_ROW, IndexField
 from sklearn_deepfm._fields.list_field import ListField
 from sklearn_deepfm._fields.numeric_field import NumericField
+from sklearn_deepfm._fields.pooled_field import PooledField
 from sklearn_deepfm._onnx.graph import (
     DOUBLE,
     FLOAT,
@@ -66,7 +67,10 @@ class FieldNodes:
         place = graph("Max", place, maps.first[np.newaxis])
         place = graph("Min", place, maps.last[np.newaxis])
         index = graph("Gather", maps.entries.astype(np.int64), place)
-        return graph("Gather", self._table, index)
+        rows = graph("Gather", self._table, index)
+        if not len(maps.with_values):
+            return rows
+        return self._plus_slopes(rows, graph("Gather", maps.values, place))
 
     def shifted(self, rows: str, offset: int) -> str:
         """Rows of the table, from local rows of a field that begins at `offset`."""
@@ -84,15 +88,22 @@ class FieldNodes:
 
     def _with_slopes(self, rows: str) -> str:
         """Rows of bins plus, for numeric fields, score times slope: u_k + z * v."""
-        graph, n_cells = self.graph, len(self.cells)
+        n_cells = len(self.cells)
         # Zeros for the other fields, so that one product and one sum serve all of them.
-        slopes = np.zeros((n_cells, self._values.shape[1]), self._values.dtype)
         place = np.zeros((len(self.scores), n_cells), np.float32)
-        for k, (cell, row) in enumerate(self._fields.slopes.items()):
-            slopes[cell], place[k, cell] = self._values[row], 1
-        scores = graph("Concat", *self.scores.values(), axis=1)
-        of_cells = graph("Unsqueeze", graph("MatMul", scores, place), np.array([2]))
-        return graph("Add", rows, graph("Mul", of_cells, slopes[np.newaxis]))
+        for k, cell in enumerate(self._fields.slopes):
+            place[k, cell] = 1
+        scores = self.graph("Concat", *self.scores.values(), axis=1)
+        return self._plus_slopes(rows, self.graph("MatMul", scores, place))
+
+    def _plus_slopes(self, rows: str, scores: str) -> str:
+        """Rows plus the score of each cell (n, n_cells), 0 for some fields, times its slope."""
+        n_cells = len(self._fields.offsets_by_kind.cells)
+        slopes = np.zeros((n_cells, self._values.shape[1]), self._values.dtype)
+        for cell, row in self._fields.slopes.items():
+            slopes[cell] = self._values[row]
+        scores = self.graph("Unsqueeze", scores, np.array([2]))
+        return self.graph("Add", rows, self.graph("Mul", scores, slopes[np.newaxis]))
 
     def local_rows(self, field: IndexField, column: Tensor) -> str:
         """Table row of each cell, counted from the first of the field, int64."""
@@ -152,9 +163,16 @@ class FieldNodes:
             )
         x, is_missing = graph.finite(graph.cast(column, DOUBLE))
         edges = np.empty(0) if field.edges is None else field.edges
-        rows = graph("Add", graph.count_not_above(x, edges), np.array(int(field.first_bin)))
+        place, scores = graph.count_not_above(x, edges), self._interpolated(field, x)
+        if isinstance(field, PooledField) and field.edges is not None:
+            rows = graph("Gather", field.rows_at.astype(np.int64), place)
+            factors = graph("Gather", field.has_score.astype(np.float64), place)
+            scores = graph("Mul", scores, factors)
+        else:
+            first = 0 if isinstance(field, PooledField) else field.first_bin
+            rows = graph("Add", place, np.array(int(first)))
         rows = graph("Where", is_missing, np.array(int(field.missing_row)), rows)
-        scores = graph("Where", is_missing, np.array(0.0), self._interpolated(field, x))
+        scores = graph("Where", is_missing, np.array(0.0), scores)
         return rows, graph("Cast", scores, to=FLOAT)
 
     def _interpolated(self, field: NumericField, x: str) -> str:

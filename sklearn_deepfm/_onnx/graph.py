@@ -17,6 +17,7 @@ OPSET = 20  # the first with StringSplit
 LARGEST_WHOLE = 2.0**53  # up to here float64 holds each whole number exactly
 NAT = int(np.iinfo(np.int64).min)  # NumPy's NaT, a missing date; also fills up shorter lists
 MISSING_MEMBER = NAT + 1  # a missing member of a list of whole numbers
+MOST_COMPARED = 256  # numbers that each cell is compared with; more are searched
 
 STRING, INT64, DOUBLE, FLOAT, BOOL = (
     TensorProto.STRING,
@@ -160,9 +161,23 @@ class Graph:
         if not len(ascending):
             # Zeros in the shape of the cells, whose number is known only when the file runs.
             return self("Cast", self("Mul", cells, np.zeros((1, 1))), to=INT64)
+        if len(ascending) > MOST_COMPARED:
+            return self._searched(cells, np.asarray(ascending, np.float64))
         reached = self("GreaterOrEqual", cells, np.asarray(ascending, np.float64)[np.newaxis])
         reached = self("Cast", reached, to=FLOAT)  # ReduceSum takes no booleans
         return self("Cast", self("ReduceSum", reached, np.array([1]), keepdims=1), to=INT64)
+
+    def _searched(self, cells: str, ascending: np.ndarray) -> str:
+        """The same by halving, as a cell cannot be compared with each of many numbers."""
+        n_steps = len(ascending).bit_length()
+        # After the last number stands NaN, which no cell reaches.
+        padded = self.constant(np.append(ascending, np.full(2**n_steps - len(ascending), np.nan)))
+        count = self("Cast", self("Mul", cells, np.zeros((1, 1))), to=INT64)
+        for power in reversed(range(n_steps)):
+            more = self("Add", count, np.array(2**power))
+            last = self("Gather", padded, self("Sub", more, np.array(1)))
+            count = self("Where", self("GreaterOrEqual", cells, last), more, count)
+        return count
 
     def weights(self, tensor: Tensor) -> str:
         """Weights of members as float64; a missing weight, that of a missing list, is 1."""

@@ -83,6 +83,11 @@ class EpochBar(Callback):
         return {}  # a bar belongs to one process
 
 
+def print_text(text: str) -> None:
+    """Print what a fit tells before its first epoch."""
+    print(text, flush=True)
+
+
 def progress_callbacks(verbose: int) -> list[tuple[str, Callback]]:
     """No callback, lines, or a bar; lines also replace a bar where nobody would see it."""
     if verbose <= 0:

@@ -26,17 +26,17 @@ TABLE = {
     "price": [0.5, 2.25, None, 0.5, -1.75, 3.0, 8.5, 2.25],
     "day": [DAYS[0], None, *DAYS, DAYS[1], DAYS[3]],
 }
-# Fewer than 40 rows make two bins, cut where the upper half begins.
+# Strings 2, 3, ..; whole numbers 2, 4, ..; quantities 4, 8, ..
 CODES = np.array(
     [
-        [5, 4, 3, 2, 2],
-        [2, 0, 2, 3, 0],
-        [0, 3, 0, 0, 2],
-        [7, 2, 3, 2, 2],
-        [6, 3, 3, 2, 3],
-        [5, 4, 2, 3, 3],
-        [4, 5, 2, 3, 2],
-        [3, 3, 0, 3, 3],
+        [5, 6, 3, 8, 8],
+        [2, 0, 2, 12, 0],
+        [0, 4, 0, 0, 8],
+        [7, 2, 3, 8, 4],
+        [6, 4, 3, 4, 16],
+        [5, 6, 2, 16, 12],
+        [4, 8, 2, 20, 4],
+        [3, 4, 0, 12, 12],
     ]
 )
 ROWS = [list(row) for row in zip(*TABLE.values(), strict=True)]
@@ -89,8 +89,8 @@ TABLES = {
 }
 
 
-def _slow_codes(batches, min_frequency=1, max_categories=None):
-    """The code of each category after batches of values, None for missing."""
+def _slow_codes(batches, step, min_frequency=1, max_categories=None):
+    """The code of each category after batches of values, None for missing, and rare values."""
     counts, codes, n_rows = {}, {}, 0
     for batch in batches:
         n_rows += len(batch)
@@ -103,12 +103,14 @@ def _slow_codes(batches, min_frequency=1, max_categories=None):
             room = max(0, max_categories - len(codes))
             earned = sorted(sorted(earned, key=lambda v: (-counts[v], v))[:room])
         for value in earned:
-            codes[value] = 2 + len(codes)
-    return codes
+            codes[value] = 2 + step * len(codes)
+    return codes, set(counts) - set(codes)
 
 
-def _slow_transform(codes, values):
-    return [0 if value is None else codes.get(value, 1) for value in values]
+def _slow_transform(codes, values, ordered):
+    """The code of each value; unknown ones have a place among the numbers `ordered`."""
+    between = {value: 1 + 2 * sum(known < value for known in ordered) for value in values if value}
+    return [0 if value is None else codes.get(value, between[value]) for value in values]
 
 
 def _random_values(rng, n_rows, kind):
@@ -129,7 +131,7 @@ def test_same_data_gives_same_codes_in_every_table(make):
     encoder = OrdinalFieldEncoder()
     assert_array_equal(encoder.fit_transform(make()), CODES)
     assert_array_equal(encoder.transform(make()), CODES)
-    assert encoder.field_dims_.tolist() == [8, 6, 4, 4, 4]
+    assert encoder.field_dims_.tolist() == [8, 10, 4, 21, 17]
     assert encoder.field_kinds_ == ["categories"] * 3 + ["bins"] * 2
 
 
@@ -154,13 +156,14 @@ def test_encoder_fitted_on_one_table_reads_every_other(make):
 )
 def test_numpy_array_of_one_type_is_read(values):
     codes = OrdinalFieldEncoder().fit_transform(np.c_[values, values[::-1]])
-    assert_array_equal(codes, [[3, 4], [2, 3], [3, 2], [4, 3]])
+    expected = np.array([[3, 4], [2, 3], [3, 2], [4, 3]])
+    assert_array_equal(codes, expected if values.dtype.kind in "UO" else 2 * expected - 2)
 
 
 @pytest.mark.parametrize("unit", ["Y", "D", "h", "ns"])
 def test_numpy_dates_of_every_unit_are_read(unit):
     values = np.array([["2001"], ["NaT"], ["1999"]], dtype=f"datetime64[{unit}]")
-    assert_array_equal(OrdinalFieldEncoder().fit_transform(values), [[3], [0], [2]])
+    assert_array_equal(OrdinalFieldEncoder().fit_transform(values), [[8], [0], [4]])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -183,11 +186,14 @@ def test_codes_equal_those_of_slow_encoder_over_partial_fits(seed, kind, params)
     new = _random_values(rng, 100, kind)
     for n_seen, batch in enumerate(batches, start=1):
         encoder.partial_fit(_frame(batch, kind))
-        codes = _slow_codes(batches[:n_seen], **params)
+        step = 1 if kind == "strings" else 2
+        codes, rare = _slow_codes(batches[:n_seen], step, **params)
+        of_fit, _ = _slow_codes(batches[:1], step, **params)
+        ordered = [] if rare or kind == "strings" else of_fit
         assert encoder.categories_[0].tolist() == sorted(codes, key=codes.get)
-        assert encoder.field_dims_.tolist() == [2 + len(codes)]
+        assert encoder.field_dims_.tolist() == [2 + step * len(codes)]
         for values in (batch, new):
-            expected = _slow_transform(codes, values)
+            expected = _slow_transform(codes, values, ordered)
             assert_array_equal(encoder.transform(_frame(values, kind))[:, 0], expected)
     assert encoder.n_samples_seen_ == 271
 
@@ -199,11 +205,12 @@ def test_few_rows_get_the_codes_of_many(kind):
     values = [f"v{number}" if kind == "strings" else int(number) for number in numbers]
     encoder = OrdinalFieldEncoder().fit(_frame(values, kind))
     unseen = "v" if kind == "strings" else 5001
+    unseen_code = 1 + 2 * int(np.unique(numbers).searchsorted(5001))
     new = [*values[::7], unseen, None]
     together = encoder.transform(_frame(new, kind))
     one_by_one = [encoder.transform(_frame([value], kind)) for value in new[-60:]]
     assert_array_equal(np.concatenate(one_by_one), together[-60:])
-    assert together[-2:, 0].tolist() == [1, 0]
+    assert together[-2:, 0].tolist() == [{"strings": 1}.get(kind, unseen_code), 0]
 
 
 @pytest.mark.parametrize("make", TABLES.values(), ids=TABLES)
@@ -219,7 +226,7 @@ def test_row_alone_gets_its_codes(make):
 def test_whole_numbers_outside_of_those_of_fit_are_unknown(dtype):
     encoder = OrdinalFieldEncoder(min_frequency=2).fit(pd.DataFrame({"a": [-3, -3, 5, 5, 6]}))
     values = [-3, 5, 6, None, -4, 0, 7, 2**53 - 1, -(2**53) + 1, 5]
-    codes = [2, 3, 1, 0, 1, 1, 1, 1, 1, 3]
+    codes = [2, 4, 1, 0, 1, 1, 1, 1, 1, 4]
     frame = pd.DataFrame({"a": pd.Series(values, dtype="Int64").astype(dtype)})
     assert encoder.transform(frame)[:, 0].tolist() == codes
     alone = [encoder.transform(frame.iloc[[k]])[0, 0] for k in range(len(frame))]
@@ -346,7 +353,9 @@ def test_numeric_features_bins_whole_numbers():
     frame["level"] = frame["age"].astype("category")
     by_name = OrdinalFieldEncoder(numeric_features=["age", "level"], n_bins=4)
     by_position = OrdinalFieldEncoder(numeric_features=np.array([0, 2]), n_bins=4)
-    expected = np.c_[2 + frame["age"] // 25, 2 + frame["id"], 2 + frame["age"] // 25]
+    expected = np.c_[
+        4 + 4 * (frame["age"] // 25), 2 + 2 * frame["id"], 4 + 4 * (frame["age"] // 25)
+    ]
     assert_array_equal(by_name.fit_transform(frame), expected)
     assert_array_equal(by_position.fit(frame).transform(frame), expected)
     assert by_name.field_kinds_ == ["bins", "categories", "bins"]
@@ -355,16 +364,16 @@ def test_numeric_features_bins_whole_numbers():
 def test_categorical_features_keeps_fractions_and_dates_as_categories():
     frame = pd.DataFrame({"size": [2.5, 0.5, None, 2.5], "day": DAYS})
     encoder = OrdinalFieldEncoder(categorical_features=["size", 1])
-    assert_array_equal(encoder.fit_transform(frame), [[3, 3], [2, 2], [0, 5], [3, 4]])
+    assert_array_equal(encoder.fit_transform(frame), [[5, 5], [3, 3], [0, 9], [5, 7]])
     assert encoder.categories_[0].tolist() == [0.5, 2.5]
     assert encoder.categories_[1].tolist() == sorted(DAYS)
-    assert encoder.transform(pd.DataFrame({"size": [3], "day": DAYS[:1]})).tolist() == [[1, 3]]
+    assert encoder.transform(pd.DataFrame({"size": [3], "day": DAYS[:1]})).tolist() == [[1, 5]]
 
 
 def test_negative_zero_is_zero():
     frame = pd.DataFrame({"a": [-0.0, 0.0, 0.5]})
     codes = OrdinalFieldEncoder(categorical_features=["a"]).fit_transform(frame)
-    assert codes.tolist() == [[2], [2], [3]]
+    assert codes.tolist() == [[3], [3], [5]]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -376,21 +385,22 @@ def test_auto_bins_ascend_and_none_is_empty(seed, n_rows):
     encoder = OrdinalFieldEncoder()
     codes = encoder.fit_transform(values[:, None])[:, 0]
     assert (np.diff(codes[np.argsort(values)]) >= 0).all()
-    counts = np.bincount(codes)[2:]
-    assert len(counts) == encoder.field_dims_[0] - 2 <= max(2, n_rows // 20)
+    counts = np.bincount(codes)[4::4]
+    assert counts.sum() == n_rows
+    assert len(counts) == (encoder.field_dims_[0] - 1) // 4 <= len(np.unique(values))
     assert counts.min() >= 1
 
 
-def test_auto_bins_are_255_when_there_are_rows_enough():
+def test_auto_bins_are_1024_when_there_are_values_enough():
     values = np.random.default_rng(0).normal(size=(30_000, 1))
-    assert OrdinalFieldEncoder().fit(values).field_dims_.tolist() == [257]
+    assert OrdinalFieldEncoder().fit(values).field_dims_.tolist() == [4 * 1024 + 1]
 
 
 @pytest.mark.parametrize("n_bins", [2, 7, 50])
 def test_bins_of_distinct_values_have_equal_numbers_of_rows(n_bins):
     values = np.random.default_rng(0).normal(size=(700, 1))
     codes = OrdinalFieldEncoder(n_bins=n_bins).fit_transform(values)[:, 0]
-    counts = np.bincount(codes)[2:]
+    counts = np.bincount(codes)[4::4]
     assert len(counts) == n_bins
     assert counts.max() - counts.min() <= 1
 
@@ -398,21 +408,21 @@ def test_bins_of_distinct_values_have_equal_numbers_of_rows(n_bins):
 def test_frequent_value_gets_a_bin_of_its_own():
     values = np.r_[np.full(900, 0.0), np.linspace(0.5, 1, 100)]
     codes = OrdinalFieldEncoder(n_bins=5).fit_transform(values[:, None])[:, 0]
-    assert (codes[:900] == 2).all()
-    assert np.bincount(codes)[3:].tolist() == [25, 25, 25, 25]
+    assert (codes[:900] == 4).all()
+    assert np.bincount(codes)[8::4].tolist() == [25, 25, 25, 25]
 
 
 def test_bin_holds_its_left_edge_and_outer_bins_have_no_end():
     encoder = OrdinalFieldEncoder(n_bins=2).fit([[0.5], [1.0], [1.5], [2.0]])
     assert encoder.categories_[0].tolist() == [0.5, 1.5, 2.0]
     new = [[-9.0], [1.4], [1.5], [9.0], [None]]
-    assert encoder.transform(new)[:, 0].tolist() == [2, 2, 3, 3, 0]
+    assert encoder.transform(new)[:, 0].tolist() == [4, 4, 8, 8, 0]
 
 
 def test_edges_of_dates_are_dates():
     encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"day": DAYS}))
     assert encoder.categories_[0].dtype == "datetime64[us]"
-    assert encoder.categories_[0].tolist() == [DAYS[1], DAYS[3], DAYS[2]]
+    assert encoder.categories_[0].tolist() == [DAYS[1], DAYS[0], DAYS[3], DAYS[2], DAYS[2]]
 
 
 def test_missing_values_do_not_move_bins():
@@ -423,12 +433,13 @@ def test_missing_values_do_not_move_bins():
     assert (codes[300:] == 0).all()
 
 
-def test_number_that_whole_numbers_cannot_hold_is_unknown():
+@pytest.mark.filterwarnings("ignore:Column 'a' held whole numbers alone")
+def test_number_that_whole_numbers_cannot_hold_has_a_place_between():
     encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"a": [1, 2, 3]}))
     floats = pd.DataFrame({"a": [1.0, 2.5, np.inf, 1e300, -1e300, np.nan]})
-    assert encoder.transform(floats)[:, 0].tolist() == [2, 1, 1, 1, 1, 0]
+    assert encoder.transform(floats)[:, 0].tolist() == [2, 5, 7, 7, 1, 0]
     large = pd.DataFrame({"a": np.array([3, 2**63, 2**64 - 1], dtype=np.uint64)})
-    assert encoder.transform(large)[:, 0].tolist() == [4, 1, 1]
+    assert encoder.transform(large)[:, 0].tolist() == [6, 7, 7]
 
 
 @pytest.mark.parametrize("dtype", ["uint64", object])
@@ -440,13 +451,16 @@ def test_integers_beyond_int64_keep_their_value(dtype):
     assert encoder.transform(negative)[:, 0].tolist() == [1, 2, 1]
 
 
-@pytest.mark.parametrize("values", [["a", "b"], [1, 2], [0.5, 1.5], DAYS[:2], [True, False]])
-def test_column_without_values_is_missing_whatever_was_fitted(values):
+@pytest.mark.parametrize(
+    ("values", "n_codes"),
+    [(["a", "b"], 4), ([1, 2], 6), ([0.5, 1.5], 9), (DAYS[:2], 9), ([True, False], 4)],
+)
+def test_column_without_values_is_missing_whatever_was_fitted(values, n_codes):
     encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"a": values}))
     for nothing in ([None, None], [np.nan, np.nan], pd.Series([None, None], dtype="string")):
         assert encoder.transform(pd.DataFrame({"a": nothing})).tolist() == [[0], [0]]
         encoder.partial_fit(pd.DataFrame({"a": nothing}))
-    assert encoder.field_dims_.tolist() == [4]
+    assert encoder.field_dims_.tolist() == [n_codes]
 
 
 def test_field_fitted_without_values_learns_its_kind_later():
@@ -456,7 +470,7 @@ def test_field_fitted_without_values_learns_its_kind_later():
     assert encoder.transform(new).tolist() == [[1, 1], [1, 1]]
     assert [len(categories) for categories in encoder.categories_] == [0, 0]
     encoder.partial_fit(new)
-    assert encoder.transform(new).tolist() == [[3, 3], [2, 2]]
+    assert encoder.transform(new).tolist() == [[3, 8], [2, 4]]
     assert encoder.field_kinds_ == ["categories", "bins"]
 
 
@@ -556,8 +570,8 @@ def test_encoder_works_in_a_column_transformer():
 def test_columns_with_whole_numbers_as_names_are_read():
     frame = pd.DataFrame({10: ["a", "b"], 20: [1.5, 2.5]})
     assert OrdinalFieldEncoder(numeric_features=[1]).fit_transform(frame).tolist() == [
-        [2, 2],
-        [3, 3],
+        [2, 4],
+        [3, 8],
     ]
 
 
@@ -590,13 +604,14 @@ def test_threads_share_one_encoder():
             assert_array_equal(codes, expected)
 
 
+@pytest.mark.filterwarnings("ignore:Column 'id' held whole numbers alone")
 def test_code_of_a_float_does_not_depend_on_the_other_rows():
     """Beyond 2**53 a float is no whole number of its own: it is unknown, whatever else there is."""
     encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"id": [2**60, 2**53, 5] * 5}))
     values = [2.0**60, 2.0**53, 5.0, 0.5, np.nan, -1e300, 1e300]
     alone = [encoder.transform(pd.DataFrame({"id": [value]}))[0, 0] for value in values]
     assert alone == encoder.transform(pd.DataFrame({"id": values}))[:, 0].tolist()
-    assert alone == [1, 3, 2, 1, 0, 1, 1]
+    assert alone == [7, 4, 2, 1, 0, 1, 7]
 
 
 @pytest.mark.parametrize("kind", ["datetime64[us]", "timedelta64[us]", "object", "float64"])
@@ -605,7 +620,10 @@ def test_column_of_missing_cells_is_that_whatever_it_turns_out_to_hold(kind, lat
     nothing = pd.DataFrame({"x": np.array([None, None], dtype=kind)})
     encoder = OrdinalFieldEncoder().fit(nothing).partial_fit(pd.DataFrame({"x": later}))
     assert encoder.transform(nothing).tolist() == [[0], [0]]
-    assert encoder.transform(pd.DataFrame({"x": later})).tolist() == [[2], [3]]
+    assert encoder.transform(pd.DataFrame({"x": later})).tolist() == [
+        [2],
+        [4 if later == [1, 2] else 3],
+    ]
 
 
 def test_partial_fit_refuses_what_transform_would(rng):
@@ -637,6 +655,51 @@ def test_dates_are_kept_to_the_microsecond():
     times = day + pd.to_timedelta([0, 1, 1_000, 2_000], "ns")
     encoder = OrdinalFieldEncoder(categorical_features=["t"])
     codes = encoder.fit_transform(pd.DataFrame({"t": times.as_unit("ns")}))
-    assert codes.ravel().tolist() == [2, 2, 3, 4]  # less than a microsecond makes no category
+    assert codes.ravel().tolist() == [3, 3, 5, 7]  # less than a microsecond makes no category
     found = encoder.inverse_transform(codes).ravel().tolist()
     assert found == times.floor("us").to_pydatetime().tolist()
+
+
+def test_unknown_whole_numbers_have_codes_between_their_neighbours():
+    encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"a": [10, 40, 20, None]}))
+    new = pd.DataFrame({"a": [5, 10, 15, 20, 30, 40, 99, None]})
+    assert encoder.transform(new)[:, 0].tolist() == [1, 2, 3, 4, 5, 6, 7, 0]
+    assert encoder.inverse_transform([[1], [2], [3]]).tolist() == [[None], [10], [None]]
+    assert encoder.field_dims_.tolist() == [8]
+
+
+def test_numbers_learned_later_have_codes_after_all_others_and_keep_the_order_of_fit():
+    encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"a": [10, 20, 40]}))
+    encoder.partial_fit(pd.DataFrame({"a": [30, 10, 5]}))
+    new = pd.DataFrame({"a": [10, 20, 40, 5, 30, 35, 4, 50]})
+    for copy in (encoder, pickle.loads(pickle.dumps(encoder))):
+        assert copy.transform(new)[:, 0].tolist() == [2, 4, 6, 8, 10, 5, 1, 7]
+    assert encoder.categories_[0].tolist() == [10, 20, 40, 5, 30]
+
+
+def test_codes_of_quantities_follow_their_order(rng):
+    values = rng.normal(size=3000)
+    encoder = OrdinalFieldEncoder().fit(values[:, np.newaxis])
+    new = np.sort(rng.normal(size=500))
+    codes = encoder.transform(new[:, np.newaxis])[:, 0]
+    assert (np.diff(codes) >= 0).all()
+    assert (codes % 4 == 0).all()
+
+
+@pytest.mark.parametrize("params", [{"categorical_features": ["a"]}, {"hash_dims": 100}], ids=str)
+def test_names_have_odd_codes(params, rng):
+    frame = pd.DataFrame({"a": rng.integers(0, 50, 200)})
+    encoder = OrdinalFieldEncoder(**params)
+    codes = encoder.fit_transform(frame)
+    assert (codes % 2 == 1).all()
+    assert 3 <= codes.min() <= codes.max() < encoder.field_dims_[0]
+
+
+def test_embeddings_go_by_category_and_back(rng):
+    frame = pd.DataFrame({"a": [10, 20, 40], "b": ["x", "y", "x"]})
+    encoder = OrdinalFieldEncoder().fit(frame)
+    by_category = pd.DataFrame(rng.normal(size=(4, 2)), index=[10, 15, 20, 40])
+    by_code = encoder.by_code("a", by_category)
+    assert by_code.index.tolist() == [2, 4, 6]
+    back = encoder.by_category("a", by_code)
+    pd.testing.assert_frame_equal(back, by_category.loc[[10, 20, 40]])

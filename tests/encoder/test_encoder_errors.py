@@ -225,10 +225,10 @@ def test_categories_are_no_attribute_before_fit():
     assert not hasattr(OrdinalFieldEncoder(), "categories_")
 
 
-@pytest.mark.parametrize("code", [-1, 4, 2.5])
+@pytest.mark.parametrize("code", [-1, 6, 2.5])
 def test_inverse_transform_refuses_what_is_no_code(code):
     encoder = OrdinalFieldEncoder().fit(FRAME)
-    with pytest.raises(ValueError, match=f"Column 1 of X holds {code}.*from 0 to 3"):
+    with pytest.raises(ValueError, match=f"Column 1 of X holds {code}.*from 0 to 5"):
         encoder.inverse_transform([[2, 2, 2], [2, code, 2]])
 
 
@@ -406,3 +406,44 @@ def test_objects_of_one_kind_may_be_of_several_types(values):
     assert len(set(codes.ravel())) == len({v for v in values if not pd.isna(v)}) + any(
         map(pd.isna, values)
     )
+
+
+def test_ids_that_became_floats_beyond_2_to_the_53_are_named(rng):
+    ids = rng.choice(rng.integers(2**61, 2**62, 60), 300).astype(float)
+    ids[::10] = np.nan
+    frame = pd.DataFrame({"user": ids})
+    with pytest.warns(UserWarning, match=r"'user' holds whole numbers as floats.*'user': 'Int64'"):
+        OrdinalFieldEncoder().fit(frame)
+    for chosen in ("categorical_features", "numeric_features"):
+        OrdinalFieldEncoder(**{chosen: ["user"]}).fit(frame)  # warnings are errors here
+    OrdinalFieldEncoder().fit(frame.astype("Int64"))
+    OrdinalFieldEncoder().fit(pd.DataFrame({"size": rng.lognormal(30, 9, 300)}))
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%Y-%m-%d %H:%M", "%d.%m.%Y", "%m/%d/%Y"])
+def test_strings_that_look_like_dates_are_named(form):
+    days = pd.date_range("2024-01-01", periods=50).strftime(form)
+    frame = pd.DataFrame({"day": days.repeat(4), "id": [f"k{i % 30}" for i in range(200)]})
+    with pytest.warns(UserWarning, match=f"'day' holds 50 strings.*'{days[0]}'.*to_datetime"):
+        OrdinalFieldEncoder().fit(frame)
+    OrdinalFieldEncoder(categorical_features=["day"]).fit(frame)
+    OrdinalFieldEncoder().fit(frame[["id"]])
+
+
+@pytest.mark.parametrize("n_rows", [1, 30])
+def test_fraction_in_a_column_of_whole_numbers_warns_in_a_single_row_too(n_rows):
+    encoder = OrdinalFieldEncoder().fit(pd.DataFrame({"age": [20, 30, 40] * 10}))
+    with pytest.warns(UserWarning, match=r"'age' held whole numbers.*1 of the numbers.*25\.5"):
+        codes = encoder.transform(pd.DataFrame({"age": [25.5] + [30.0] * (n_rows - 1)}))
+    assert codes[0, 0] == 3
+    encoder.transform(pd.DataFrame({"age": [20.0, np.nan]}))
+
+
+def test_new_amounts_are_no_surprise_and_new_ids_are():
+    amounts = pd.DataFrame({"amount": np.arange(500) * 7})
+    encoder = OrdinalFieldEncoder().fit(amounts)
+    encoder.transform(amounts + 3)
+    ids = pd.DataFrame({"user": np.arange(500) % 50})
+    encoder = OrdinalFieldEncoder().fit(ids)
+    with pytest.warns(UserWarning, match="fit never saw 50 of the 50 distinct values"):
+        encoder.transform(ids + 1000)

@@ -13,7 +13,17 @@ class Stranger(EncoderField):
 
 
 def test_names_of_kinds_stand_in_files_and_stay():
-    assert [*FIELD_KINDS] == ["categories", "hashed", "bins", "numbers", "lists"]
+    assert [*FIELD_KINDS] == [
+        "categories",
+        "names",
+        "whole numbers",
+        "hashed",
+        "hashed names",
+        "bins",
+        "quantity bins",
+        "numbers",
+        "lists",
+    ]
 
 
 @pytest.mark.parametrize(("method", "missing"), [("of_form", "_in_form"), ("encode", "encode")])

@@ -281,8 +281,9 @@ def test_partial_dependence_is_the_mean_over_the_rows(pipeline, visits):
 # Weights and validation rows on their way through
 
 
-def test_pipeline_passes_weights_by_step_name(pipeline, visits, codes):
+def test_pipeline_passes_weights_by_step_name(pipeline, visits):
     X, y = visits
+    codes = OrdinalFieldEncoder().fit_transform(X)
     weight = np.random.default_rng(0).uniform(0.1, 3, len(y))
     weighted = clone(pipeline).fit(X, y, deepfm__sample_weight=weight).predict_proba(X)
     by_hand = clone(pipeline["deepfm"]).fit(codes, y, sample_weight=weight).predict_proba(codes)

@@ -101,7 +101,9 @@ def test_stream_is_learned_as_well_as_the_table(streams, dataset, in_order, n_me
     scores = [roc_auc_score(y, m.predict_proba(X)[:, 1]) for m in (model, expected)]
     assert scores[0] > 0.85
     assert scores[0] > scores[1] - 0.015
-    assert_array_equal(model[-1].field_dims_, expected[-1].field_dims_)
+    # Other rows are held out, which may make one bin more or less of those of numbers.
+    assert_allclose(model[-1].field_dims_, expected[-1].field_dims_, atol=2)
+    assert model[-1].field_kinds_ == expected[-1].field_kinds_
     assert model[-1].validation_scores_ is not None
 
 
@@ -216,7 +218,9 @@ def test_estimator_reads_codes_and_numbers_of_a_data_set(streams, tmp_path):
     )
     pq.write_table(table, tmp_path / "rows")
     X = pads.dataset(tmp_path / "rows")
-    model = DeepFMClassifier(max_epochs=2, random_state=0).fit(X, "y", sample_weight="w")
+    of_codes = ["code", "kind"]
+    model = DeepFMClassifier(max_epochs=2, random_state=0, categorical_features=of_codes)
+    model.fit(X, "y", sample_weight="w")
     assert model.feature_names_in_.tolist() == ["code", "number", "kind"]
     names = ["code", "number", "kind"]
     assert_allclose(model.predict_proba(X), model.predict_proba(table.select(names)))

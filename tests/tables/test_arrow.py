@@ -55,7 +55,7 @@ def test_times_with_zones_are_moments_whatever_the_zone():
     codes = OrdinalFieldEncoder(categorical_features=["a"]).fit_transform(
         pd.DataFrame({"a": pd.Series(objects(ZONED, utc, None, pd.NaT), dtype=object)})
     )
-    assert codes[:, 0].tolist() == [2, 2, 0, 0]
+    assert codes[:, 0].tolist() == [3, 3, 0, 0]
 
 
 @pytest.mark.parametrize("n_chunks", [1, 2])

@@ -273,7 +273,13 @@ def test_average_of_members_is_better_than_one():
     losses = [
         log_loss(
             y[n:],
-            DeepFMClassifier(n_members=m, embed_dim=8, mlp_dims=(32,), random_state=0)
+            DeepFMClassifier(
+                n_members=m,
+                embed_dim=8,
+                mlp_dims=(32,),
+                categorical_features=[0, 1, 2],
+                random_state=0,
+            )
             .fit(X[:n], y[:n])
             .predict_proba(X[n:]),
         )

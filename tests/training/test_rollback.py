@@ -188,6 +188,7 @@ def test_few_rows_for_a_large_table_copy_few(monkeypatch):
 
     X = np.arange(20_000).reshape(-1, 2)
     model = DeepFMRegressor(sparse_updates=True, **{**PARAMS, "batch_size": 500, "max_epochs": 1})
+    model.set_params(categorical_features=[0, 1])
     model.fit(X, X[:, 0]).set_params(batch_size=4)
     model.partial_fit(X[:8], X[:8, 0])  # which makes the moments
     monkeypatch.setattr("sklearn_deepfm._training.rollback.WeightSnapshot", Spy)
