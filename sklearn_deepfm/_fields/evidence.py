@@ -8,12 +8,14 @@ of one fold that have one code, so that the time is that of counting the rows.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from sklearn_deepfm._common.quantiles import inner_edges
+from sklearn_deepfm._fields.order import order_matters
 
 N_FOLDS = 5
 LEVELS = 6, 24, 96  # bins of each level
@@ -22,6 +24,8 @@ ROWS_OF_PRIOR = 10, 5  # rows that a prior mean weighs as: of classes, of number
 # the mean of all rows. The last one is beyond 1 for about 1 in 100 columns of ids.
 BETTER_THAN_NOTHING, BETTER_THAN_CODES = 1.0, 1.0
 BETTER_WITH_NEIGHBOURS = 1.0
+ORDERED_NEIGHBOURS = 2.0
+NAMES_IN_BINS = 3.0
 _LEAST_PROBABILITY = 1e-4
 _MOST_CLASSES = 8  # of which means are taken; the rarest ones count as one
 _FEWEST_CODES = 3  # of two codes each is the other's only neighbour
@@ -83,6 +87,12 @@ class ClassOutcome:
             y = np.minimum(rank, _MOST_CLASSES - 1)[y]
         self._y, self._n_classes = y, min(len(counts), _MOST_CLASSES)
 
+    def take(self, rows: np.ndarray) -> ClassOutcome:
+        """That of some rows."""
+        new = copy.copy(self)
+        new._y, new._weight = self._y[rows], None if self._weight is None else self._weight[rows]
+        return new
+
     def totals(self, cell: np.ndarray, shape: tuple[int, int]) -> Totals:
         """Weight of each class in each cell."""
         size = shape[0] * shape[1] * self._n_classes
@@ -117,6 +127,12 @@ class NumberOutcome:
         self._y = (y - mean) / (deviation if deviation > 0 else 1.0)
         self._weight = np.ones(len(y)) if weight is None else weight
 
+    def take(self, rows: np.ndarray) -> NumberOutcome:
+        """That of some rows."""
+        new = copy.copy(self)
+        new._y, new._weight = self._y[rows], self._weight[rows]
+        return new
+
     def totals(self, cell: np.ndarray, shape: tuple[int, int]) -> Totals:
         """Weight, and sums of y and of its square, in each cell."""
         n, sums, squares = (
@@ -149,7 +165,11 @@ def outcomes_of(y: np.ndarray, weight: np.ndarray | None, *, is_class: bool) -> 
     return [kind(output, weight) for output in y.reshape(len(y), -1).T]
 
 
-def neighbours_belong_together(codes: np.ndarray, outcomes: Outcomes) -> bool:
+def neighbours_belong_together(
+    codes: np.ndarray,
+    outcomes: Outcomes,
+    beside_others: Callable[[np.ndarray], bool] = lambda codes: False,
+) -> bool:
     """Whether y says that codes next to each other, in their order, are better pooled.
 
     Pooled are codes
@@ -166,7 +186,7 @@ def neighbours_belong_together(codes: np.ndarray, outcomes: Outcomes) -> bool:
     outcomes : list of ClassOutcome or NumberOutcome
         Of several the means and the standard errors are added up, as if their errors were one.
     """
-    rank, counts = _ranks(codes)
+    rank, counts = ranks_of(codes)
     is_learned = len(counts) < _FEW_CODES and len(codes) >= _ENOUGH_ROWS * len(counts)
     if len(counts) < _FEWEST_CODES or len(codes) <= _TOO_FEW_ROWS or is_learned:
         return False
@@ -175,17 +195,30 @@ def neighbours_belong_together(codes: np.ndarray, outcomes: Outcomes) -> bool:
     cell, shape = fold * len(counts) + rank, (N_FOLDS, len(counts))
     groups = [_bins(counts, n_bins) for n_bins in levels_of(len(counts))]
     answers = [_Answer(outcome, outcome.totals(cell, shape), groups) for outcome in outcomes]
-    best, last = _best(answers, _Answer.over_nothing, groups), len(groups) - 1
-    helps = _t(answers, _Answer.over_codes, best) > 0
-    if helps and _t(answers, _Answer.over_nothing, best) > BETTER_THAN_NOTHING:
-        return True
-    if _t(answers, _Answer.over_codes, last) > BETTER_THAN_CODES:
-        return True
-    # Neighbours that only add to what a code tells by itself need codes with rows of their own.
-    if counts[counts >= _ENOUGH_ROWS].sum() < _MOSTLY * len(codes):
+    beside = _best(answers, _Answer.with_neighbours, groups)
+    leaning = _t(answers, _Answer.with_neighbours, beside)
+    has_rows = counts[counts >= _ENOUGH_ROWS].sum() >= _MOSTLY * len(codes)
+    best = _best(answers, _Answer.over_nothing, groups)
+    if _t(answers, _Answer.over_codes, best) <= 0 and not (
+        has_rows and leaning > BETTER_WITH_NEIGHBOURS
+    ):
         return False
-    best = _best(answers, _Answer.with_neighbours, groups)
-    return _t(answers, _Answer.with_neighbours, best) > BETTER_WITH_NEIGHBOURS
+    if not has_rows and _t(answers, _Answer.names_in_bins, best, beside) > NAMES_IN_BINS:
+        return False
+    if leaning > ORDERED_NEIGHBOURS:
+        return True
+    found = [residuals(outcome.totals(rank, (len(counts), 1))) for outcome in outcomes]
+    sums = np.concatenate([of_outcome[:, 0] for of_outcome, _ in found], axis=1)
+    return order_matters(sums, found[0][1][:, 0]) or beside_others(codes)
+
+
+def residuals(totals: Totals) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of y less its mean in each column of cells, and the rows of each cell."""
+    n, sums = totals.n, totals.sums
+    if totals.squares is None:
+        sums = sums[..., 1:]  # classes, of which the first is what the others are not
+    mean = sums.sum(0) / np.maximum(n.sum(0), 1e-12)[:, np.newaxis]
+    return sums - n[..., np.newaxis] * mean, n
 
 
 def levels_of(n_codes: int) -> list[int]:
@@ -223,6 +256,11 @@ class _Answer:
         """Loss of codes less that of bins."""
         return self._outcome.difference(self._totals, self._codes, self._bins[level])
 
+    def names_in_bins(self, level: int, beside: int) -> Difference:
+        """Loss of bins less that of codes shrunk to the other codes of their bin."""
+        bins, codes = self._bins[level], self._neighbours[beside]
+        return self._outcome.difference(self._totals, bins, codes)
+
     def with_neighbours(self, level: int) -> Difference:
         """Loss of codes less that of codes shrunk to the other codes of their bin."""
         return self._outcome.difference(self._totals, self._codes, self._neighbours[level])
@@ -236,15 +274,16 @@ def _best(
     return int(np.argmax(means))
 
 
-def _t(answers: list[_Answer], question: Callable[[_Answer, int], Difference], level: int) -> float:
-    mean, error = np.sum([question(answer, level) for answer in answers], axis=0)
+def _t(answers: list[_Answer], question: Callable[..., Difference], *levels: int) -> float:
+    mean, error = np.sum([question(answer, *levels) for answer in answers], axis=0)
     return float(mean / (error + 1e-12))
 
 
-def _ranks(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ranks_of(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rank of each code among the distinct ones, and the rows of each of these."""
-    low, high = int(codes.min()), int(codes.max())
-    if high - low > 8 * len(codes) + 1024:
+    is_whole = codes.dtype.kind in "iu"
+    low, high = (int(codes.min()), int(codes.max())) if is_whole else (0, 0)
+    if not is_whole or high - low > 8 * len(codes) + 1024:
         _, rank, counts = np.unique(codes, return_inverse=True, return_counts=True)
         return rank, counts
     counts = np.bincount(codes - low)

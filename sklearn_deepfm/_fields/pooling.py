@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn_deepfm._common.code_steps import NAMES, QUANTITIES, steps_of
 from sklearn_deepfm._fields.evidence import Outcomes, neighbours_belong_together
 from sklearn_deepfm._fields.field import AnyColumn
 from sklearn_deepfm._fields.input_columns import InputColumn
+from sklearn_deepfm._fields.other_columns import OtherColumns
 
 # Whether a column holds codes, or "pooled".
 FieldKinds: TypeAlias = list[bool | str]
@@ -36,13 +38,20 @@ def with_pooled(
     kept : set of int
         Positions of columns that stay categories, as somebody says so.
     """
+    others = OtherColumns(columns, outcomes)
     return [
-        "pooled" if flag and position not in kept and _is_pooled(column, outcomes) else bool(flag)
+        "pooled"
+        if flag
+        and position not in kept
+        and _is_pooled(column, outcomes, partial(others.show_order, position))
+        else bool(flag)
         for position, (column, flag) in enumerate(zip(columns, is_index, strict=True))
     ]
 
 
-def _is_pooled(column: AnyColumn, outcomes: Outcomes) -> bool:
+def _is_pooled(
+    column: AnyColumn, outcomes: Outcomes, beside_others: Callable[[np.ndarray], bool]
+) -> bool:
     # Those of a categorical type are categories by the word of whoever made the table.
     if not isinstance(column, InputColumn) or column.categories is not None:
         return False
@@ -58,4 +67,4 @@ def _is_pooled(column: AnyColumn, outcomes: Outcomes) -> bool:
         return steps == QUANTITIES
     if column.missing is not None:
         codes = np.where(column.missing, seen.min() - 1, codes)
-    return neighbours_belong_together(codes, outcomes)
+    return neighbours_belong_together(codes, outcomes, beside_others)
