@@ -54,7 +54,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         FM, ``("deep",)`` DNN, ``("linear", "deep")`` Wide & Deep.
     learning_rate : float or "auto", default="auto"
         Of Adam, at the start of each fit. "auto" is 1e-3 for batches of the size that
-        `batch_size="auto"` takes, and grows with the root of a size of your own.
+        `batch_size="auto"` takes, and follows the root of a size of your own, from an
+        eighth of it to eight times as much.
     embedding_l2 : float or "auto", default="auto"
         Factor lambda of the penalty ``(lambda/2) * ||embeddings||**2`` that is added to
         the mean loss, over all rows of the table. The strongest lever against

@@ -14,6 +14,8 @@ WITHOUT_MLP = 1 / 64  # of the penalty of embeddings
 LINEAR_SHARE = 0.02  # of the penalty of embeddings
 AUTO_BATCH_SIZES = 32, 4096
 LEARNING_RATE = 1e-3  # of batches of the automatic size
+# The automatic size times or divided by this: so far docs/benchmarks/bench_batch_sizes.txt goes.
+MOST_TIMES = 64
 PATIENCE_EPOCHS, PATIENCE_STEPS = 5, 500
 # Table rows above which a step is faster on the rows of its batch than on all of them, by
 # docs/benchmarks/bench_sparse_updates.txt.
@@ -39,7 +41,9 @@ def learning_rate(asked: float | str, n_in_batch: int, n_rows: int) -> float:
     """
     if asked != "auto":
         return float(asked)
-    return LEARNING_RATE * float(np.sqrt(n_in_batch / batch_size("auto", n_rows)))
+    # A batch has no more rows than there are.
+    times = min(n_in_batch, n_rows) / min(batch_size("auto", n_rows), n_rows)
+    return LEARNING_RATE * float(np.sqrt(np.clip(times, 1 / MOST_TIMES, MOST_TIMES)))
 
 
 def patience(asked: int | str, n_batches: int) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor
-from sklearn_deepfm._training.defaults import batch_size, patience
+from sklearn_deepfm._training.defaults import batch_size, learning_rate, patience
 
 SMALL = {"embed_dim": 2, "mlp_dims": (4,), "max_epochs": 1, "batch_size": 512, "random_state": 0}
 
@@ -37,6 +37,17 @@ def test_learning_rate_follows_the_root_of_the_batch(rng):
         net = DeepFMClassifier(**{**fit, "batch_size": n}).fit(X, y).net_
         assert net.lr == pytest.approx(1e-3 * np.sqrt(n / automatic.batch_size))
     assert DeepFMClassifier(learning_rate=0.01, **fit).fit(X, y).net_.lr == 0.01
+
+
+@pytest.mark.parametrize("n_rows", [20, 1000, 100_000])
+def test_learning_rate_has_bounds_and_asks_for_no_more_rows_than_there_are(n_rows):
+    automatic = batch_size("auto", n_rows)
+    assert learning_rate("auto", automatic, n_rows) == 1e-3
+    automatic = min(automatic, n_rows)
+    whole = learning_rate("auto", n_rows, n_rows)
+    assert learning_rate("auto", 10**9, n_rows) == whole <= 8e-3
+    assert whole == pytest.approx(1e-3 * min(np.sqrt(n_rows / automatic), 8))
+    assert learning_rate("auto", 1, n_rows) >= 1e-3 / 8
 
 
 @pytest.mark.parametrize("components", [["linear"], ["fm"], ["linear", "fm"]])
