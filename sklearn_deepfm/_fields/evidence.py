@@ -20,12 +20,9 @@ from sklearn_deepfm._fields.order import order_matters
 N_FOLDS = 5
 LEVELS = 6, 24, 96  # bins of each level
 ROWS_OF_PRIOR = 10, 5  # rows that a prior mean weighs as: of classes, of numbers
-# t statistics beyond which bins tell something, bins are better than codes, and neighbours than
-# the mean of all rows. The last one is beyond 1 for about 1 in 100 columns of ids.
-BETTER_THAN_NOTHING, BETTER_THAN_CODES = 1.0, 1.0
-BETTER_WITH_NEIGHBOURS = 1.0
-ORDERED_NEIGHBOURS = 2.0
-NAMES_IN_BINS = 3.0
+# t statistics: beyond the first codes gain from the others of their bin, beyond the second they
+# do by their order, beyond the third codes tell more than their bins.
+GAIN_OF_OTHERS, GAIN_OF_ORDER, NAMES = 1.0, 2.0, 3.0
 _LEAST_PROBABILITY = 1e-4
 _MOST_CLASSES = 8  # of which means are taken; the rarest ones count as one
 _FEWEST_CODES = 3  # of two codes each is the other's only neighbour
@@ -172,19 +169,24 @@ def neighbours_belong_together(
 ) -> bool:
     """Whether y says that codes next to each other, in their order, are better pooled.
 
-    Pooled are codes
+    Three questions have to be answered with yes.
 
-    - whose bins predict y better than the codes do, and better than nothing;
-    - or whose finest bins are clearly better than the codes: such numbers may act only together
-      with others;
-    - or of which the other codes of a bin tell more than the mean of all rows does, if most rows
-      have codes of at least 20 rows, which keep table rows of their own.
+    1. Do neighbours help? Their bins predict y better than the codes do; or, where most rows have
+       codes of at least 20 rows, which keep rows of their own when pooled, a code together with
+       the others of its bin does.
+    2. Is little lost? Either most rows have such codes, or a code tells no more than its bin.
+    3. Is it their order that helps, and not that rare codes have few rows? It is if bins differ
+       more than those of shuffled codes, by the column itself or beside another one; or if codes
+       tell no more than bins, and still gain from the others of their bin.
 
     Parameters
     ----------
     codes : ndarray of int of shape (n_samples,)
     outcomes : list of ClassOutcome or NumberOutcome
         Of several the means and the standard errors are added up, as if their errors were one.
+    beside_others : callable
+        Whether the order of the codes matters beside another column. Nobody asks as long as
+        something else tells.
     """
     rank, counts = ranks_of(codes)
     is_learned = len(counts) < _FEW_CODES and len(codes) >= _ENOUGH_ROWS * len(counts)
@@ -195,17 +197,16 @@ def neighbours_belong_together(
     cell, shape = fold * len(counts) + rank, (N_FOLDS, len(counts))
     groups = [_bins(counts, n_bins) for n_bins in levels_of(len(counts))]
     answers = [_Answer(outcome, outcome.totals(cell, shape), groups) for outcome in outcomes]
-    beside = _best(answers, _Answer.with_neighbours, groups)
-    leaning = _t(answers, _Answer.with_neighbours, beside)
-    has_rows = counts[counts >= _ENOUGH_ROWS].sum() >= _MOSTLY * len(codes)
-    best = _best(answers, _Answer.over_nothing, groups)
-    if _t(answers, _Answer.over_codes, best) <= 0 and not (
-        has_rows and leaning > BETTER_WITH_NEIGHBOURS
-    ):
+    of_bins = _best(answers, _Answer.over_nothing, groups)
+    of_others = _best(answers, _Answer.with_neighbours, groups)
+    gain = _t(answers, _Answer.with_neighbours, of_others)
+    keep_rows = counts[counts >= _ENOUGH_ROWS].sum() >= _MOSTLY * len(codes)
+    if not (keep_rows and gain > GAIN_OF_OTHERS) and _t(answers, _Answer.over_codes, of_bins) <= 0:
         return False
-    if not has_rows and _t(answers, _Answer.names_in_bins, best, beside) > NAMES_IN_BINS:
+    are_names = _t(answers, _Answer.in_bins, of_bins, of_others) > NAMES
+    if are_names and not keep_rows:
         return False
-    if leaning > ORDERED_NEIGHBOURS:
+    if not are_names and gain > GAIN_OF_ORDER:
         return True
     found = [residuals(outcome.totals(rank, (len(counts), 1))) for outcome in outcomes]
     sums = np.concatenate([of_outcome[:, 0] for of_outcome, _ in found], axis=1)
@@ -256,7 +257,7 @@ class _Answer:
         """Loss of codes less that of bins."""
         return self._outcome.difference(self._totals, self._codes, self._bins[level])
 
-    def names_in_bins(self, level: int, beside: int) -> Difference:
+    def in_bins(self, level: int, beside: int) -> Difference:
         """Loss of bins less that of codes shrunk to the other codes of their bin."""
         bins, codes = self._bins[level], self._neighbours[beside]
         return self._outcome.difference(self._totals, bins, codes)
