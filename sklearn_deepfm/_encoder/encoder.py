@@ -83,7 +83,8 @@ class OrdinalFieldEncoder(
     y which. Numbers with a fraction, dates, times and durations are quantities, cut into up to
     1,024 bins at their quantiles, with the codes 4, 8, 12, .. in their order. The steps between
     the codes tell the estimators what these are; codes of both kinds serve other models as
-    ordinal numbers. Strings, category columns and booleans are categories.
+    ordinal numbers. Strings and booleans are categories, and so are fractions and dates of a
+    category dtype; of whole numbers the estimators ask y whatever their dtype.
 
     `categorical_features` and `numeric_features` override this: a column named in the first has
     the codes 3, 5, 7, .., and remains one of categories whatever y says; one named in the second
