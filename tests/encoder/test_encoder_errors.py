@@ -267,9 +267,13 @@ def test_partial_fit_that_fails_in_the_last_column_leaves_the_first():
 
 
 def test_nearly_unique_column_warns_at_fit():
-    frame = pd.DataFrame({"key": [f"k{i}" for i in range(190)] + ["k0"] * 10})
-    with pytest.warns(UserWarning, match=r"'key' has 190 categories in 200 rows.*min_frequency=2"):
-        OrdinalFieldEncoder().fit(frame)
+    keys = np.append(np.arange(190), np.zeros(10, int))
+    message = r"'key' has 190 categories in 200 rows.*min_frequency=2.*or hash_dims"
+    with pytest.warns(UserWarning, match=rf"{message}\.$"):
+        OrdinalFieldEncoder().fit(pd.DataFrame({"key": [f"k{i}" for i in keys]}))
+    with pytest.warns(UserWarning, match=rf"{message}; if it is a quantity, name it in numeric_f"):
+        OrdinalFieldEncoder(categorical_features=["key"]).fit(pd.DataFrame({"key": keys}))
+    OrdinalFieldEncoder().fit(pd.DataFrame({"key": keys}))  # y may say that it is a quantity
 
 
 @pytest.mark.parametrize(
@@ -279,12 +283,12 @@ def test_nearly_unique_column_warns_at_fit():
         (180, 200, {}),
         (200, 200, {"min_frequency": 2}),
         (200, 200, {"max_categories": 50}),
-        (200, 200, {"numeric_features": ["a"]}),
+        (200, 200, {"hash_dims": 50}),
     ],
     ids=str,
 )
 def test_fit_is_silent_when_rows_are_few_or_remedied(n_distinct, n_rows, params):
-    frame = pd.DataFrame({"a": np.arange(n_rows) % n_distinct})
+    frame = pd.DataFrame({"a": [f"k{i % n_distinct}" for i in range(n_rows)]})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         OrdinalFieldEncoder(**params).fit_transform(frame)
