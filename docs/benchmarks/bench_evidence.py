@@ -30,8 +30,8 @@ import torch
 from setting import print_setting
 
 from sklearn_deepfm import OrdinalFieldEncoder
-from sklearn_deepfm._fields.evidence import outcomes_of
 from sklearn_deepfm._fields.input_columns import InputColumn
+from sklearn_deepfm._fields.outcomes import outcomes_of
 from sklearn_deepfm._fields.pooling import with_pooled
 
 KINDS = (

@@ -9,10 +9,11 @@ from typing import TypeAlias
 import numpy as np
 
 from sklearn_deepfm._common.code_steps import NAMES, QUANTITIES, steps_of
-from sklearn_deepfm._fields.evidence import Outcomes, neighbours_belong_together
+from sklearn_deepfm._fields.evidence import neighbours_belong_together
 from sklearn_deepfm._fields.field import AnyColumn
 from sklearn_deepfm._fields.input_columns import InputColumn
 from sklearn_deepfm._fields.other_columns import OtherColumns
+from sklearn_deepfm._fields.outcomes import Outcomes
 
 # Whether a column holds codes, or "pooled".
 FieldKinds: TypeAlias = list[bool | str]
