@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sklearn_deepfm._fields.evidence import neighbours_belong_together
 from sklearn_deepfm._fields.input_columns import InputColumn
 from sklearn_deepfm._fields.outcomes import outcomes_of
 from sklearn_deepfm._fields.pooling import with_pooled
@@ -137,3 +138,18 @@ def test_answer_hangs_on_no_generator_and_leaves_them_alone(kind):
         answers.append(kinds_of(codes, y))
         assert np.random.random() == np.random.RandomState(seed).random()  # noqa: NPY002
     assert answers[0] == answers[1]
+
+
+def test_many_rows_are_asked_by_a_sample_of_them(monkeypatch):
+    codes, y = table("smooth", 6000, 0)
+    asked = []
+
+    def asking(codes, outcomes, beside_others):
+        asked.append(len(codes))
+        return neighbours_belong_together(codes, outcomes, beside_others)
+
+    monkeypatch.setattr("sklearn_deepfm._fields.pooling._MOST_ROWS", 2000)
+    monkeypatch.setattr("sklearn_deepfm._fields.pooling.neighbours_belong_together", asking)
+    columns = [*codes, np.where(np.arange(6000) < 5990, 4, 4 * np.arange(6000))]  # quantities
+    assert kinds_of(columns, y) == ["pooled", "pooled", True, "pooled"]
+    assert asked == [2000] * 3

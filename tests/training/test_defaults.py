@@ -137,7 +137,9 @@ def test_penalty_of_first_order_weights_shrinks_these_alone(sparse_updates, rng)
     assert (second[1:] > 0.5 * first[1:]).all()
 
 
-@pytest.mark.parametrize(("n", "expected"), [(300, 32), (4095, 32), (4096, 64), (32_767, 256), (32_768, 512)])
+@pytest.mark.parametrize(
+    ("n", "expected"), [(300, 32), (4095, 32), (4096, 64), (32_767, 256), (32_768, 512)]
+)
 @pytest.mark.parametrize("rng", [0], indirect=True)
 def test_automatic_batches_follow_the_rows(n, expected, rng):
     params = {**SMALL, "batch_size": "auto", "components": ("linear",), "early_stopping": False}
@@ -153,6 +155,8 @@ def test_patience_is_five_epochs_or_250_steps(asked, n_batches, epochs):
     assert patience(asked, n_batches) == epochs
 
 
-@pytest.mark.parametrize(("n_rows", "size"), [(1, 64), (64, 64), (65, 32), (4095, 32), (10**7, 4096)])
+@pytest.mark.parametrize(
+    ("n_rows", "size"), [(1, 64), (64, 64), (65, 32), (4095, 32), (10**7, 4096)]
+)
 def test_one_batch_holds_few_rows(n_rows, size):
     assert batch_size("auto", n_rows) == size
