@@ -44,7 +44,7 @@ class DeepFMRegressor(RegressorMixin, BaseDeepFM):
         FM, ``("deep",)`` DNN, ``("linear", "deep")`` Wide & Deep.
     learning_rate : float or "auto", default="auto"
         Of Adam, at the start of each fit. With `batch_size="auto"`, "auto" is 1e-3 for up
-        to 2,048 training rows and 2e-3 from 8,192 rows on; it follows the root of a size
+        to 2,048 training rows and 1.4e-3 from 4,096 on; it follows the root of a size
         of your own, from a quarter of that to four times as much.
     embedding_l2 : float or "auto", default="auto"
         Factor lambda of the penalty ``(lambda/2) * ||embeddings||**2`` that is added to

@@ -14,9 +14,9 @@ WITHOUT_MLP = 1 / 64  # of the penalty of embeddings
 LINEAR_SHARE = 0.02  # of the penalty of embeddings
 AUTO_BATCH_SIZES = 32, 4096
 N_STEPS = 64  # of an epoch, which the automatic batch size aims at
-# Of batches of the automatic size, for up to so many rows; for up to four times as many it grows
-# with their root.
-LEARNING_RATE, ROWS_OF_LEARNING_RATE, MOST_GROWN = 1e-3, 2**11, 4
+# Of batches of the automatic size, for up to so many rows; up to twice as many it grows with
+# their root.
+LEARNING_RATE, ROWS_OF_LEARNING_RATE, MOST_GROWN = 1e-3, 2**11, 2
 # The automatic size times or divided by this: so far docs/benchmarks/bench_batch_sizes.txt goes.
 MOST_TIMES = 16
 PATIENCE_EPOCHS, PATIENCE_STEPS = 5, 250
