@@ -50,7 +50,8 @@ def test_learning_rate_has_bounds_and_asks_for_no_more_rows_than_there_are(n_row
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "expected"), [(2, 1e-3), (2048, 1e-3), (2952, 1.2e-3), (4096, 1.4142e-3), (10**8, 1.4142e-3)]
+    ("n_rows", "expected"),
+    [(2, 1e-3), (2048, 1e-3), (2952, 1.2e-3), (4096, 1.4142e-3), (10**8, 1.4142e-3)],
 )
 def test_learning_rate_of_automatic_batches_follows_the_rows(n_rows, expected):
     usual = learning_rate("auto", batch_size("auto", n_rows), n_rows)
