@@ -83,7 +83,8 @@ class OrdinalFieldEncoder(
     y which. Numbers with a fraction, dates, times and durations are quantities, cut into up to
     1,024 bins at their quantiles, with the codes 4, 8, 12, .. in their order. The steps between
     the codes tell the estimators what these are; codes of both kinds serve other models as
-    ordinal numbers. Strings, category columns and booleans are categories.
+    ordinal numbers. Strings and booleans are categories, and so are fractions and dates of a
+    category dtype; of whole numbers the estimators ask y whatever their dtype.
 
     `categorical_features` and `numeric_features` override this: a column named in the first has
     the codes 3, 5, 7, .., and remains one of categories whatever y says; one named in the second
@@ -167,6 +168,9 @@ class OrdinalFieldEncoder(
 
     Notes
     -----
+    A date or time is one quantity, from which neither weekday nor hour can be learned: where these
+    matter, add the columns ``X["when"].dt.day_of_week`` and ``X["when"].dt.hour``.
+
     A column must hold at transform what it held at fit: numbers, strings, booleans, dates,
     durations or times; missing values may stand anywhere. Whole numbers and floats are both
     numbers: 3.0 is 3, and 2.5 has a place between 2 and 3. Booleans are no numbers.
@@ -361,7 +365,7 @@ class OrdinalFieldEncoder(
             encoded, n_unseen = field.encode(column)
             output.add(j, encoded)
             warn_if_mostly_unknown(field.of_values, column.cells, n_unseen)
-        return output.table(self.get_feature_names_out())
+        return self._output(output)
 
     def get_feature_names_out(self, input_features=None):
         """Names of the fields: those of the columns, but for columns of weights.
@@ -402,7 +406,7 @@ class OrdinalFieldEncoder(
         validate_names(self, table, reset=True)
         self._column_specs = specs
         self._remember(fields, len(table))
-        return output.table(self.get_feature_names_out()) if encodes else None
+        return self._output(output) if encodes else None
 
     def _learn_stream(self, X, y, leave_out):
         """Fit to a data set, and return the stream of its features."""
@@ -421,6 +425,11 @@ class OrdinalFieldEncoder(
         self._column_specs = specs
         self._remember(fields, n_rows)
         return stream
+
+    def _output(self, columns):
+        names = self.get_feature_names_out()
+        named = [spec.selected_by == "numeric_features" for spec in self._column_specs]
+        return columns.table(names, names[named])
 
     def _refuse_output(self):
         own = getattr(self, "_sklearn_output_config", {})

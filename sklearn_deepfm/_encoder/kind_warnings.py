@@ -16,37 +16,60 @@ from sklearn_deepfm._encoder.vocabulary import Vocabulary
 from sklearn_deepfm._tables.columns import Column
 from sklearn_deepfm._tables.exact_numbers import EXACT_FLOAT
 
-_DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([T ]\d|$)")
+# Days and months as numbers or words, years of two or four digits, times of the day.
+_DAY, _YEAR, _SEP = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:(?:18|19|20|21)\d\d)", "[-/.]"
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_WEEKDAY = r"(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[,.]? )?"
+_TIME = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?(?: ?[ap]\.?m\.?)?"
+_DATES = (
+    rf"{_YEAR}{_SEP}{_DAY}{_SEP}{_DAY}",
+    rf"{_DAY}{_SEP}{_DAY}{_SEP}(?:{_YEAR}|\d\d)",
+    rf"{_DAY}[-/ .]+{_MONTH}[-/ .,]+{_YEAR}",
+    rf"{_MONTH}[-/ .]+{_DAY}[, ]+{_YEAR}",
+    rf"{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])",
+    rf"{_YEAR}[-/](?:0[1-9]|1[0-2])",
+)
+_DATE = re.compile(
+    rf"{_WEEKDAY}(?:{'|'.join(_DATES)})(?:[T ,]+\d.*)?|{_TIME}", re.IGNORECASE | re.ASCII
+)
 # At transform: of at least so many rows and new values (or as many as the field has, if fewer), if
 # more than this share of the rows and of the distinct values is new since fit.
 _MANY_AT_TRANSFORM, _MOSTLY_UNKNOWN = 20, 0.5
-_FEWEST_VALUES, _LOOKED_AT, _MOST_OTHERS = 20, 100, 0.05
+# Of at least so many values; of strings so many are looked at.
+_FEWEST_VALUES, _LOOKED_AT, _MOST_OTHERS, _FEW = 20, 100, 0.05, 0.01
 
 
 def warn_of_kind(name: Hashable, field: EncoderField, spec: ColumnSpec) -> None:
-    """Warn of ids that are floats and of dates that are strings, unless the user names the kind."""
+    """Warn of whole numbers as floats and of dates as strings, unless the user names the kind."""
     if spec.selected_by is not None or spec.hash_dim is not None or field.holds_lists:
         return
     if isinstance(field, Bins):
-        _warn_of_ids_as_floats(name, field)
+        _warn_of_floats(name, field)
     elif isinstance(field, Vocabulary) and field.kind == "strings":
         _warn_of_dates_as_strings(name, field)
 
 
-def _warn_of_ids_as_floats(name: Hashable, field: Bins) -> None:
+def _warn_of_floats(name: Hashable, field: Bins) -> None:
+    """Warn of whole numbers that are quantities only because of their size, or of odd ones."""
     if field.kind != "numbers" or not pa.types.is_floating(field.type):
         return
-    if len(field.edges) < _FEWEST_VALUES:
-        return
-    largest = np.abs(field.edges).max()
-    is_whole = (field.edges == np.floor(field.edges)).all()
-    if is_whole and EXACT_FLOAT <= largest < 2.0**64:
+    edges = field.edges[:-1]  # the last edge is the end of the last bin
+    is_whole, largest = edges == np.floor(edges), np.abs(edges).max()
+    fractions = edges[~is_whole]
+    if not len(fractions) and EXACT_FLOAT <= largest < 2.0**64:
         warn_user(
             f"Column {name!r} holds whole numbers as floats, of up to {largest:.4g}: beyond 2**53 "
             f"a float does not tell neighbouring ones apart, so that the column is taken for a "
             f"quantity. If these are ids, read them as integers or strings, as "
             f"pandas.read_csv(..., dtype={{{name!r}: 'Int64'}}) does with missing values too; if "
             f"it is a quantity, name it in numeric_features."
+        )
+    elif len(edges) >= _FEWEST_VALUES and 0 < len(fractions) <= max(_FEW * len(edges), 1):
+        warn_user(
+            f"Column {name!r} holds whole numbers but for a few fractions, such as "
+            f"{float(fractions[0])!r}, by which it is taken for a quantity. If these are mistakes, "
+            f"mend them, or name the column in categorical_features; if it is a quantity, name it "
+            f"in numeric_features."
         )
 
 
@@ -55,14 +78,14 @@ def _warn_of_dates_as_strings(name: Hashable, field: Vocabulary) -> None:
         return
     step = -(-len(field.values) // _LOOKED_AT)
     some = field.values[::step].to_pylist()
-    others = [value for value in some if not _DATE.match(value)]
+    others = [value for value in some if not _DATE.fullmatch(value)]
     if len(others) <= _MOST_OTHERS * len(some):
-        first = next(value for value in some if _DATE.match(value))
+        first = next(value for value in some if _DATE.fullmatch(value))
         warn_user(
-            f"Column {name!r} holds {len(field.values)} strings that look like dates, such as "
-            f"{first!r}, and each is a category of its own. Make dates of them, as "
-            f"pandas.to_datetime does, so that neighbouring days share what is learned; or name "
-            f"the column in categorical_features."
+            f"Column {name!r} holds {len(field.values)} strings that look like dates or times, "
+            f"such as {first!r}, and each is a category of its own. Make dates of them, as "
+            f"pandas.to_datetime does, so that neighbours share what is learned; or name the "
+            f"column in categorical_features."
         )
 
 

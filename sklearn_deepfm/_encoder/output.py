@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import narwhals as nw
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from sklearn_deepfm._tables.named_quantities import name_quantities
 from sklearn_deepfm._tables.table import Table
 
 
@@ -36,15 +38,20 @@ class EncodedColumns:
         else:
             self._codes[:, position] = encoded
 
-    def table(self, names: np.ndarray) -> np.ndarray | pd.DataFrame:
-        """All columns, as a matrix of codes or as a data frame with these names."""
+    def table(
+        self, names: np.ndarray, quantities: Iterable[Hashable] = ()
+    ) -> np.ndarray | pd.DataFrame:
+        """All columns, as a matrix of codes or as a data frame with these names.
+
+        The frame also says which columns are quantities by the user's word.
+        """
         if not self._others:
             return self._codes
         columns = {
             name: self._others.get(position, self._codes[:, position])
             for position, name in enumerate(names)
         }
-        return pd.DataFrame(columns, index=self._index)
+        return name_quantities(pd.DataFrame(columns, index=self._index), quantities)
 
 
 def code_columns(X: Any, n_fields: int) -> list[list]:

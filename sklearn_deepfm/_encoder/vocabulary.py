@@ -232,11 +232,12 @@ class Vocabulary(CellField):
         """Warn of a column in which nearly every row has a category of its own."""
         n_rows = self.counts.sum()
         if n_rows >= _MANY_ROWS_AT_FIT and self.n_known > _NEARLY_UNIQUE * n_rows:
+            if_quantity = "; if it is a quantity, name it in numeric_features"
             warn_user(
                 f"Column {name!r} has {self.n_known} categories in {n_rows} rows: nearly "
-                "every row has its own, which new rows will not share, so that their values will "
-                "be unknown. Drop the column, or set min_frequency=2 or more so that such values "
-                "share code 1, or hash_dims; if it is a quantity, name it in numeric_features.",
+                f"every row has its own, which new rows will not share, so that their values will "
+                f"be unknown. Drop the column, or set min_frequency=2 or more so that such values "
+                f"share code 1, or hash_dims{if_quantity if self.kind == 'numbers' else ''}.",
             )
 
     def _check_loaded(self) -> None:

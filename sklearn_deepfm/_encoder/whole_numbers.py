@@ -16,6 +16,7 @@ from sklearn_deepfm._encoder.field import FIRST_KNOWN_CODE, UNKNOWN_CODE
 from sklearn_deepfm._encoder.vocabulary import Vocabulary
 from sklearn_deepfm._serialization.plain_values import expect, expect_ascending
 from sklearn_deepfm._tables.columns import Column
+from sklearn_deepfm._tables.exact_numbers import EXACT_FLOAT
 
 # New numbers are expected if more rows of fit than this share have one of their own.
 _MANY_SINGLE = 0.25
@@ -26,6 +27,11 @@ class Names(Vocabulary):
 
     field_kind, description = "names", "categories"
     code_steps = NAMES
+
+    def _place_unknown(self, column: Column, codes: np.ndarray, is_not_found: np.ndarray) -> None:
+        if pa.types.is_integer(self.values.type):
+            new = _numbers(column, is_not_found & (codes == UNKNOWN_CODE))
+            _warn_of_floats(column.name, new, self.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,15 +80,13 @@ class WholeNumbers(Vocabulary):
 
     def _place_unknown(self, column: Column, codes: np.ndarray, is_not_found: np.ndarray) -> None:
         is_new = is_not_found & (codes == UNKNOWN_CODE)
-        if not len(self.ordered) or not is_new.any():
+        if not is_new.any():
             return
-        new = column.values.filter(pa.array(is_new))
-        if pa.types.is_dictionary(new.type):
-            new = new.dictionary_decode()
-        numbers = new.to_numpy(zero_copy_only=False)
-        _warn_of_fractions(column.name, numbers)
-        n_below = np.searchsorted(self.ordered, numbers, side="right")
-        codes[is_new] = UNKNOWN_CODE + WHOLE_NUMBERS.step * n_below
+        numbers = _numbers(column, is_new)
+        _warn_of_floats(column.name, numbers, self.values)
+        if len(self.ordered):
+            n_below = np.searchsorted(self.ordered, numbers, side="right")
+            codes[is_new] = UNKNOWN_CODE + WHOLE_NUMBERS.step * n_below
 
     def _check_loaded(self) -> None:
         super()._check_loaded()
@@ -92,16 +96,34 @@ class WholeNumbers(Vocabulary):
         expect_ascending(in_order, "codes")
 
 
-def _warn_of_fractions(name: Hashable, numbers: np.ndarray) -> None:
-    """Warn of numbers that are not whole, where fit saw whole ones alone."""
+def _numbers(column: Column, chosen: np.ndarray) -> np.ndarray:
+    values = column.values.filter(pa.array(chosen))
+    values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+    return values.to_numpy(zero_copy_only=False)
+
+
+def _warn_of_floats(name: Hashable, numbers: np.ndarray, known: pa.Array) -> None:
+    """Warn of unknown floats that cannot be what fit saw, whole numbers alone."""
     if numbers.dtype.kind != "f":
         return
-    fractions = numbers[np.isfinite(numbers) & (numbers != np.trunc(numbers))]
+    numbers = numbers[np.isfinite(numbers)]
+    fractions = numbers[numbers != np.trunc(numbers)]
     if len(fractions):
         warn_user(
             f"Column {name!r} held whole numbers alone when the encoder was fitted, and "
-            f"{len(fractions)} of the numbers now are not whole, such as {float(fractions[0])!r}, "
-            f"which is encoded as a number between two known ones. Check that the column is the "
-            f"one of fit; if it is a quantity, name it in numeric_features and fit again.",
+            f"{len(fractions)} of the numbers now are not whole, such as {float(fractions[0])!r}: "
+            f"it is encoded as a number between two known ones or, where there is no such code, "
+            f"as unknown. Check that the column is the one of fit; if it is a quantity, name it "
+            f"in numeric_features and fit again.",
             topic=("not whole", name),
+        )
+    largest = np.abs(numbers).max(initial=0)
+    largest_known = max(-known[0].as_py(), known[-1].as_py())
+    if EXACT_FLOAT < largest < 2.0**64 and largest_known > EXACT_FLOAT:
+        warn_user(
+            f"Column {name!r} held integers beyond 2**53 when the encoder was fitted and holds "
+            f"floats now, of up to {largest:.4g}, which do not tell neighbouring ones apart: they "
+            f"are unknown. Read them as integers, as pandas.read_csv(..., "
+            f"dtype={{{name!r}: 'Int64'}}) does with missing values too.",
+            topic=("floats of integers", name),
         )

@@ -23,7 +23,7 @@ from sklearn_deepfm._estimators.stream_fit import (
 )
 from sklearn_deepfm._estimators.table_fit import TableFit
 from sklearn_deepfm._estimators.transaction import transaction, working_copy
-from sklearn_deepfm._fields.evidence import outcomes_of
+from sklearn_deepfm._fields.outcomes import outcomes_of
 from sklearn_deepfm._fields.pooling import with_pooled
 from sklearn_deepfm._fields.pretrained import embedding_frame
 from sklearn_deepfm._fields.read_columns import read_cells, which_hold_codes

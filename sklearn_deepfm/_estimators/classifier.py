@@ -53,9 +53,9 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Terms of the sum: ``("linear",)`` is logistic regression, ``("linear", "fm")``
         FM, ``("deep",)`` DNN, ``("linear", "deep")`` Wide & Deep.
     learning_rate : float or "auto", default="auto"
-        Of Adam, at the start of each fit. "auto" is 1e-3 for batches of the size that
-        `batch_size="auto"` takes, and follows the root of a size of your own, from an
-        eighth of it to eight times as much.
+        Of Adam, at the start of each fit. With `batch_size="auto"`, "auto" is 1e-3 for up
+        to 2,048 training rows and 1.4e-3 from 4,096 on; it follows the root of a size
+        of your own, from a quarter of that to four times as much.
     embedding_l2 : float or "auto", default="auto"
         Factor lambda of the penalty ``(lambda/2) * ||embeddings||**2`` that is added to
         the mean loss, over all rows of the table. The strongest lever against
@@ -73,9 +73,8 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         Most passes over the training rows. Without validation rows, exactly that many. With
         them, a fit whose last epoch is the best so far warns (ConvergenceWarning).
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" takes a power of 2 of about 1/256 of the training rows, up
-        to 4096, but 64 for 8,192 to 32,768 rows, 32 for fewer, and all rows up to 64.
-        Smaller batches often predict better and train slower.
+        Rows per step. "auto" takes a power of 2 of about 1/64 of the training rows,
+        between 32 and 4096, and all rows up to 64.
     early_stopping : bool or "auto", default="auto"
         Whether to hold out rows, stop when their score no longer improves, and keep
         the weights of the best epoch. "auto" does so if `X_val` is passed, with
@@ -100,7 +99,7 @@ class DeepFMClassifier(ClassifierMixin, BaseDeepFM):
         A row in both parts is an error.
     n_iter_no_change : int or "auto", default="auto"
         Epochs in a row without a score better by `tol` after which training stops. "auto"
-        is 5, or as many as make 500 steps in a small table, where 5 epochs change little.
+        is 5, or as many as make 250 steps in a small table, where 5 epochs change little.
     tol : float, default=1e-6
         Least improvement of the score that counts.
     lr_schedule : {"plateau", "cosine", None}, default="plateau"

@@ -8,7 +8,7 @@ import numpy as np
 
 from sklearn_deepfm._fields.field import AnyColumn, Field
 from sklearn_deepfm._fields.fields import Fields
-from sklearn_deepfm._fields.index_field import IndexField
+from sklearn_deepfm._fields.index_field import UNSEEN_ROW, IndexField
 from sklearn_deepfm._fields.input_columns import InputColumn
 from sklearn_deepfm._fields.pooled_field import PooledField
 
@@ -36,11 +36,21 @@ def fields_table(fields: Fields, valid: Sequence[AnyColumn] | None) -> str:
 
 
 def _unknown(field: Field, column: AnyColumn) -> str:
-    """Share of cells whose code no training row has; nothing where cells hold no codes."""
+    """Share of cells that the model knows nothing of; nothing where cells hold no codes.
+
+    Of pooled codes those between others are known by their neighbours.
+    """
     if not isinstance(field, IndexField | PooledField) or not isinstance(column, InputColumn):
         return ""
     column = field.with_codes_of_fit(column) if column.categories is not None else column
-    codes = column.values if column.missing is None else column.values[~column.missing]
-    seen = np.append(field.codes, [-1]) if column.categories is not None else field.codes
-    codes = codes[~np.isnan(codes)] if codes.dtype.kind == "f" else codes
-    return f"{np.mean(~np.isin(codes, seen)):.1%}" if len(codes) else ""
+    rows = field.encode(column)[0][_is_present(column)]
+    return f"{np.mean(rows == UNSEEN_ROW):.1%}" if len(rows) else ""
+
+
+def _is_present(column: InputColumn) -> np.ndarray:
+    """Whether each cell is not missing."""
+    if column.categories is not None:
+        return column.values != -1
+    if column.missing is not None:
+        return ~column.missing
+    return ~np.isnan(column.values)

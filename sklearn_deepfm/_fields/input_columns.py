@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,13 +19,14 @@ class InputColumn:
     """One column: its cells as numbers, a mask of missing ones, and its categories if any.
 
     `values` are whole numbers (codes), floats (numbers, NaN missing), or positions in
-    `categories` (-1 missing).
+    `categories` (-1 missing). `is_quantity`: numbers by the user's word.
     """
 
     name: str | int
     values: np.ndarray
     missing: np.ndarray | None = None
     categories: pd.Index | None = None
+    is_quantity: bool = False
 
     holds_lists = False
 
@@ -47,7 +48,7 @@ class InputColumn:
     def take(self, rows: np.ndarray | slice) -> InputColumn:
         """The column of some rows."""
         missing = None if self.missing is None else self.missing[rows]
-        return InputColumn(self.name, self.values[rows], missing, self.categories)
+        return replace(self, values=self.values[rows], missing=missing)
 
     def ranks(self) -> list[np.ndarray]:
         """Arrays of integers, in which two rows are equal if their cells are."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 
 from sklearn_deepfm._common.code_steps import NAMES, QUANTITIES, steps_of
-from sklearn_deepfm._fields.evidence import Outcomes, neighbours_belong_together
+from sklearn_deepfm._fields.evidence import neighbours_belong_together
 from sklearn_deepfm._fields.field import AnyColumn
 from sklearn_deepfm._fields.input_columns import InputColumn
+from sklearn_deepfm._fields.other_columns import OtherColumns
+from sklearn_deepfm._fields.outcomes import Outcomes
 
 # Whether a column holds codes, or "pooled".
 FieldKinds: TypeAlias = list[bool | str]
 
 _LARGEST_CODE = 2**53  # up to which floats, in which orders are kept, hold each code
+_MOST_ROWS = 2**16  # that are asked; of many more the answer would take as long as an epoch
 
 
 def with_pooled(
@@ -36,13 +40,28 @@ def with_pooled(
     kept : set of int
         Positions of columns that stay categories, as somebody says so.
     """
-    return [
-        "pooled" if flag and position not in kept and _is_pooled(column, outcomes) else bool(flag)
-        for position, (column, flag) in enumerate(zip(columns, is_index, strict=True))
-    ]
+    rows = np.arange(len(columns[0]))
+    if len(rows) > _MOST_ROWS:
+        # A fixed seed: the answer must be the same in all members and processes.
+        rows = np.sort(np.random.RandomState(0).permutation(len(rows))[:_MOST_ROWS])
+        outcomes = [outcome.take(rows) for outcome in outcomes]
+    others = OtherColumns([column.take(rows) for column in columns], outcomes)
+
+    def is_pooled(position: int) -> bool:
+        """Whether y says so of the column, or its codes do."""
+        if not is_index[position] or position in kept:
+            return False
+        codes = _in_doubt(columns[position])
+        if isinstance(codes, bool):
+            return codes
+        beside_others = partial(others.show_order, position)
+        return neighbours_belong_together(codes[rows], outcomes, beside_others)
+
+    return ["pooled" if is_pooled(j) else bool(flag) for j, flag in enumerate(is_index)]
 
 
-def _is_pooled(column: AnyColumn, outcomes: Outcomes) -> bool:
+def _in_doubt(column: AnyColumn) -> np.ndarray | bool:
+    """The codes of a column that y is asked of; whether it is pooled where that is clear."""
     # Those of a categorical type are categories by the word of whoever made the table.
     if not isinstance(column, InputColumn) or column.categories is not None:
         return False
@@ -58,4 +77,4 @@ def _is_pooled(column: AnyColumn, outcomes: Outcomes) -> bool:
         return steps == QUANTITIES
     if column.missing is not None:
         codes = np.where(column.missing, seen.min() - 1, codes)
-    return neighbours_belong_together(codes, outcomes)
+    return codes

@@ -1,15 +1,19 @@
 """Reading of X: any table that scikit-learn may pass, as one array per column."""
 
+from dataclasses import replace
+
 import narwhals as nw
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from sklearn.utils.validation import validate_data
 
+from sklearn_deepfm._common.code_steps import NAMES, WHOLE_NUMBERS, steps_of
 from sklearn_deepfm._common.user_warning import warn_user
 from sklearn_deepfm._fields.input_columns import InputColumn, InputListColumn
 from sklearn_deepfm._tables.arrow import fill_nulls, is_list, kind_and_type
-from sklearn_deepfm._tables.exact_numbers import as_doubles, without_decimals
+from sklearn_deepfm._tables.exact_numbers import EXACT_FLOAT, as_doubles, without_decimals
+from sklearn_deepfm._tables.named_quantities import named_quantities
 from sklearn_deepfm._tables.objects import as_array, exact_number
 from sklearn_deepfm._tables.pandas_index import note_of_index, pandas_index, without_index
 from sklearn_deepfm._tables.table import (
@@ -87,7 +91,9 @@ def _columns_of(estimator, table):
         return [_column_of_array(name, j, values) for j, values in enumerate(table.T)]
     native = nw.to_native(table)
     columns = Columns(native if isinstance(native, pd.DataFrame) else table)
-    return [_column(name, columns, j) for j in range(len(columns.names))]
+    quantities = named_quantities(native)
+    found = [_column(name, columns, j) for j in range(len(columns.names))]
+    return [replace(c, is_quantity=True) if c.name in quantities else c for c in found]
 
 
 def which_hold_codes(columns, categorical_features):
@@ -300,15 +306,22 @@ def _refuse_infinity(name, values):
 
 
 def _warn_of_codes_as_floats(columns):
-    """Warn of columns of floats that look like codes: they would be treated as numbers."""
+    """Warn of columns of floats that look like codes or ids: they would be treated as numbers."""
     for column in columns:
-        if column.holds_codes or len(column) < 100:
+        if column.holds_codes or column.is_quantity or len(column) < 100:
             continue
         levels = np.unique(column.values[~np.isnan(column.values)])
         if len(levels) < 32 or (levels != np.trunc(levels)).any():
             continue
-        # Codes lie dense from 0 on; amounts, even whole ones, lie further apart.
-        if levels[0] >= 0 and levels[-1] < 2 * len(levels):
+        if EXACT_FLOAT <= np.abs(levels).max() < 2.0**64:
+            warn_user(
+                f"Column {column.name!r} holds whole numbers as floats, of up to "
+                f"{np.abs(levels).max():.4g}: beyond 2**53 a float does not tell neighbouring ones "
+                f"apart. It is treated as a number; if these are ids, read them as integers, as "
+                f"pandas.read_csv(..., dtype={{{column.name!r}: 'Int64'}}) does with missing "
+                f"values too."
+            )
+        elif _lie_dense(levels):
             warn_user(
                 f"Column {column.name!r} is of type {column.values.dtype} and holds "
                 f"{len(levels)} whole numbers: it is treated as a number. If these are codes "
@@ -317,3 +330,12 @@ def _warn_of_codes_as_floats(columns):
                 f"integer type; if they are numbers, name the columns that hold codes in "
                 f"categorical_features (None: there are none).",
             )
+
+
+def _lie_dense(levels):
+    """Whether whole numbers are codes by their steps; amounts lie further apart."""
+    if levels[0] < 0 or levels[-1] >= 2**31:
+        return False
+    steps = steps_of(levels.astype(np.int64))
+    step = steps.step if steps in (WHOLE_NUMBERS, NAMES) else 1
+    return levels[-1] < 2 * step * len(levels)

@@ -13,10 +13,13 @@ MOST_EMBEDDING_L2 = 0.5
 WITHOUT_MLP = 1 / 64  # of the penalty of embeddings
 LINEAR_SHARE = 0.02  # of the penalty of embeddings
 AUTO_BATCH_SIZES = 32, 4096
-LEARNING_RATE = 1e-3  # of batches of the automatic size
+N_STEPS = 64  # of an epoch, which the automatic batch size aims at
+# Of batches of the automatic size, for up to so many rows; up to twice as many it grows with
+# their root.
+LEARNING_RATE, ROWS_OF_LEARNING_RATE, MOST_GROWN = 1e-3, 2**11, 2
 # The automatic size times or divided by this: so far docs/benchmarks/bench_batch_sizes.txt goes.
-MOST_TIMES = 64
-PATIENCE_EPOCHS, PATIENCE_STEPS = 5, 500
+MOST_TIMES = 16
+PATIENCE_EPOCHS, PATIENCE_STEPS = 5, 250
 # Table rows above which a step is faster on the rows of its batch than on all of them, by
 # docs/benchmarks/bench_sparse_updates.txt.
 SPARSE_ABOVE = 2**16
@@ -28,9 +31,7 @@ def batch_size(asked: int | str, n_rows: int) -> int:
         return int(asked)
     if n_rows <= FEW_ROWS:  # so that the loss of a step is the weighted mean of all rows
         return FEW_ROWS
-    # Smaller batches often predict better and train slower.
-    wanted = max(n_rows / 256, min(n_rows / 128, 64), 1)
-    return int(np.clip(2 ** int(np.log2(wanted)), *AUTO_BATCH_SIZES))
+    return int(np.clip(2 ** int(np.log2(n_rows / N_STEPS)), *AUTO_BATCH_SIZES))
 
 
 def learning_rate(asked: float | str, n_in_batch: int, n_rows: int) -> float:
@@ -43,7 +44,8 @@ def learning_rate(asked: float | str, n_in_batch: int, n_rows: int) -> float:
         return float(asked)
     # A batch has no more rows than there are.
     times = min(n_in_batch, n_rows) / min(batch_size("auto", n_rows), n_rows)
-    return LEARNING_RATE * float(np.sqrt(np.clip(times, 1 / MOST_TIMES, MOST_TIMES)))
+    grown = np.clip(n_rows / ROWS_OF_LEARNING_RATE, 1, MOST_GROWN)
+    return LEARNING_RATE * float(np.sqrt(grown * np.clip(times, 1 / MOST_TIMES, MOST_TIMES)))
 
 
 def patience(asked: int | str, n_batches: int) -> int:

@@ -20,6 +20,9 @@ MOST_ITERATIONS = 100
 # Times the penalty that LogisticRegression and Ridge have by default. Codes of few rows that tell
 # nothing need more.
 STRENGTHS = 1.0, 10.0, 100.0
+# Variance that the prior expects of a bin around the line of its number, where a slope has 1. With
+# 1, the bins of small tables learn noise: R2 .36 on diabetes, .46 with this or a third of it.
+VARIANCE_OF_BINS = 1 / 32
 
 
 class FirstOrder(NamedTuple):
@@ -64,7 +67,7 @@ def linear_baselines(
     if samples.n_rows_in_all > MOST_ROWS or target.loss not in _MODELS:
         return []
     x, y = samples.few(MOST_ROWS)
-    rows, design = _design(x, slopes)
+    rows, scale, design = _design(x, slopes)
     if len(rows) * target.n_outputs * n_members > MOST_WEIGHTS:
         return []
     y = to_numpy(y)
@@ -80,12 +83,22 @@ def linear_baselines(
         weights, bias = (
             np.concatenate(part).astype(np.float32) for part in zip(*parts, strict=True)
         )
-        baselines.append(FirstOrder(rows, weights.T.copy(), bias))
+        baselines.append(FirstOrder(rows, (weights * scale.astype(np.float32)).T.copy(), bias))
     return baselines
 
 
-def _design(x: Inputs, slopes: dict[int, int]) -> tuple[np.ndarray, sparse.csr_array]:
-    """Table rows that the samples have, and the factor of each of them in each sample."""
+def _design(x: Inputs, slopes: dict[int, int]) -> tuple[np.ndarray, np.ndarray, sparse.csr_array]:
+    """What the linear models see.
+
+    Returns
+    -------
+    rows : ndarray of shape (n,), int64
+        The table rows that the samples have.
+    scale : ndarray of shape (n,)
+        Standard deviation that the prior expects of the weight of each.
+    design : csr_array of shape (n_samples, n)
+        The factor of each weight in each sample, times its scale.
+    """
     index = to_numpy(x["index"])
     n_rows, n_columns = index.shape
     sample = [np.repeat(np.arange(n_rows), n_columns)]
@@ -102,8 +115,10 @@ def _design(x: Inputs, slopes: dict[int, int]) -> tuple[np.ndarray, sparse.csr_a
         table_row.append(members)
         factor.append(weights)
     rows, column = np.unique(np.concatenate(table_row), return_inverse=True)
-    cells = np.concatenate(factor).astype(np.float64), (np.concatenate(sample), column)
-    return rows.astype(np.int64), sparse.csr_array(cells, shape=(n_rows, len(rows)))
+    is_bin = np.isin(rows, index[:, [*slopes]])
+    scale = np.where(is_bin, np.sqrt(VARIANCE_OF_BINS), 1.0)
+    cells = np.concatenate(factor) * scale[column], (np.concatenate(sample), column)
+    return rows.astype(np.int64), scale, sparse.csr_array(cells, shape=(n_rows, len(rows)))
 
 
 def _fit(

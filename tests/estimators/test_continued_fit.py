@@ -113,7 +113,8 @@ def test_equal_values_in_another_form_are_no_change(same, data):
 
 @pytest.mark.filterwarnings("ignore:precision='bfloat16' is many times slower")
 def test_penalties_rate_and_precision_may_change_in_a_fit_that_goes_on(data):
-    model = DeepFMClassifier(warm_start=True, max_epochs=1, random_state=0).fit(*data)
+    once = {"max_epochs": 1, "early_stopping": False, "random_state": 0}
+    model = DeepFMClassifier(warm_start=True, **once).fit(*data)
     before = model.module_.table.detach()[:, 1:].norm()
     model.set_params(embedding_l2=100.0, weight_decay=0.1, precision="bfloat16", max_epochs=30)
     model.fit(*data)

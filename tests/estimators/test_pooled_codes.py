@@ -171,6 +171,22 @@ def test_table_of_columns_is_printed_once(data, capsys):
     assert "column" not in capsys.readouterr().out
 
 
+@pytest.mark.filterwarnings("ignore:Column 'id'. fit never saw")
+def test_unknown_are_cells_without_a_row_or_a_place(capsys):
+    n = 1000
+    X = pd.DataFrame({"amount": np.arange(n) * 7, "id": np.arange(n) % 50 * 9})
+    encoder = OrdinalFieldEncoder(categorical_features=["id"]).set_output(transform="pandas")
+    train = encoder.fit_transform(X)
+    y = (X["amount"] > X["amount"].median()).astype(int)
+    valid = encoder.transform(X.assign(amount=X["amount"] + 3, id=np.where(y, X["id"], 1)))
+    DeepFMClassifier(verbose=1, **QUICK).fit(train, y, X_val=valid, y_val=y)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[1:3]]
+    assert [line[:4] for line in lines] == [
+        ["amount", "pooled", "1,000", "0.0%"],
+        ["id", "codes", "50", "50.0%"],
+    ]
+
+
 def test_html_names_the_kinds(model):
     assert "<td>pooled</td>" in model[-1]._repr_html_()
 

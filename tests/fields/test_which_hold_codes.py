@@ -68,6 +68,21 @@ def test_codes_that_became_floats_warn_once_per_column(rng):
     assert [str(warning.message)[:10] for warning in caught] == ["Column 'a'", "Column 'b'"]
 
 
+@pytest.mark.parametrize(("first", "step"), [(2, 1), (2, 2), (3, 2)])
+def test_codes_of_an_encoder_that_became_floats_warn(first, step):
+    codes = np.repeat(np.append(first + step * np.arange(40.0), [0, 1]), 5)
+    with pytest.warns(UserWarning, match="holds 42 whole numbers: it is treated as a number"):
+        which_hold_codes([InputColumn("a", codes)], "from_dtype")
+
+
+def test_ids_beyond_what_floats_hold_warn(rng):
+    ids = rng.integers(2**55, 2**62, 300).astype(float)
+    with pytest.warns(UserWarning, match=r"'user' holds whole numbers as floats.*'user': 'Int64'"):
+        which_hold_codes([InputColumn("user", ids)], "from_dtype")
+    quantities = [InputColumn("user", ids, is_quantity=True)]
+    assert which_hold_codes(quantities, "from_dtype") == [False]  # warnings are errors here
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -75,6 +90,7 @@ def test_codes_that_became_floats_warn_once_per_column(rng):
         np.repeat(np.arange(20.0), 10),  # few levels
         np.arange(200.0) - 1,  # below 0
         np.arange(200.0) * 3,  # sparse, as amounts are
+        np.arange(200.0) * 4,  # quantities, by the codes of an encoder
         np.arange(99.0),  # few rows
         np.full(200, np.nan),
     ],

@@ -216,6 +216,7 @@ MIXTURES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Column 'a' holds .* strings that look like dates")
 @pytest.mark.parametrize("mixture", MIXTURES)
 def test_mixture_of_kinds_is_told_with_its_files(mixture, write):
     columns, message = MIXTURES[mixture]

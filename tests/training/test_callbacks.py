@@ -465,7 +465,9 @@ def test_bar_in_a_terminal():
     os.close(reader)
     out, _ = process.communicate()
     assert process.returncode == 0
-    assert out.startswith(b"column")  # the table of the columns, above the bar
+    first, *columns = out.decode().splitlines()  # the table of the columns, above the bar
+    assert first.split() == ["column", "kind", "values", "unknown", "table", "rows"]
+    assert [line.split()[0] for line in columns] == [str(j) for j in range(len(columns))]
     drawn = drawn.decode()
     assert "epoch 1/2" in drawn
     assert "epoch 2/2: 100%" in drawn

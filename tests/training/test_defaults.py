@@ -41,13 +41,21 @@ def test_learning_rate_follows_the_root_of_the_batch(rng):
 
 @pytest.mark.parametrize("n_rows", [20, 1000, 100_000])
 def test_learning_rate_has_bounds_and_asks_for_no_more_rows_than_there_are(n_rows):
-    automatic = batch_size("auto", n_rows)
-    assert learning_rate("auto", automatic, n_rows) == 1e-3
-    automatic = min(automatic, n_rows)
+    automatic = min(batch_size("auto", n_rows), n_rows)
+    usual = learning_rate("auto", automatic, n_rows)
     whole = learning_rate("auto", n_rows, n_rows)
-    assert learning_rate("auto", 10**9, n_rows) == whole <= 8e-3
-    assert whole == pytest.approx(1e-3 * min(np.sqrt(n_rows / automatic), 8))
-    assert learning_rate("auto", 1, n_rows) >= 1e-3 / 8
+    assert learning_rate("auto", 10**9, n_rows) == whole <= 4 * usual
+    assert whole == pytest.approx(usual * min(np.sqrt(n_rows / automatic), 4))
+    assert learning_rate("auto", 1, n_rows) >= usual / 4
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "expected"),
+    [(2, 1e-3), (2048, 1e-3), (2952, 1.2e-3), (4096, 1.4142e-3), (10**8, 1.4142e-3)],
+)
+def test_learning_rate_of_automatic_batches_follows_the_rows(n_rows, expected):
+    usual = learning_rate("auto", batch_size("auto", n_rows), n_rows)
+    assert usual == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("components", [["linear"], ["fm"], ["linear", "fm"]])
@@ -130,7 +138,9 @@ def test_penalty_of_first_order_weights_shrinks_these_alone(sparse_updates, rng)
     assert (second[1:] > 0.5 * first[1:]).all()
 
 
-@pytest.mark.parametrize(("n", "expected"), [(5000, 32), (8192, 64), (32_767, 64), (32_768, 128)])
+@pytest.mark.parametrize(
+    ("n", "expected"), [(300, 32), (4095, 32), (4096, 64), (32_767, 256), (32_768, 512)]
+)
 @pytest.mark.parametrize("rng", [0], indirect=True)
 def test_automatic_batches_follow_the_rows(n, expected, rng):
     params = {**SMALL, "batch_size": "auto", "components": ("linear",), "early_stopping": False}
@@ -140,12 +150,14 @@ def test_automatic_batches_follow_the_rows(n, expected, rng):
 
 @pytest.mark.parametrize(
     ("asked", "n_batches", "epochs"),
-    [("auto", 1, 500), ("auto", 9, 56), ("auto", 100, 5), ("auto", 10**6, 5), (3, 1, 3)],
+    [("auto", 1, 250), ("auto", 9, 28), ("auto", 50, 5), ("auto", 10**6, 5), (3, 1, 3)],
 )
-def test_patience_is_five_epochs_or_five_hundred_steps(asked, n_batches, epochs):
+def test_patience_is_five_epochs_or_250_steps(asked, n_batches, epochs):
     assert patience(asked, n_batches) == epochs
 
 
-@pytest.mark.parametrize(("n_rows", "size"), [(1, 64), (64, 64), (65, 32), (8191, 32), (8192, 64)])
+@pytest.mark.parametrize(
+    ("n_rows", "size"), [(1, 64), (64, 64), (65, 32), (4095, 32), (10**7, 4096)]
+)
 def test_one_batch_holds_few_rows(n_rows, size):
     assert batch_size("auto", n_rows) == size

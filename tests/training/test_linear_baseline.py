@@ -22,7 +22,7 @@ from sklearn_deepfm._fields.input_columns import InputColumn
 from sklearn_deepfm._samples.rows import Rows
 from sklearn_deepfm._samples.samples import samples_of
 from sklearn_deepfm._training.best_epoch import best_epoch, is_better
-from sklearn_deepfm._training.linear_baseline import MOST_ROWS, STRENGTHS
+from sklearn_deepfm._training.linear_baseline import MOST_ROWS, STRENGTHS, VARIANCE_OF_BINS
 from sklearn_deepfm._training.run import Learner, TrainingSet, _baselines
 from sklearn_deepfm._training.training_group import TrainingGroup
 
@@ -90,6 +90,24 @@ def test_regressor_keeps_ridge(table, rng, n_outputs, strength):
     linear = on_one_hot(Ridge(alpha=strength), X, y)  # whose penalty has no unit
     assert model.best_epoch_ == 0
     assert_allclose(model.predict(X), linear.predict(X), atol=0.05)
+
+
+@pytest.mark.parametrize("is_class", [True, False])
+def test_numbers_have_a_line_and_bins_that_stay_close_to_it(rng, is_class, strength):
+    X = np.column_stack([rng.normal(size=N), rng.exponential(size=N)])
+    y = np.tanh(2 * X[:, 0]) + X[:, 1] + rng.logistic(size=N)
+    y = (y > 1).astype(int) if is_class else y
+    kind = DeepFMClassifier if is_class else DeepFMRegressor
+    model = fitted(kind(**UNTRAINED, n_bins=5), X, y)
+    assert model.best_epoch_ == 0
+    index, scores, _ = model._fields.encode([InputColumn(j, x) for j, x in enumerate(X.T)])
+    bins = OneHotEncoder(sparse_output=False).fit_transform(index)
+    design = np.hstack([scores, np.sqrt(VARIANCE_OF_BINS) * bins])
+    linear = LogisticRegression(C=1 / strength) if is_class else Ridge(alpha=strength)
+    linear.fit(design[:N_TRAIN], y[:N_TRAIN])
+    predicted = model.decision_function(X) if is_class else model.predict(X)
+    expected = linear.decision_function(design) if is_class else linear.predict(design)
+    assert_allclose(predicted, expected, atol=0.02)
 
 
 @pytest.mark.parametrize("n_ids", [5, 1_000])

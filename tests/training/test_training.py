@@ -183,8 +183,8 @@ def test_interrupt_signal_stops_a_fit(tmp_path):
     process = context.Process(target=trains_until_stopped, args=[tmp_path / "output"])
     process.start()
     with open(tmp_path / "output") as output:
-        while not output.readline().startswith("epoch   1"):
-            pass  # the table of the columns comes first
+        # The table of the columns comes first.
+        assert any(line.startswith("epoch   1") for line in iter(output.readline, ""))
         os.kill(process.pid, signal.SIGINT)
         last = output.read().splitlines()[-1]
     process.join()
