@@ -2,7 +2,8 @@
 
     pip install catboost lightgbm
     python docs/benchmarks/bench_time_to_quality.py [--data DIR] [--sets flights ...]
-        [--rows 1000 10000 100000 1000000] [--seeds 3] [--figure FILE]
+        [--rows 1000 10000 100000 1000000] [--seeds 3]
+    python docs/benchmarks/bench_time_to_quality.py --draw TABLE ... --figure FILE
 
 Every model has its library's defaults, is fitted to training and validation rows together, and
 holds out rows by itself if it does. Where a set has fewer rows than asked, all of them are taken.
@@ -14,13 +15,14 @@ LightGBM    LGBMClassifier, with categories
 CatBoost    CatBoostClassifier, with categories
 linear      LogisticRegression on one-hot codes
 
-Test rows are predicted once for each line and seed. "fit, s" is the wall time of a fit and "first"
-marks what the others are compared with: "x" is the time of a fit divided by that of DeepFM.
+Test rows are predicted once for each line and seed. "fit, s" is the median wall time of a fit,
+"x" what it is divided by that of the first model. --draw makes a figure of printed tables.
 """
 
 import argparse
 import os
 import pathlib
+import re
 import time
 import warnings
 from dataclasses import replace
@@ -146,24 +148,40 @@ def print_lines(name, table):
             )
 
 
-def draw(tables, file):
+def read(files):
+    """Mean log-loss and median seconds by set, model and rows, from printed tables."""
+    found = []
+    for line in (line for file in files for line in file.read_text().splitlines()):
+        if match := re.fullmatch(r"(\w+), ([\d,]+) rows", line):
+            name, n_rows = match[1], int(match[2].replace(",", ""))
+        elif match := re.fullmatch(r"(.{12})" + r"\s+([\d.]+)" * 6, line):
+            found.append((name, match[1].strip(), n_rows, float(match[4]), float(match[6])))
+    return pd.DataFrame(found, columns=["set", "model", "rows", "log-loss", "seconds"])
+
+
+def draw(table, file):
     """Log-loss against seconds: a panel for each set, a line through the sizes for each model."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(
-        1, len(tables), figsize=(3.1 * len(tables), 3.4), layout="constrained", squeeze=False
-    )
-    for axis, (name, table) in zip(axes[0], tables.items(), strict=True):
-        for model, part in table.groupby("model", sort=False):
-            of_rows = part.groupby("rows")[["fit, s", "log-loss"]].mean()
+    names = table["set"].unique()
+    figure, axes = plt.subplots(2, 3, figsize=(9.5, 6), layout="constrained")
+    for axis, name in zip(axes.flat, names, strict=False):
+        of_set = table[table["set"] == name]
+        for model, part in of_set.groupby("model", sort=False):
             style = {"linewidth": 2.5, "zorder": 3} if model == "DeepFM" else {"linewidth": 1}
-            axis.plot(of_rows["fit, s"], of_rows["log-loss"], "o-", label=model, **style)
-        axis.set(title=name, xscale="log", xlabel="seconds of fit")
-    axes[0, 0].set_ylabel("log-loss of test rows")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+            axis.plot(part["seconds"].clip(0.05), part["log-loss"], "o-", label=model, **style)
+        # Boosting of few rows is far above all others.
+        axis.set_ylim(top=1.05 * of_set.loc[of_set["model"] != "boosting", "log-loss"].median())
+        sizes = ", ".join(f"{n:,}" for n in of_set["rows"].unique())
+        axis.set_title(f"{name}\n{sizes} rows", fontsize="small")
+        axis.set(xscale="log", xlabel="seconds of fit", ylabel="log-loss")
+    for axis in axes.flat[len(names) :]:
+        axis.axis("off")
+    handles = axes.flat[0].get_legend_handles_labels()
+    axes.flat[-1].legend(*handles, loc="center", frameon=False)
     figure.savefig(file, dpi=120)
 
 
@@ -174,17 +192,16 @@ def main():
     parser.add_argument("--models", nargs="+", default=[*MODELS], choices=MODELS)
     parser.add_argument("--rows", nargs="+", type=int, default=[1000, 10_000, 100_000, 10**6])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--draw", nargs="+", type=pathlib.Path, metavar="FILE")
     parser.add_argument("--figure", type=pathlib.Path)
     options = parser.parse_args()
+    if options.draw:
+        return draw(read(options.draw), options.figure)
     options.data = None if options.data is None else pathlib.Path(options.data)
     warnings.simplefilter("ignore")
     print_setting(torch, sklearn, np)
-    tables = {}
     for name in options.sets:
-        tables[name] = pd.DataFrame(lines_of(name, options))
-        print_lines(name, tables[name])
-    if options.figure is not None:
-        draw(tables, options.figure)
+        print_lines(name, pd.DataFrame(lines_of(name, options)))
 
 
 if __name__ == "__main__":
