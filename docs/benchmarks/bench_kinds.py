@@ -8,6 +8,7 @@ categories  whole numbers named in categorical_features
 numbers     whole numbers named in numeric_features
 boosting    HistGradientBoosting; columns of at most 255 strings are categories
 linear      LogisticRegression or Ridge on standardised numbers and one-hot strings
+network     MLPClassifier or MLPRegressor on the same
 
 Sets are shared ones, tables that ship with scikit-learn, and generated ones. These have three
 columns of whole numbers of one kind and two of strings, of y with logistic noise:
@@ -43,6 +44,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss, r2_score, roc_auc_score
 from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -50,7 +52,7 @@ from sklearn_deepfm import DeepFMClassifier, DeepFMRegressor, OrdinalFieldEncode
 
 SHARED = "adult", "criteo_10k", "amazon_access", "flights", "frappe"
 SHIPPED = "breast_cancer", "iris", "wine", "digits", "diabetes"
-MODELS = "default", "categories", "numbers", "boosting", "linear"
+MODELS = "default", "categories", "numbers", "boosting", "linear", "network"
 
 
 def curve(x):
@@ -133,8 +135,10 @@ def model_of(name, X, is_class, seed):
     if name == "boosting":
         kind = HistGradientBoostingClassifier if is_class else HistGradientBoostingRegressor
         return kind(categorical_features="from_dtype", random_state=seed)
-    if name == "linear":
+    if name in ("linear", "network"):
         last = LogisticRegression(max_iter=1000) if is_class else Ridge()
+        if name == "network":
+            last = (MLPClassifier if is_class else MLPRegressor)(random_state=seed)
         numbers = make_column_selector(dtype_include="number")
         others = make_column_selector(dtype_exclude="number")
         return make_pipeline(
