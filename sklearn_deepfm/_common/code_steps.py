@@ -49,6 +49,7 @@ def steps_of(codes: np.ndarray) -> CodeSteps:
         return CATEGORIES
     if (known % 2 == 1).all():
         return NAMES
-    if (known % 4 == 0).all() and len(known) >= _FEWEST_QUANTITIES:
+    # Ids that count in hundreds are multiples of four, too, and have a larger common divisor.
+    if np.gcd.reduce(known) == QUANTITIES.step and len(known) >= _FEWEST_QUANTITIES:
         return QUANTITIES
     return WHOLE_NUMBERS if (known % 2 == 0).all() else CATEGORIES

@@ -17,11 +17,15 @@ N_SHUFFLES, N_SHUFFLES_BESIDE = 50, 25  # of a column by itself, and beside othe
 N_BINS, N_BINS_BESIDE = (6, 24), 6
 # Standard deviations above the mean of the shuffled ones; the squares of bins have a long tail.
 BEYOND_CHANCE, BESIDE_BEYOND_CHANCE = 4.0, 6.0
+TREND_BEYOND_CHANCE = 5.0  # a single square, whose tail is longer still
 _FEWEST = 6  # codes; fewer have too few orders
 
 
 def order_matters(sums: np.ndarray, rows: np.ndarray) -> bool:
     """Whether bins of neighbours differ more in y than bins of shuffled codes do.
+
+    Or whether a line explains more: of weak effects, such as one of many columns has, it is found
+    in fewer rows than differences of bins are.
 
     Parameters
     ----------
@@ -32,6 +36,8 @@ def order_matters(sums: np.ndarray, rows: np.ndarray) -> bool:
     """
     if len(rows) < _FEWEST:
         return False
+    if _deviations(_explained_by_lines(sums, rows))[0] > TREND_BEYOND_CHANCE:
+        return True
     in_one_level = sums[:, np.newaxis], rows[:, np.newaxis]
     for n_bins in N_BINS:
         # More bins than half of the codes would be of single ones.
@@ -88,6 +94,25 @@ def _explained_in_orders(
         squares = ((bins @ sums) ** 2).reshape(-1, n_levels, n_columns).sum(2)
         explained.append((squares / np.maximum(bins @ rows, 1e-12)).sum(0))
         order = random.permutation(n_codes)
+    return np.array(explained)
+
+
+def _explained_by_lines(sums: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """What a line over the middle ranks of the codes explains of the variance of y.
+
+    Returns
+    -------
+    explained : ndarray of shape (1 + n_shuffles,)
+        By the order itself, then by shuffled ones.
+    """
+    random, order = np.random.RandomState(0), np.arange(len(rows))
+    explained = []
+    for _ in range(1 + N_SHUFFLES):
+        n = rows[order]
+        middle = np.cumsum(n) - n / 2 - n.sum() / 2
+        square = ((middle @ sums[order]) ** 2).sum()
+        explained.append(square / np.maximum(n @ middle**2, 1e-12))
+        order = random.permutation(len(rows))
     return np.array(explained)
 
 

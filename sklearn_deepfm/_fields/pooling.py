@@ -66,7 +66,10 @@ def _in_doubt(column: AnyColumn) -> np.ndarray | bool:
     if not isinstance(column, InputColumn) or column.categories is not None:
         return False
     codes = column.values
-    if codes.dtype.kind not in "iu" or int(np.abs(codes).max()) > _LARGEST_CODE:
+    if codes.dtype.kind not in "iu":
+        return False
+    # Not by np.abs, which leaves the least int64 negative.
+    if int(codes.max()) > _LARGEST_CODE or int(codes.min()) < -_LARGEST_CODE:
         return False
     codes = codes.astype(np.int64)
     seen = codes if column.missing is None else codes[~column.missing]

@@ -38,3 +38,7 @@ def test_other_codes_are_those_of_categories(codes):
 def test_few_multiples_of_four_may_be_anything():
     assert steps_of(np.arange(4, 32, 4)) == WHOLE_NUMBERS
     assert steps_of(np.arange(4, 36, 4)) == QUANTITIES
+
+
+def test_ids_that_count_in_hundreds_are_no_quantities():
+    assert steps_of(np.arange(100, 3000, 100)) == WHOLE_NUMBERS

@@ -11,6 +11,7 @@ from sklearn_deepfm._fields.order import (
     N_BINS_BESIDE,
     N_SHUFFLES,
     N_SHUFFLES_BESIDE,
+    TREND_BEYOND_CHANCE,
     _explained_in_orders,
     order_matters,
     order_matters_beside,
@@ -43,7 +44,21 @@ def deviations(found):
     return (np.array(found) - np.mean(found[1:], 0)) / (np.std(found[1:], 0) + 1e-12)
 
 
+def slow_line(sums, rows, order):
+    """What a line over the middle ranks explains of the variance of y."""
+    products, squares, below = np.zeros(sums.shape[1]), 0.0, 0.0
+    for code in order:
+        x = below + rows[code] / 2 - rows.sum() / 2
+        products += x * sums[code]
+        squares += rows[code] * x**2
+        below += rows[code]
+    return (products**2).sum() / squares
+
+
 def slow_order_matters(sums, rows):
+    lines = [slow_line(sums, rows, order) for order in slow_orders(len(rows), N_SHUFFLES)]
+    if deviations(lines)[0] > TREND_BEYOND_CHANCE:
+        return True
     for n_bins in N_BINS:
         orders = slow_orders(len(rows), N_SHUFFLES)
         found = [slow_explained(sums[:, None], rows[:, None], o, n_bins)[0] for o in orders]
@@ -115,6 +130,21 @@ def test_order_of_effects_of_single_codes_is_none():
         sums = (rows * rng.standard_t(3, 300))[:, np.newaxis]
         found.append(order_matters(sums - rows[:, np.newaxis] * sums.sum() / rows.sum(), rows))
     assert np.mean(found) <= 0.05
+
+
+def test_weak_trend_is_found_by_a_line_where_bins_find_nothing(monkeypatch):
+    def n_found():
+        found = []
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            code = rng.integers(300, size=1000)
+            sums, rows = residuals(code / 700 + rng.normal(size=1000), code, 300)
+            found.append(order_matters(sums[:, 0], rows[:, 0]))
+        return sum(found)
+
+    with_lines = n_found()
+    monkeypatch.setattr("sklearn_deepfm._fields.order.TREND_BEYOND_CHANCE", np.inf)
+    assert n_found() + 4 <= with_lines
 
 
 def test_few_codes_have_too_few_orders():

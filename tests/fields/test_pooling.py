@@ -104,6 +104,13 @@ def test_missing_cells_are_one_code_below_all(rng):
     assert kinds_of([all_missing, codes[1]], y) == [True, "pooled"]
 
 
+@pytest.mark.parametrize("code", [np.iinfo(np.int64).min, np.iinfo(np.int64).max, 2**53 + 2])
+def test_codes_that_floats_do_not_hold_are_not_pooled(code):
+    codes, y = table("smooth", 2000, 0)
+    codes[0][7] = code
+    assert kinds_of(codes, y) == [True, "pooled", True]
+
+
 @pytest.mark.parametrize("others", [[], ["floats"], ["one code"]], ids=str)
 def test_column_alone_or_beside_numbers_or_one_code(others, rng):
     columns = {"floats": rng.normal(size=2000), "one code": np.full(2000, 2)}
