@@ -27,6 +27,7 @@ GAIN_OF_OTHERS, GAIN_OF_ORDER, NAMES = 1.0, 2.0, 3.0
 _FEWEST_CODES = 3  # of two codes each is the other's only neighbour
 # Few codes that have this many rows each need nothing of their neighbours.
 _FEW_CODES, _ENOUGH_ROWS, _MOSTLY = 12, 20, 0.8
+_FEW_ROWS = 5  # of a code, from which hardly anything is learned
 _TOO_FEW_ROWS = 64  # to tell anything
 
 
@@ -41,11 +42,14 @@ class Evidence(NamedTuple):
         Loss of means by code less that of means by code shrunk to the others of their bin.
     codes_beat_bins : float
         Loss of means by bins less that of means by code shrunk to the others of their bin.
+    codes_beat_mean : float
+        Loss of the mean of all rows less that of means by code.
     """
 
     bins_beat_codes: float
     others_help_codes: float
     codes_beat_bins: float
+    codes_beat_mean: float
 
 
 def neighbours_belong_together(
@@ -55,7 +59,8 @@ def neighbours_belong_together(
 ) -> bool:
     """Whether y says that codes next to each other, in their order, are better pooled.
 
-    Three questions have to be answered with yes.
+    They are if nothing is at stake: most codes have fewer than 5 rows, and predict worse than the
+    mean of all rows does. Else three questions have to be answered with yes.
 
     1. Do neighbours help? Their bins predict y better than the codes do; or, where most rows have
        codes of at least 20 rows, which keep rows of their own when pooled, a code together with
@@ -84,6 +89,9 @@ def neighbours_belong_together(
     rows = of_codes[0].n[0]
     keep_rows = rows[rows >= _ENOUGH_ROWS].sum() >= _MOSTLY * len(codes)
     evidence = evidence_of(rank, fold, rows, outcomes)
+    are_rare = n_codes >= _FEW_CODES and rows[rows < _FEW_ROWS].sum() >= len(codes) / 2
+    if are_rare and evidence.codes_beat_mean < 0:
+        return True
     others_help = keep_rows and evidence.others_help_codes > GAIN_OF_OTHERS
     if not (others_help or evidence.bins_beat_codes > 0):
         return False
@@ -118,6 +126,7 @@ def evidence_of(
         _t(_total(p.gain(p.codes, p.bins[k]) for p in found)),
         _t(_total(p.gain(p.codes, p.with_others[m]) for p in found)),
         _t(_total(p.gain(p.bins[k], p.with_others[m]) for p in found)),
+        _t(_total(p.gain(p.mean, p.codes) for p in found)),
     )
 
 

@@ -15,6 +15,7 @@ from sklearn_deepfm._fields.ranks import ranks_of
 
 LEVELS = 8  # at most, of a column
 _MOST_ROWS = 2**14  # that are counted; for each column and each other one this takes .01 s
+_MOST_COLUMNS = 32  # beside which an order is sought, spread over all
 _MOST_RESIDUALS = 4  # columns of y, of many classes or outputs
 
 
@@ -61,12 +62,12 @@ class OtherColumns:
 
     @cached_property
     def _levels(self) -> dict[int, np.ndarray]:
-        """The level of each row in each column, but for those of lists."""
-        return {
-            position: self._levels_of(column)
-            for position, column in enumerate(self._columns)
-            if isinstance(column, InputColumn)
-        }
+        """The level of each row in each column that is asked; none of them holds lists."""
+        columns = [
+            (j, column) for j, column in enumerate(self._columns) if isinstance(column, InputColumn)
+        ]
+        every = -(-len(columns) // _MOST_COLUMNS) or 1
+        return {j: self._levels_of(column) for j, column in columns[::every]}
 
     def _levels_of(self, column: InputColumn) -> np.ndarray:
         """Its codes, or bins of them if they are many."""

@@ -97,6 +97,14 @@ def test_of_many_rows_some_are_counted(counted, monkeypatch, rng):
     assert counted[1][0].sum() == 100
 
 
+def test_beside_many_columns_some_are_asked(counted, monkeypatch, rng):
+    monkeypatch.setattr(other_columns, "_MOST_COLUMNS", 4)
+    columns = [InputColumn(str(j), rng.integers(5, size=100)) for j in range(10)]
+    outcomes = outcomes_of(rng.normal(size=100), None, is_class=False)
+    OtherColumns(columns, outcomes).show_order(1, columns[1].values)
+    assert len(counted[0]) == 4  # the first, fourth, seventh and tenth
+
+
 def test_a_column_alone_and_lists_beside_it_show_no_order(rng):
     code = rng.integers(50, size=500)
     outcomes = outcomes_of(np.sin(code / 8), None, is_class=False)
