@@ -56,6 +56,8 @@ def neighbours_belong_together(
     codes: np.ndarray,
     outcomes: Outcomes,
     beside_others: Callable[[np.ndarray], bool] = lambda codes: False,
+    *,
+    is_sample: bool = False,
 ) -> bool:
     """Whether y says that codes next to each other, in their order, are better pooled.
 
@@ -78,6 +80,8 @@ def neighbours_belong_together(
     beside_others : callable
         Whether the order of the codes matters beside another column. Nobody asks as long as
         something else tells.
+    is_sample : bool, default=False
+        Whether the table has more rows than these, so that few of a code may be many there.
     """
     rank, n_codes = ranks_of(codes)
     are_learned = n_codes < _FEW_CODES and len(codes) >= _ENOUGH_ROWS * n_codes
@@ -90,7 +94,7 @@ def neighbours_belong_together(
     keep_rows = rows[rows >= _ENOUGH_ROWS].sum() >= _MOSTLY * len(codes)
     evidence = evidence_of(rank, fold, rows, outcomes)
     are_rare = n_codes >= _FEW_CODES and rows[rows < _FEW_ROWS].sum() >= len(codes) / 2
-    if are_rare and evidence.codes_beat_mean < 0:
+    if are_rare and not is_sample and evidence.codes_beat_mean < 0:
         return True
     others_help = keep_rows and evidence.others_help_codes > GAIN_OF_OTHERS
     if not (others_help or evidence.bins_beat_codes > 0):

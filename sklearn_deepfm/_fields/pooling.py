@@ -41,7 +41,8 @@ def with_pooled(
         Positions of columns that stay categories, as somebody says so.
     """
     rows = np.arange(len(columns[0]))
-    if len(rows) > _MOST_ROWS:
+    is_sample = len(rows) > _MOST_ROWS
+    if is_sample:
         # A fixed seed: the answer must be the same in all members and processes.
         rows = np.sort(np.random.RandomState(0).permutation(len(rows))[:_MOST_ROWS])
         outcomes = [outcome.take(rows) for outcome in outcomes]
@@ -55,7 +56,7 @@ def with_pooled(
         if isinstance(codes, bool):
             return codes
         beside_others = partial(others.show_order, position)
-        return neighbours_belong_together(codes[rows], outcomes, beside_others)
+        return neighbours_belong_together(codes[rows], outcomes, beside_others, is_sample=is_sample)
 
     return ["pooled" if is_pooled(j) else bool(flag) for j, flag in enumerate(is_index)]
 

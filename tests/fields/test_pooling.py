@@ -151,12 +151,21 @@ def test_many_rows_are_asked_by_a_sample_of_them(monkeypatch):
     codes, y = table("smooth", 6000, 0)
     asked = []
 
-    def asking(codes, outcomes, beside_others):
+    def asking(codes, outcomes, beside_others, **is_sample):
         asked.append(len(codes))
-        return neighbours_belong_together(codes, outcomes, beside_others)
+        return neighbours_belong_together(codes, outcomes, beside_others, **is_sample)
 
     monkeypatch.setattr("sklearn_deepfm._fields.pooling._MOST_ROWS", 2000)
     monkeypatch.setattr("sklearn_deepfm._fields.pooling.neighbours_belong_together", asking)
     columns = [*codes, np.where(np.arange(6000) < 5990, 4, 4 * np.arange(6000))]  # quantities
     assert kinds_of(columns, y) == ["pooled", "pooled", True, "pooled"]
     assert asked == [2000] * 3
+
+
+def test_codes_that_are_rare_in_a_sample_alone_are_not_pooled(monkeypatch, rng):
+    """Of 12,000 rows each id has 20, of 1,000 of them hardly two."""
+    ids, y = rng.integers(600, size=12_000), rng.integers(2, size=12_000)
+    few = slice(1000)
+    assert kinds_of([ids[few]], y[few]) == ["pooled"]  # nothing is at stake
+    monkeypatch.setattr("sklearn_deepfm._fields.pooling._MOST_ROWS", 1000)
+    assert kinds_of([ids], y) == [True]

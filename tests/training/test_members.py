@@ -114,6 +114,7 @@ def test_a_member_does_not_learn_from_the_rows_it_holds_out(weighted, params, rn
     y = rng.integers(-50, 50, n).astype(float)
     weight = rng.integers(1, 4, n).astype(float) if weighted else None
     params = {"n_members": M, "max_epochs": 1, "embed_dim": 4, "mlp_dims": (8,), **params}
+    params["categorical_features"] = [0, 1, 2]
     # By any other score than the loss no linear model stands beside, which held rows could choose.
     params["scoring"] = "neg_mean_squared_error"
     before = DeepFMRegressor(**params, random_state=0).fit(X, y, weight)
@@ -148,9 +149,9 @@ def test_score_is_that_of_members_on_rows_they_have_not_seen(scoring, rng):
     n = 5000
     X = np.column_stack([rng.integers(0, 6, (n, 2)), rng.integers(0, 3000, n)])
     y = (rng.random(n) < (X[:, 0] + 1) / 8).astype(int)
-    model = DeepFMClassifier(
-        n_members=M, scoring=scoring, max_epochs=8, embed_dim=4, mlp_dims=(8,), random_state=0
-    ).fit(X, y)
+    small = {"max_epochs": 8, "embed_dim": 4, "mlp_dims": (8,), "learning_rate": 5e-3}
+    names = {"categorical_features": [0, 1, 2], "random_state": 0}
+    model = DeepFMClassifier(n_members=M, scoring=scoring, **small, **names).fit(X, y)
     rows = Rows([InputColumn(j, x) for j, x in enumerate(X.T)], y, None)
     random = np.random.RandomState(model._split_seed)
     train, _ = hold_out(rows, 0.1, random, stratify=True, n_members=M)
@@ -168,9 +169,9 @@ def test_code_that_a_member_has_not_seen_is_its_average_one(rng):
     n = 5000
     X = np.column_stack([np.arange(n) // 2, rng.integers(0, 4, n)])  # two rows for each code
     y = rng.integers(0, 2, n)
-    model = DeepFMClassifier(
-        n_members=M, validation_fraction=0.3, max_epochs=1, embed_dim=4, random_state=0
-    ).fit(X, y)
+    small = {"max_epochs": 1, "embed_dim": 4, "random_state": 0}
+    names = {"categorical_features": [0, 1]}
+    model = DeepFMClassifier(n_members=M, validation_fraction=0.3, **small, **names).fit(X, y)
     rows = Rows([InputColumn(j, x) for j, x in enumerate(X.T)], y, None)
     random = np.random.RandomState(model._split_seed)
     held_by = hold_out(rows, 0.3, random, stratify=True, n_members=M)[0].held_by

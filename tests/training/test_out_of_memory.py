@@ -31,7 +31,8 @@ from sklearn_deepfm import DeepFMClassifier
 
 torch.set_num_threads(1)
 X, y = np.arange(100_000).reshape(-1, 2), np.arange(50_000) % 2
-model = DeepFMClassifier(max_epochs=1, random_state=0, batch_size=1024)
+names = {'categorical_features': [0, 1]}
+model = DeepFMClassifier(max_epochs=1, random_state=0, batch_size=1024, **names)
 model.set_params(mlp_dims=(4,), embed_dim=8).fit(X[:2000], y[:2000])  # what torch loads late
 before = model.predict_proba(X[:10])
 with open("/proc/self/statm") as file:

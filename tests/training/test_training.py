@@ -312,7 +312,7 @@ def test_fit_leaves_the_number_of_threads_alone(classifier, X, y):
 def test_auto_updates_a_batchs_rows_in_large_tables_only(n_codes, expected):
     X = np.arange(n_codes)[:, None].repeat(2, axis=1) // [1, n_codes]
     model = DeepFMClassifier(mlp_dims=(), embed_dim=1, max_epochs=1, batch_size=4096)
-    model.set_params(early_stopping=False).fit(X, X[:, 0] % 2)
+    model.set_params(early_stopping=False, categorical_features=[0, 1]).fit(X, X[:, 0] % 2)
     assert model.module_.sparse is expected
     assert (len(model.module_.table) > 2**16) is expected
 
