@@ -172,6 +172,7 @@ def draw(table, file):
         of_set = table[table["set"] == name]
         for model, part in of_set.groupby("model", sort=False):
             style = {"linewidth": 2.5, "zorder": 3} if model == "DeepFM" else {"linewidth": 1}
+            style["color"] = f"C{[*MODELS].index(model)}"
             axis.plot(part["seconds"].clip(0.05), part["log-loss"], "o-", label=model, **style)
         # Trees of few rows are far above all others.
         axis.set_ylim(top=1.05 * of_set.loc[of_set["model"] == "DeepFM", "log-loss"].max())
