@@ -127,7 +127,10 @@ class NumericField(Plain):
             self.edges is not None and not np.array_equal(self.edges, other.edges)
         ):
             raise self._learned_elsewhere()
-        rows = np.arange(other.n_rows, dtype=np.int32)
+        return self._with_counts(other, np.arange(other.n_rows, dtype=np.int32))
+
+    def _with_counts(self, other, rows):
+        """Add the counts of another field, of which each row but that of NaN has one here."""
         if other.missing_row != UNSEEN_ROW:
             if self.missing_row == UNSEEN_ROW:
                 self.missing_row = self.n_rows

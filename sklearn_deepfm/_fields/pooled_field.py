@@ -100,15 +100,7 @@ class PooledField(NumericField):
             later = other.later.astype(np.float64)
             of_other = other._rows(later, np.isnan(later))
             rows[of_other] = self._rows(later, np.isnan(later))
-        if other.missing_row != UNSEEN_ROW:
-            if self.missing_row == UNSEEN_ROW:
-                self.missing_row = self.n_rows
-                self.frequency = np.append(self.frequency, 0.0)
-            rows[other.missing_row] = self.missing_row
-        more = np.bincount(rows, weights=other.frequency, minlength=self.n_rows)
-        self.frequency = self.frequency + more
-        self.sum_of_scores += other.sum_of_scores
-        return rows
+        return self._with_counts(other, rows)
 
     @property
     def _last(self):

@@ -40,13 +40,15 @@ def with_pooled(
     kept : set of int
         Positions of columns that stay categories, as somebody says so.
     """
-    rows = np.arange(len(columns[0]))
-    is_sample = len(rows) > _MOST_ROWS
+    rows: np.ndarray | slice = slice(None)
+    n_rows, asked = len(columns[0]), columns
+    is_sample = n_rows > _MOST_ROWS
     if is_sample:
         # A fixed seed: the answer must be the same in all members and processes.
-        rows = np.sort(np.random.RandomState(0).permutation(len(rows))[:_MOST_ROWS])
+        rows = np.sort(np.random.RandomState(0).permutation(n_rows)[:_MOST_ROWS])
         outcomes = [outcome.take(rows) for outcome in outcomes]
-    others = OtherColumns([column.take(rows) for column in columns], outcomes)
+        asked = [column.take(rows) for column in columns]
+    others = OtherColumns(asked, outcomes)
 
     def is_pooled(position: int) -> bool:
         """Whether y says so of the column, or its codes do."""

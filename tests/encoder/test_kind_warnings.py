@@ -42,6 +42,7 @@ def test_ids_that_became_floats_are_named_in_a_data_set(ids):
 
 
 def test_large_quantities_are_no_ids(rng):
+    # Warnings are errors here.
     OrdinalFieldEncoder().fit(pd.DataFrame({"size": rng.lognormal(30, 9, 300)}))
     OrdinalFieldEncoder().fit(pd.DataFrame({"size": 2.0 ** rng.integers(60, 90, 300)}))
 
